@@ -1,0 +1,1 @@
+"""The administration API, and the Synapse-compatible endpoints that existing tools call."""

@@ -1,0 +1,1 @@
+"""Supervised loops: federation sending, push, application services, retention."""

@@ -1,0 +1,1 @@
+"""The command line: tim-server serve, demo, migrate, check-config and the rest."""

@@ -1,0 +1,1 @@
+"""Configuration: frozen pydantic models, one file per section."""

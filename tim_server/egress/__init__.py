@@ -1,0 +1,1 @@
+"""Every outgoing connection: connectors, address checks, TLS, the trust gate."""

@@ -1,0 +1,1 @@
+"""The Server-Server API: one module per OpenAPI file of the specification."""

@@ -1,0 +1,1 @@
+"""The Matrix protocol, pure: no I/O, no clock, no randomness, no framework."""

@@ -1,0 +1,1 @@
+"""Event authorisation rules of every room version."""

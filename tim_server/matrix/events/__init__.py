@@ -1,0 +1,1 @@
+"""Events: the record, formats, hashes, signatures, redaction, building."""

@@ -1,0 +1,1 @@
+"""State resolution: v1, v2 and v2.1."""

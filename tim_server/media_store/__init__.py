@@ -1,0 +1,1 @@
+"""Bytes of media: local disk or S3, sealed."""

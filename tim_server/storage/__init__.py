@@ -1,0 +1,1 @@
+"""SQL: one module per table or tight group of tables, the database, the writer."""

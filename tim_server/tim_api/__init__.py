@@ -1,0 +1,1 @@
+"""TI-Messenger interfaces."""

@@ -1,0 +1,1 @@
+"""Trust rules, pure: directory formats, certificate and signature checks, verdicts."""

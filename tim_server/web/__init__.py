@@ -1,0 +1,1 @@
+"""aiohttp glue: routing, authentication, rate limits, request and response models, errors."""
