@@ -35,6 +35,7 @@ CREATE TABLE events (
     origin_server_ts bigint NOT NULL,
     snapshot         bigint,
     redacted_by      bigint,
+    replaces         bigint,
     notify_class     smallint NOT NULL DEFAULT 0,
     soft_failed      boolean NOT NULL DEFAULT false,
     event_id         text COLLATE "C" NOT NULL,

@@ -1,0 +1,158 @@
+"""The commit log's tail in memory: what changed since when, and who waits for it.
+
+Each process follows `commits` and keeps the newest entries. The process's own writer appends what it committed without
+reading it back; entries of other processes are read when a NOTIFY says "look" (only a hint) or the fallback poll does.
+Entries are contiguous: each names the position before it, and a gap is filled from the table before anything newer.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import orjson
+
+from tim_server.matrix.identifiers import UserId
+from tim_server.storage.codec import Codec
+from tim_server.storage.database import Connection
+from tim_server.storage.events import EventRow, load_events
+
+ENTRIES_MAX = 10_000
+EVENTS_MAX = 20_000
+
+READ_COMMITS = "SELECT position, touched FROM commits WHERE position > $1 ORDER BY position LIMIT $2"
+READ_NEWEST = "SELECT coalesce(max(position), 0) FROM commits"
+TRIM_COMMITS = """
+DELETE FROM commits
+WHERE committed_at < clock_timestamp() - interval '1 day'
+  AND position < (SELECT min(position) FROM (SELECT position FROM commits ORDER BY position DESC LIMIT $1) AS newest)
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitEntry:
+    """One commit: its events by room, the streams touched by user, and rooms whose state changed otherwise than by
+    these events (state resets), for which readers must ask the database."""
+
+    previous: int
+    position: int
+    events: Mapping[int, tuple[EventRow, ...]] = field(default_factory=dict)
+    users: Mapping[UserId, frozenset[str]] = field(default_factory=dict)
+    resets: frozenset[int] = frozenset()
+
+
+def encode_touched(entry: CommitEntry) -> bytes:
+    """The `touched` column: event nids, streams by user, rooms with a state reset."""
+    touched: dict[str, object] = {}
+    if entry.events:
+        touched["events"] = [row.nid for rows in entry.events.values() for row in rows]
+    if entry.users:
+        touched["users"] = {user: sorted(streams) for user, streams in entry.users.items()}
+    if entry.resets:
+        touched["resets"] = sorted(entry.resets)
+    return orjson.dumps(touched)
+
+
+class CommitLog:
+    """The tail, its subscribers and its waiters."""
+
+    def __init__(self) -> None:
+        self._entries: deque[CommitEntry] = deque()
+        self._event_count = 0
+        self._subscribers: list[Callable[[CommitEntry], None]] = []
+        self._advanced: asyncio.Future[None] | None = None
+        self.position = 0
+        self.oldest_position = 0
+
+    def start_at(self, position: int) -> None:
+        """Begin with an empty tail at this position."""
+        self._entries.clear()
+        self._event_count = 0
+        self.position = self.oldest_position = position
+        self._wake()
+
+    def subscribe(self, callback: Callable[[CommitEntry], None]) -> None:
+        """Call back with every entry, in order, before any waiter wakes."""
+        self._subscribers.append(callback)
+
+    def append(self, entry: CommitEntry) -> bool:
+        """Append the entry that follows the tail's position; False where others are missing before it."""
+        if entry.previous != self.position:
+            return False
+        self._entries.append(entry)
+        self._event_count += sum(len(rows) for rows in entry.events.values())
+        self.position = entry.position
+        self._shorten()
+        for callback in self._subscribers:
+            callback(entry)
+        self._wake()
+        return True
+
+    def _shorten(self) -> None:
+        while len(self._entries) > ENTRIES_MAX or self._event_count > EVENTS_MAX:
+            dropped = self._entries.popleft()
+            self._event_count -= sum(len(rows) for rows in dropped.events.values())
+            self.oldest_position = dropped.position
+
+    def _wake(self) -> None:
+        if self._advanced is not None and not self._advanced.done():
+            self._advanced.set_result(None)
+        self._advanced = None
+
+    def since(self, position: int) -> list[CommitEntry] | None:
+        """The entries after `position`, oldest first; None where the tail no longer reaches back so far."""
+        if position < self.oldest_position:
+            return None
+        newer: list[CommitEntry] = []
+        for entry in reversed(self._entries):
+            if entry.position <= position:
+                break
+            newer.append(entry)
+        newer.reverse()
+        return newer
+
+    def advanced(self) -> asyncio.Future[None]:
+        """A future that is done when the tail next advances; shared, so shield it when waiting with a timeout."""
+        if self._advanced is None:
+            self._advanced = asyncio.get_running_loop().create_future()
+        return self._advanced
+
+
+async def read_newest_position(tx: Connection) -> int:
+    """The clock as this transaction sees it."""
+    position: int = await tx.fetchval(READ_NEWEST)
+    return position
+
+
+async def read_entries(tx: Connection, codec: Codec, after: int, *, limit: int) -> list[CommitEntry]:
+    """The entries after a position, with their events, in two queries."""
+    rows = [(row["position"], orjson.loads(row["touched"])) for row in await tx.fetch(READ_COMMITS, after, limit)]
+    nids = [nid for _, touched in rows for nid in touched.get("events", ())]
+    events = await load_events(tx, codec, nids)
+    entries = []
+    for position, touched in rows:
+        present = (events[nid] for nid in touched.get("events", ()) if nid in events)
+        entries.append(
+            CommitEntry(
+                previous=after,
+                position=position,
+                events=by_room(present),
+                users={UserId(u): frozenset(streams) for u, streams in touched.get("users", {}).items()},
+                resets=frozenset(touched.get("resets", ())),
+            )
+        )
+        after = position
+    return entries
+
+
+def by_room(rows: Iterable[EventRow]) -> dict[int, tuple[EventRow, ...]]:
+    """Event rows grouped by room, order kept."""
+    grouped: dict[int, list[EventRow]] = {}
+    for row in rows:
+        grouped.setdefault(row.room_nid, []).append(row)
+    return {room_nid: tuple(of_room) for room_nid, of_room in grouped.items()}
+
+
+async def trim(tx: Connection) -> None:
+    """Remove commits that no tail needs any more."""
+    await tx.execute(TRIM_COMMITS, ENTRIES_MAX)

@@ -1,0 +1,117 @@
+"""Events: the log. A row holds what queries need, and the body: the PDU as it was signed, through the codec.
+
+`position` and `minor` give the order of the timeline (outliers have none); `snapshot` is the state before the event;
+`replaces` the state event that it replaced. `prev_nids` and `auth_nids` are the edges to events that are stored.
+Bodies never change; `redacted_by`, `rejected` and `soft_failed` may.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tim_server.matrix.identifiers import EventId, UserId
+from tim_server.storage.codec import Codec
+from tim_server.storage.database import Connection
+from tim_server.storage.table_contract import TableContract
+
+TABLES = (
+    TableContract(name="events", owner="storage.room_commits", bound="one row an event", reaper="room purge"),
+    TableContract(
+        name="timeline_holes", owner="storage.room_commits", bound="one row a gap in history", reaper="backfill, room purge"
+    ),
+)
+
+EVENT_COLUMNS = (
+    "nid, room_nid, position, minor, depth, origin_server_ts, snapshot, redacted_by, replaces, soft_failed, event_id, "
+    "type, state_key, sender, rejected, prev_nids, auth_nids, body"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRow:
+    """A stored event. `body` is the PDU's JSON, decoded by the codec."""
+
+    nid: int
+    room_nid: int
+    position: int | None
+    minor: int
+    depth: int
+    origin_server_ts: int
+    snapshot: int | None
+    redacted_by: int | None
+    replaces: int | None
+    soft_failed: bool
+    event_id: EventId
+    type: str
+    state_key: str | None
+    sender: UserId
+    rejected: str | None
+    prev_nids: Sequence[int]
+    auth_nids: Sequence[int]
+    body: bytes
+
+
+def read_row(row: Any, codec: Codec) -> EventRow:
+    """The record of a row that selects `EVENT_COLUMNS`."""
+    fields = dict(row.items())
+    fields["body"] = codec.decode(fields["body"])
+    fields["event_id"] = EventId(fields["event_id"])
+    fields["sender"] = UserId(fields["sender"])
+    return EventRow(**fields)
+
+
+LOAD_EVENTS = f"SELECT {EVENT_COLUMNS} FROM events WHERE nid = ANY($1)"
+
+
+async def load_events(tx: Connection, codec: Codec, nids: Iterable[int]) -> dict[int, EventRow]:
+    """The events of these nids; those that are not stored are left out."""
+    wanted = list(nids)
+    if not wanted:
+        return {}
+    return {row["nid"]: read_row(row, codec) for row in await tx.fetch(LOAD_EVENTS, wanted)}
+
+
+LOAD_EVENTS_BY_ID = f"SELECT {EVENT_COLUMNS} FROM events WHERE event_id = ANY($1)"
+
+
+async def load_events_by_id(tx: Connection, codec: Codec, event_ids: Iterable[str]) -> dict[EventId, EventRow]:
+    """The events of these ids; those that are not stored are left out."""
+    wanted = list(event_ids)
+    if not wanted:
+        return {}
+    rows = (read_row(row, codec) for row in await tx.fetch(LOAD_EVENTS_BY_ID, wanted))
+    return {row.event_id: row for row in rows}
+
+
+LOAD_AUTH_GRAPH = """
+WITH RECURSIVE chain (nid) AS (
+    SELECT unnest($1::bigint[])
+    UNION
+    SELECT unnest(e.auth_nids) FROM chain JOIN events AS e ON e.nid = chain.nid
+)
+SELECT e.nid, e.event_id, e.auth_nids, e.rejected IS NOT NULL AS rejected
+FROM chain JOIN events AS e ON e.nid = chain.nid
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthNode:
+    """A node of the auth graph: an event without its body."""
+
+    nid: int
+    event_id: EventId
+    auth_nids: Sequence[int]
+    rejected: bool
+
+
+async def load_auth_graph(tx: Connection, nids: Iterable[int]) -> dict[int, AuthNode]:
+    """The events of these nids and all that their auth chains reach, by nid, in one query."""
+    return {
+        row["nid"]: AuthNode(
+            nid=row["nid"],
+            event_id=EventId(row["event_id"]),
+            auth_nids=row["auth_nids"],
+            rejected=row["rejected"],
+        )
+        for row in await tx.fetch(LOAD_AUTH_GRAPH, list(nids))
+    }

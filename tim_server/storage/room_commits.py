@@ -1,0 +1,420 @@
+"""What one commit writes about rooms: events, snapshots, head, derived state and memberships, in set statements.
+
+A `RoomCommit` is decided outside any transaction on a remembered head; `store` writes many of them at once, each
+statement for all rooms together. The caller holds the rows of the rooms and the clock.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from tim_server.matrix.identifiers import EventId, RoomId, UserId
+from tim_server.storage.codec import Codec
+from tim_server.storage.database import Connection
+from tim_server.storage.events import EventRow
+from tim_server.storage.state import SnapshotRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewEvent:
+    """An event to be stored, without its position. `snapshot` is the state before it; an outlier has none."""
+
+    nid: int
+    event_id: EventId
+    type: str
+    state_key: str | None
+    sender: UserId
+    origin_server_ts: int
+    depth: int
+    prev_nids: tuple[int, ...]
+    auth_nids: tuple[int, ...]
+    body: bytes
+    snapshot: int | None
+    replaces: int | None = None
+    outlier: bool = False
+    soft_failed: bool = False
+    rejected: str | None = None
+    notify_class: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateChange:
+    """A key of the resolved state that gets another event, or loses its event."""
+
+    type: str
+    state_key: str
+    event_nid: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MembershipChange:
+    """A user's resolved membership changes with the event of this index in the commit."""
+
+    event_index: int
+    user_id: UserId
+    membership: str
+    event_nid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientTransaction:
+    """A client's transaction id, for one endpoint of one device, and the event that it made."""
+
+    user_id: UserId
+    device_id: str
+    key_hash: bytes
+    txn_id: str
+    event_nid: int
+    event_id: EventId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoomCommit:
+    """All that one commit changes in one room, decided on head `expected_version` (None: the room is new)."""
+
+    room_nid: int
+    room_id: RoomId
+    room_version: str
+    expected_version: int | None
+    events: tuple[NewEvent, ...]
+    forward_extremities: tuple[int, ...]
+    depth: int
+    snapshot: int
+    snapshots: tuple[SnapshotRow, ...] = ()
+    state_changes: tuple[StateChange, ...] = ()
+    memberships: tuple[MembershipChange, ...] = ()
+    redactions: tuple[tuple[int, int], ...] = ()
+    transactions: tuple[ClientTransaction, ...] = ()
+    outbox: tuple[tuple[str, int], ...] = ()
+    state_was_reset: bool = False
+
+    @property
+    def positions_needed(self) -> int:
+        """How many positions of the clock the commit takes."""
+        return sum(not event.outlier for event in self.events)
+
+
+@dataclass(slots=True, kw_only=True)
+class PlacedCommit:
+    """A room commit with the positions that it got."""
+
+    commit: RoomCommit
+    positions: tuple[int | None, ...]
+    last_position: int
+    rows: tuple[EventRow, ...] = field(default=())
+
+
+def place(commits: Iterable[RoomCommit], after: int) -> tuple[list[PlacedCommit], int]:
+    """Give each event its position, counting on from `after`; the last position given."""
+    placed = []
+    for commit in commits:
+        positions: list[int | None] = []
+        for event in commit.events:
+            after += not event.outlier
+            positions.append(None if event.outlier else after)
+        if not commit.positions_needed:
+            after += 1  # only the head moves, which also takes a position
+        placed.append(PlacedCommit(commit=commit, positions=tuple(positions), last_position=after))
+    return placed, after
+
+
+def event_rows(placed: PlacedCommit) -> tuple[EventRow, ...]:
+    """The rows of the commit's live events as a reader would get them."""
+    redacted_by = dict(placed.commit.redactions)
+    return tuple(
+        EventRow(
+            nid=event.nid,
+            room_nid=placed.commit.room_nid,
+            position=position,
+            minor=0,
+            depth=event.depth,
+            origin_server_ts=event.origin_server_ts,
+            snapshot=event.snapshot,
+            redacted_by=redacted_by.get(event.nid),
+            replaces=event.replaces,
+            soft_failed=event.soft_failed,
+            event_id=event.event_id,
+            type=event.type,
+            state_key=event.state_key,
+            sender=event.sender,
+            rejected=event.rejected,
+            prev_nids=event.prev_nids,
+            auth_nids=event.auth_nids,
+            body=event.body,
+        )
+        for event, position in zip(placed.commit.events, placed.positions, strict=True)
+        if position is not None
+    )
+
+
+INSERT_CLIENT_TRANSACTIONS = """
+INSERT INTO client_transactions (user_id, device_id, key_hash, txn_id, event_nid, event_id)
+SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::text[], $5::bigint[], $6::text[])
+ON CONFLICT DO NOTHING RETURNING event_nid
+"""
+
+
+async def insert_client_transactions(tx: Connection, commits: Sequence[RoomCommit]) -> list[RoomCommit]:
+    """Record the transaction ids; the commits of which one was known already (nothing may be committed then)."""
+    rows = [t for commit in commits for t in commit.transactions]
+    if not rows:
+        return []
+    inserted = await tx.fetch(
+        INSERT_CLIENT_TRANSACTIONS,
+        [t.user_id for t in rows],
+        [t.device_id for t in rows],
+        [t.key_hash for t in rows],
+        [t.txn_id for t in rows],
+        [t.event_nid for t in rows],
+        [t.event_id for t in rows],
+    )
+    if len(inserted) == len(rows):
+        return []
+    fresh = {row["event_nid"] for row in inserted}
+    return [c for c in commits if any(t.event_nid not in fresh for t in c.transactions)]
+
+
+async def store(tx: Connection, codec: Codec, placed: Sequence[PlacedCommit]) -> None:
+    """Write the commits. The transaction holds the rows of the rooms and the clock."""
+    await _insert_events(tx, codec, placed)
+    await _write_rooms(tx, placed)
+    if any(p.commit.snapshots for p in placed):
+        await _insert_snapshots(tx, placed)
+        await _insert_state_log(tx, placed)
+    if any(p.commit.state_changes for p in placed):
+        await _write_current_state(tx, placed)
+    if any(p.commit.memberships for p in placed):
+        await _write_memberships(tx, placed)
+    if any(p.commit.redactions for p in placed):
+        await _mark_redacted(tx, placed)
+    if any(p.commit.outbox for p in placed):
+        await _insert_outbox(tx, placed)
+
+
+INSERT_EVENTS = """
+INSERT INTO events (nid, room_nid, position, depth, origin_server_ts, snapshot, replaces, notify_class, soft_failed,
+                    event_id, type, state_key, sender, rejected, prev_nids, auth_nids, body)
+SELECT nid, room_nid, position, depth, origin_server_ts, snapshot, replaces, notify_class, soft_failed,
+       event_id, type, state_key, sender, rejected, prev_nids::bigint[], auth_nids::bigint[], body
+FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
+            $8::smallint[], $9::boolean[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[],
+            $15::text[], $16::text[], $17::bytea[])
+     AS new (nid, room_nid, position, depth, origin_server_ts, snapshot, replaces, notify_class, soft_failed,
+             event_id, type, state_key, sender, rejected, prev_nids, auth_nids, body)
+"""
+
+
+async def _insert_events(tx: Connection, codec: Codec, placed: Sequence[PlacedCommit]) -> None:
+    new = [
+        (event, p.commit.room_nid, position)
+        for p in placed
+        for event, position in zip(p.commit.events, p.positions, strict=True)
+    ]
+    if not new:
+        return
+    events = [event for event, _, _ in new]
+    await tx.execute(
+        INSERT_EVENTS,
+        [event.nid for event in events],
+        [room_nid for _, room_nid, _ in new],
+        [position for _, _, position in new],
+        [event.depth for event in events],
+        [event.origin_server_ts for event in events],
+        [event.snapshot for event in events],
+        [event.replaces for event in events],
+        [event.notify_class for event in events],
+        [event.soft_failed for event in events],
+        [event.event_id for event in events],
+        [event.type for event in events],
+        [event.state_key for event in events],
+        [event.sender for event in events],
+        [event.rejected for event in events],
+        [_array(event.prev_nids) for event in events],
+        [_array(event.auth_nids) for event in events],
+        [codec.encode(event.body) for event in events],
+    )
+
+
+def _array(values: Sequence[int]) -> str:
+    """A PostgreSQL array literal: arrays of arrays of several lengths can't be passed otherwise."""
+    return "{" + ",".join(map(str, values)) + "}"
+
+
+INSERT_ROOMS = """
+INSERT INTO rooms (nid, room_id, room_version, head_version, forward_extremities, depth, snapshot)
+SELECT nid, room_id, room_version, head_version, extremities::bigint[], depth, snapshot
+FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[])
+     AS new (nid, room_id, room_version, head_version, extremities, depth, snapshot)
+"""
+
+UPDATE_ROOMS = """
+UPDATE rooms AS r
+SET head_version = new.head_version, forward_extremities = new.extremities::bigint[], depth = new.depth,
+    snapshot = new.snapshot
+FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[])
+     AS new (nid, head_version, extremities, depth, snapshot)
+WHERE r.nid = new.nid
+"""
+
+
+async def _write_rooms(tx: Connection, placed: Sequence[PlacedCommit]) -> None:
+    new = [p for p in placed if p.commit.expected_version is None]
+    known = [p for p in placed if p.commit.expected_version is not None]
+    if new:
+        await tx.execute(
+            INSERT_ROOMS,
+            [p.commit.room_nid for p in new],
+            [p.commit.room_id for p in new],
+            [p.commit.room_version for p in new],
+            [p.last_position for p in new],
+            [_array(p.commit.forward_extremities) for p in new],
+            [p.commit.depth for p in new],
+            [p.commit.snapshot for p in new],
+        )
+    if known:
+        await tx.execute(
+            UPDATE_ROOMS,
+            [p.commit.room_nid for p in known],
+            [p.last_position for p in known],
+            [_array(p.commit.forward_extremities) for p in known],
+            [p.commit.depth for p in known],
+            [p.commit.snapshot for p in known],
+        )
+
+
+INSERT_SNAPSHOTS = """
+INSERT INTO state_snapshots (nid, room_nid, parent, depth, added, removed)
+SELECT nid, room_nid, parent, depth, added::bigint[], removed::bigint[]
+FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::integer[], $5::text[], $6::text[])
+     AS new (nid, room_nid, parent, depth, added, removed)
+"""
+
+
+async def _insert_snapshots(tx: Connection, placed: Sequence[PlacedCommit]) -> None:
+    rows = [row for p in placed for row in p.commit.snapshots]
+    await tx.execute(
+        INSERT_SNAPSHOTS,
+        [row.nid for row in rows],
+        [row.room_nid for row in rows],
+        [row.parent for row in rows],
+        [row.depth for row in rows],
+        [_array(row.added) for row in rows],
+        [_array(row.removed) for row in rows],
+    )
+
+
+INSERT_STATE_LOG = """
+INSERT INTO room_state_log (room_nid, position, snapshot)
+SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[])
+"""
+
+
+async def _insert_state_log(tx: Connection, placed: Sequence[PlacedCommit]) -> None:
+    changed = [p for p in placed if p.commit.snapshots]
+    await tx.execute(
+        INSERT_STATE_LOG,
+        [p.commit.room_nid for p in changed],
+        [p.last_position for p in changed],
+        [p.commit.snapshot for p in changed],
+    )
+
+
+UPSERT_CURRENT_STATE = """
+INSERT INTO current_state (room_nid, type, state_key, event_nid)
+SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[])
+ON CONFLICT (room_nid, type, state_key) DO UPDATE SET event_nid = excluded.event_nid
+"""
+
+DELETE_CURRENT_STATE = """
+DELETE FROM current_state AS s
+USING unnest($1::bigint[], $2::text[], $3::text[]) AS gone (room_nid, type, state_key)
+WHERE s.room_nid = gone.room_nid AND s.type = gone.type AND s.state_key = gone.state_key
+"""
+
+
+async def _write_current_state(tx: Connection, placed: Sequence[PlacedCommit]) -> None:
+    changes = [(p.commit.room_nid, change) for p in placed for change in p.commit.state_changes]
+    kept = [(room_nid, change) for room_nid, change in changes if change.event_nid is not None]
+    gone = [(room_nid, change) for room_nid, change in changes if change.event_nid is None]
+    if kept:
+        await tx.execute(
+            UPSERT_CURRENT_STATE,
+            [room_nid for room_nid, _ in kept],
+            [change.type for _, change in kept],
+            [change.state_key for _, change in kept],
+            [change.event_nid for _, change in kept],
+        )
+    if gone:
+        await tx.execute(
+            DELETE_CURRENT_STATE,
+            [room_nid for room_nid, _ in gone],
+            [change.type for _, change in gone],
+            [change.state_key for _, change in gone],
+        )
+
+
+UPSERT_MEMBERSHIPS = """
+INSERT INTO memberships (user_id, room_nid, membership, event_nid, position)
+SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[])
+ON CONFLICT (user_id, room_nid) DO UPDATE
+SET membership = excluded.membership, event_nid = excluded.event_nid, position = excluded.position
+"""
+
+INSERT_MEMBERSHIP_HISTORY = """
+INSERT INTO membership_history (user_id, room_nid, membership, event_nid, position)
+SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[])
+ON CONFLICT (user_id, room_nid, position) DO UPDATE
+SET membership = excluded.membership, event_nid = excluded.event_nid
+"""
+
+UNFORGET = """
+DELETE FROM forgotten_rooms AS f USING unnest($1::text[], $2::bigint[]) AS seen (user_id, room_nid)
+WHERE f.user_id = seen.user_id AND f.room_nid = seen.room_nid
+"""
+
+
+async def _write_memberships(tx: Connection, placed: Sequence[PlacedCommit]) -> None:
+    history = [
+        (change, p.commit.room_nid, p.positions[change.event_index] or p.last_position)
+        for p in placed
+        for change in p.commit.memberships
+    ]
+    newest = {(change.user_id, room_nid): (change, room_nid, position) for change, room_nid, position in history}
+    for sql, rows in ((UPSERT_MEMBERSHIPS, list(newest.values())), (INSERT_MEMBERSHIP_HISTORY, history)):
+        await tx.execute(
+            sql,
+            [change.user_id for change, _, _ in rows],
+            [room_nid for _, room_nid, _ in rows],
+            [change.membership for change, _, _ in rows],
+            [change.event_nid for change, _, _ in rows],
+            [position for _, _, position in rows],
+        )
+    back = [key for key, (change, _, _) in newest.items() if change.membership in ("join", "invite", "knock")]
+    await tx.execute(UNFORGET, [user for user, _ in back], [room_nid for _, room_nid in back])
+
+
+MARK_REDACTED = """
+UPDATE events AS e SET redacted_by = r.redacted_by
+FROM unnest($1::bigint[], $2::bigint[]) AS r (nid, redacted_by)
+WHERE e.nid = r.nid AND e.redacted_by IS NULL
+"""
+
+
+async def _mark_redacted(tx: Connection, placed: Sequence[PlacedCommit]) -> None:
+    pairs = [pair for p in placed for pair in p.commit.redactions]
+    await tx.execute(MARK_REDACTED, [target for target, _ in pairs], [by for _, by in pairs])
+
+
+INSERT_OUTBOX = """
+INSERT INTO federation_outbox (destination, position, event_nid)
+SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[])
+"""
+
+
+async def _insert_outbox(tx: Connection, placed: Sequence[PlacedCommit]) -> None:
+    rows = [(destination, p.positions[i], p.commit.events[i].nid) for p in placed for destination, i in p.commit.outbox]
+    await tx.execute(
+        INSERT_OUTBOX,
+        [destination for destination, _, _ in rows],
+        [position for _, position, _ in rows],
+        [nid for _, _, nid in rows],
+    )

@@ -1,0 +1,323 @@
+"""The writer: one transaction commits what many callers decided, over all rooms (group commit).
+
+Every process has one writer with a connection of its own. It takes what waits, locks the rows of the rooms in sorted
+order, compares head versions, takes the clock, inserts with set statements, and commits. A room whose head has moved is
+given back to be decided again. When a batch fails, its units are tried one by one, so that a bad one fails alone.
+A connection lost in COMMIT is settled by asking for the commit's row once the clock can be had again.
+
+Callers may vanish; what they asked for is still carried out.
+"""
+
+import asyncio
+import contextlib
+import secrets
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+import asyncpg
+import structlog
+
+from tim_server.matrix.errors import MatrixError, Unavailable
+from tim_server.matrix.identifiers import UserId
+from tim_server.storage import clock, room_commits
+from tim_server.storage.clock import NIDS_PER_BLOCK
+from tim_server.storage.codec import Codec
+from tim_server.storage.commit_log import CommitEntry, CommitLog, encode_touched
+from tim_server.storage.database import CONNECTION_LOST, Connection, Database
+from tim_server.storage.room_commits import PlacedCommit, RoomCommit
+from tim_server.storage.rooms import lock_rooms
+
+T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
+
+class Write(Protocol[T_co]):
+    """A small write: joins the next group commit. `users` are those whose `streams` it touches."""
+
+    @property
+    def users(self) -> tuple[UserId, ...]:
+        """Users whose sync or caches the write concerns."""
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Names of the streams touched, such as `account_data` or `tokens`."""
+
+    async def store(self, tx: Connection, position: int) -> T_co:
+        """Write the rows, stamped with `position`; may raise a `MatrixError`, which fails this write alone."""
+
+
+class HeadMoved(Exception):
+    """The room's head is not the one that the commit was decided on: decide again."""
+
+
+class TransactionKnown(Exception):
+    """A client transaction id of the commit has been used already: look it up and decide again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriterOptions:
+    """Bounds of the writer. `reconnect_s_max`: how long callers wait for PostgreSQL to come back."""
+
+    units_per_commit_max: int = 500
+    queue_length_max: int = 20_000
+    reconnect_s_max: float = 20.0
+
+
+@dataclass(slots=True, eq=False)
+class _Unit:
+    work: "RoomCommit | Write[Any]"
+    done: "asyncio.Future[Any]"
+
+    def succeed(self, value: Any) -> None:
+        if not self.done.done():
+            self.done.set_result(value)
+
+    def fail(self, error: BaseException) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """What a transaction took, needed to settle a COMMIT whose answer was lost."""
+
+    nonce: int = field(default_factory=lambda: secrets.randbits(62))
+    previous: int | None = None
+    position: int = 0
+    rooms: list[tuple[_Unit, PlacedCommit]] = field(default_factory=list)
+    values: list[tuple[_Unit, Any]] = field(default_factory=list)
+    entry: CommitEntry | None = None
+
+
+class _UnitsFail(Exception):
+    """Some units of a batch can't be part of it; the transaction is rolled back and the rest tried again."""
+
+    def __init__(self, units: Sequence[_Unit], error: Exception) -> None:
+        super().__init__()
+        self.units, self.error = units, error
+
+
+class Writer:
+    """Gathers units and commits them. `on_commit` is called with each entry in commit order."""
+
+    def __init__(
+        self,
+        database: Database,
+        codec: Codec,
+        commit_log: CommitLog,
+        options: WriterOptions | None = None,
+    ) -> None:
+        self._database = database
+        self._codec = codec
+        self._log = commit_log
+        self._options = options or WriterOptions()
+        self._queue: deque[_Unit] = deque()
+        self._wake = asyncio.Event()
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+        self._next_nid = self._last_nid = 0
+        self.on_commit: Callable[[CommitEntry], None] = lambda entry: None
+        self.on_jump: Callable[[], None] = lambda: None
+
+    async def start(self) -> None:
+        """Connect, settle the clock, and begin to commit."""
+        await self._connect()
+        self._task = asyncio.create_task(self._run(), name="writer")
+
+    async def close(self) -> None:
+        """Commit what is queued, then stop."""
+        self._closing = True
+        self._wake.set()
+        if self._task is not None:
+            await self._task
+        await self._disconnect()
+
+    async def write(self, write: Write[T]) -> T:
+        """Join the next commit; what `write.store` returned, once committed."""
+        value: T = await self._submit(write)
+        return value
+
+    async def commit_room(self, commit: RoomCommit) -> PlacedCommit:
+        """Commit a room's decision; raises `HeadMoved` or `TransactionKnown` when it must be decided again."""
+        placed: PlacedCommit = await self._submit(commit)
+        return placed
+
+    def _submit(self, work: "RoomCommit | Write[Any]") -> "asyncio.Future[Any]":
+        if self._closing or len(self._queue) >= self._options.queue_length_max:
+            raise Unavailable("The server has too much to write; try again")
+        unit = _Unit(work, asyncio.get_running_loop().create_future())
+        self._queue.append(unit)
+        self._wake.set()
+        return unit.done
+
+    async def take_nids(self, count: int) -> range:
+        """`count` fresh nids, which no other process gets."""
+        if count > NIDS_PER_BLOCK:
+            raise ValueError("too many nids at once")
+        if self._next_nid + count > self._last_nid:
+            async with self._database.connection() as connection:
+                block: int = await connection.fetchval(clock.NEXT_NID_BLOCK)
+            self._next_nid = block * NIDS_PER_BLOCK
+            self._last_nid = self._next_nid + NIDS_PER_BLOCK
+        first = self._next_nid
+        self._next_nid += count
+        return range(first, first + count)
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._queue:
+                batch = [
+                    self._queue.popleft() for _ in range(min(len(self._queue), self._options.units_per_commit_max))
+                ]
+                try:
+                    await self._commit(batch)
+                except Exception as error:
+                    log.exception("the writer could not commit a batch", units=len(batch))
+                    for unit in batch:
+                        unit.fail(Unavailable() if not isinstance(error, MatrixError) else error)
+            if self._closing:
+                return
+
+    async def _commit(self, batch: list[_Unit]) -> None:
+        deadline = asyncio.get_running_loop().time() + self._options.reconnect_s_max
+        while batch:
+            attempt = _Attempt()
+            try:
+                if self._connection is None or self._connection.is_closed():
+                    await self._connect()
+                await self._attempt(batch, attempt)
+            except _UnitsFail as failure:
+                for unit in failure.units:
+                    unit.fail(failure.error)
+                batch = [unit for unit in batch if unit not in failure.units]
+            except CONNECTION_LOST:
+                log.warning("connection of the writer lost", units=len(batch))
+                if await self._settle(attempt, deadline):
+                    return
+            except Exception as error:
+                if len(batch) > 1:
+                    for unit in batch:
+                        await self._commit([unit])
+                    return
+                if not isinstance(error, MatrixError):
+                    log.error("a write failed", kind=type(batch[0].work).__name__, error=type(error).__name__)
+                batch[0].fail(error)
+                return
+            else:
+                self._publish(attempt)
+                return
+
+    async def _attempt(self, batch: list[_Unit], attempt: _Attempt) -> None:
+        assert self._connection is not None
+        tx = self._connection
+        async with tx.transaction():
+            rooms = [unit for unit in batch if isinstance(unit.work, RoomCommit)]
+            await self._lock_rooms(tx, rooms)
+            attempt.previous = await clock.lock_clock(tx)
+            placed, position = room_commits.place([_room(unit) for unit in rooms], attempt.previous)
+            attempt.rooms = list(zip(rooms, placed, strict=True))
+            attempt.position = max(position, attempt.previous + 1)
+            if placed:
+                await room_commits.store(tx, self._codec, placed)
+            writes = [unit for unit in batch if not isinstance(unit.work, RoomCommit)]
+            for unit in writes:
+                assert not isinstance(unit.work, RoomCommit)
+                try:
+                    attempt.values.append((unit, await unit.work.store(tx, attempt.position)))
+                except MatrixError as error:
+                    raise _UnitsFail([unit], error) from error
+            attempt.entry = _entry_of(attempt, placed, writes)
+            await clock.record_commit(
+                tx, position=attempt.position, nonce=attempt.nonce, touched=encode_touched(attempt.entry)
+            )
+
+    async def _lock_rooms(self, tx: Connection, rooms: list[_Unit]) -> None:
+        """Lock the rooms and check that each head is the one decided on, and each transaction id new."""
+        if not rooms:
+            return
+        known = [unit for unit in rooms if _room(unit).expected_version is not None]
+        versions = await lock_rooms(tx, [_room(unit).room_nid for unit in known])
+        moved = [unit for unit in known if versions.get(_room(unit).room_nid) != _room(unit).expected_version]
+        if moved:
+            raise _UnitsFail(moved, HeadMoved())
+        repeated = await room_commits.insert_client_transactions(tx, [_room(unit) for unit in rooms])
+        if repeated:
+            raise _UnitsFail([unit for unit in rooms if unit.work in repeated], TransactionKnown())
+
+    def _publish(self, attempt: _Attempt) -> None:
+        assert attempt.entry is not None
+        self.on_commit(attempt.entry)
+        for unit, placed in attempt.rooms:
+            unit.succeed(placed)
+        for unit, value in attempt.values:
+            unit.succeed(value)
+
+    async def _settle(self, attempt: _Attempt, deadline: float) -> bool:
+        """After a lost connection: reconnect, and find out whether the commit happened."""
+        delay_s = 0.05
+        while True:
+            with contextlib.suppress(*CONNECTION_LOST, TimeoutError):
+                await self._connect()
+                break
+            if asyncio.get_running_loop().time() > deadline:
+                raise Unavailable("The database can't be reached; try again")
+            await asyncio.sleep(delay_s)
+            delay_s = min(delay_s * 2, 1.0)
+        assert self._connection is not None
+        if attempt.entry is None:
+            return False
+        async with self._connection.transaction():
+            await clock.lock_clock(self._connection)
+            committed = await clock.was_committed(self._connection, position=attempt.position, nonce=attempt.nonce)
+        if committed:
+            self._publish(attempt)
+        return committed
+
+    async def _connect(self) -> None:
+        await self._disconnect()
+        connection = await self._database.connect()
+        async with connection.transaction():
+            await clock.lock_clock(connection)
+            jump = await clock.jump_if_restored(connection)
+        if jump is not None:
+            log.warning("PostgreSQL was restarted or restored; the clock jumps", position=jump.position)
+            self._next_nid = self._last_nid = 0
+            self.on_jump()
+        self._connection = connection
+
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(*CONNECTION_LOST, TimeoutError):
+                await connection.close(timeout=5)
+
+
+def _room(unit: _Unit) -> RoomCommit:
+    assert isinstance(unit.work, RoomCommit)
+    return unit.work
+
+
+def _entry_of(attempt: _Attempt, placed: Sequence[PlacedCommit], writes: Sequence[_Unit]) -> CommitEntry:
+    """The commit log's entry for what the transaction wrote."""
+    users: dict[UserId, frozenset[str]] = {}
+    for unit in writes:
+        assert not isinstance(unit.work, RoomCommit)
+        for user_id in unit.work.users:
+            users[user_id] = users.get(user_id, frozenset()) | frozenset(unit.work.streams)
+    for commit in placed:
+        commit.rows = room_commits.event_rows(commit)
+    assert attempt.previous is not None
+    return CommitEntry(
+        previous=attempt.previous,
+        position=attempt.position,
+        events={commit.commit.room_nid: commit.rows for commit in placed if commit.rows},
+        users=users,
+        resets=frozenset(commit.commit.room_nid for commit in placed if commit.commit.state_was_reset),
+    )
