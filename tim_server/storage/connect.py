@@ -1,7 +1,5 @@
 """One connection outside the pools: for migrations, provisioning and the command line."""
 
-import asyncio
-
 import asyncpg
 
 CONNECT_TIMEOUT_S = 10.0
@@ -15,6 +13,6 @@ async def connect(dsn: str, *, timeout_s: float = CONNECT_TIMEOUT_S) -> "asyncpg
     """A connection that the caller closes; raises `DatabaseUnreachable`."""
     try:
         return await asyncpg.connect(dsn, timeout=timeout_s, statement_cache_size=0)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncio.TimeoutError, ValueError) as error:
+    except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
         reason = str(error) or type(error).__name__
         raise DatabaseUnreachable(f"the database cannot be reached: {reason}") from error

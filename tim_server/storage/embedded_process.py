@@ -46,7 +46,7 @@ def processes_in(data_folder: Path) -> list[int]:
     found = []
     for entry in _PROC.glob("[0-9]*"):
         try:
-            if os.readlink(entry / "cwd") == real and not _is_zombie(entry):
+            if str((entry / "cwd").readlink()) == real and not _is_zombie(entry):
                 found.append(int(entry.name))
         except OSError:
             continue

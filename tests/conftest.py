@@ -1,0 +1,56 @@
+"""What all tests share: one real PostgreSQL for each pytest process, and a fresh tenant for each test module."""
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tim_server.storage.embedded import EmbeddedPostgres
+from tim_server.storage.migrations import Migration, migrate, read_migrations
+
+_tenant_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def open_tmp_path() -> Iterator[Path]:
+    """A folder that PostgreSQL's unprivileged user can pass through, which pytest's own ones are not for root."""
+    folder = Path(tempfile.mkdtemp(prefix="tim-test-"))
+    if os.geteuid() == 0:
+        folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres(open_tmp_path: Path) -> Iterator[EmbeddedPostgres]:
+    """The PostgreSQL of this pytest process: real, but it forgets what it should keep when the power fails."""
+    with EmbeddedPostgres(open_tmp_path / "postgres", durable=False, max_connections=200) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def migrations() -> tuple[Migration, ...]:
+    """The migrations of this release."""
+    return read_migrations()
+
+
+@pytest.fixture(scope="module")
+async def empty_tenant_dsn(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
+    """DSN of a fresh role that owns an empty schema."""
+    role = f"tenant_{next(_tenant_numbers)}"
+    yield await postgres.provision_tenant(role)
+    await postgres.drop_tenant(role)
+
+
+@pytest.fixture(scope="module")
+async def tenant_dsn(postgres: EmbeddedPostgres, migrations: tuple[Migration, ...]) -> AsyncIterator[str]:
+    """DSN of a fresh role that owns a migrated schema."""
+    role = f"tenant_{next(_tenant_numbers)}"
+    dsn = await postgres.provision_tenant(role)
+    await migrate(dsn, migrations=migrations)
+    yield dsn
+    await postgres.drop_tenant(role)
