@@ -1,0 +1,61 @@
+"""Profile fields of local users, one row each; values are JSON. Not derived from the event log.
+
+Spec: https://spec.matrix.org/v1.19/client-server-api/#profiles
+"""
+
+from tim_server.matrix.identifiers import UserId
+from tim_server.storage.codec import Codec
+from tim_server.storage.database import Connection
+from tim_server.storage.table_contract import TableContract
+
+TABLES = (
+    TableContract(
+        name="profiles",
+        owner="services.profile",
+        bound="64 KiB per account",
+        reaper="the user, and erasure",
+    ),
+)
+
+READ_FIELDS = "SELECT field, value FROM profiles WHERE user_id = $1 ORDER BY field"
+
+
+async def read_fields(tx: Connection, codec: Codec, user_id: UserId) -> dict[str, bytes]:
+    """All fields of a user's profile, as JSON values."""
+    return {row["field"]: codec.decode(row["value"]) for row in await tx.fetch(READ_FIELDS, user_id)}
+
+
+READ_FIELD = "SELECT value FROM profiles WHERE user_id = $1 AND field = $2"
+
+
+async def read_field(tx: Connection, codec: Codec, user_id: UserId, field: str) -> bytes | None:
+    """One field of a user's profile, as a JSON value."""
+    stored: bytes | None = await tx.fetchval(READ_FIELD, user_id, field)
+    return None if stored is None else codec.decode(stored)
+
+
+PUT_FIELD = """
+INSERT INTO profiles (user_id, field, value, position) VALUES ($1, $2, $3, $4)
+ON CONFLICT (user_id, field) DO UPDATE SET value = $3, position = $4
+"""
+
+
+async def put_field(tx: Connection, user_id: UserId, field: str, stored: bytes, *, position: int) -> None:
+    """Set a field to a value that the codec has encoded."""
+    await tx.execute(PUT_FIELD, user_id, field, stored, position)
+
+
+DELETE_FIELD = "DELETE FROM profiles WHERE user_id = $1 AND field = $2"
+
+
+async def delete_field(tx: Connection, user_id: UserId, field: str) -> None:
+    """Remove a field, if it is there."""
+    await tx.execute(DELETE_FIELD, user_id, field)
+
+
+DELETE_PROFILE = "DELETE FROM profiles WHERE user_id = $1"
+
+
+async def delete_profile(tx: Connection, user_id: UserId) -> None:
+    """Remove a whole profile."""
+    await tx.execute(DELETE_PROFILE, user_id)
