@@ -8,14 +8,18 @@ be missing, and their positions (and nids) would be handed out again. Then both 
 by 2^32 at least, and to a floor that grows with the time of day.
 """
 
-from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeAlias
 
 from tim_server.storage.database import Connection
 from tim_server.storage.table_contract import TableContract
 
 TABLES = (
     TableContract(
-        name="commits", owner="storage.writer", bound="the newest 10,000 rows and a day", reaper="storage.commit_log.trim"
+        name="commits",
+        owner="storage.writer",
+        bound="the newest 10,000 rows and a day",
+        reaper="storage.commit_log.trim",
     ),
     TableContract(name="clock_incarnations", owner="storage.clock", bound="one row", reaper="none"),
 )
@@ -40,15 +44,12 @@ ON CONFLICT (singleton) DO UPDATE SET postgres_timeline = $1, postgres_started =
 JUMPED_POSITION = """
 SELECT greatest(max(position) + 4294967296, extract(epoch FROM clock_timestamp())::bigint << 20) FROM commits
 """
-JUMP_NID_BLOCKS = "SELECT setval('nid_blocks', greatest((SELECT last_value FROM nid_blocks) + 1, ($1::bigint >> 10) + 1))"
+JUMP_NID_BLOCKS = (
+    "SELECT setval('nid_blocks', greatest((SELECT last_value FROM nid_blocks) + 1, ($1::bigint >> 10) + 1))"
+)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Position:
-    """What the clock stood at before a commit, and what the commit takes."""
-
-    previous: int
-    position: int
+Incarnation: TypeAlias = tuple[int, datetime]
 
 
 async def lock_clock(tx: Connection) -> int:
@@ -70,17 +71,19 @@ async def was_committed(tx: Connection, *, position: int, nonce: int) -> bool:
     return found
 
 
-async def jump_if_restored(tx: Connection) -> Position | None:
-    """Jump when PostgreSQL is not the incarnation that the clock last ran on; the transaction holds the clock."""
+async def jump_if_restored(tx: Connection) -> Incarnation:
+    """Jump when PostgreSQL is not the incarnation (timeline and start) that the clock last ran on; the one it is now.
+
+    The transaction holds the clock.
+    """
     row = await tx.fetchrow(READ_INCARNATION)
     assert row is not None
-    if (row["now_timeline"], row["now_started"]) == (row["postgres_timeline"], row["postgres_started"]):
-        return None
-    await tx.execute(RECORD_INCARNATION, row["now_timeline"], row["now_started"])
-    previous: int = await tx.fetchval(READ_POSITION)
-    if previous == 0:
-        return None
-    position: int = await tx.fetchval(JUMPED_POSITION)
-    await tx.fetchval(JUMP_NID_BLOCKS, position)
-    await record_commit(tx, position=position, nonce=0, touched=b"{}")
-    return Position(previous=previous, position=position)
+    incarnation = (row["now_timeline"], row["now_started"])
+    if incarnation == (row["postgres_timeline"], row["postgres_started"]):
+        return incarnation
+    await tx.execute(RECORD_INCARNATION, *incarnation)
+    if await tx.fetchval(READ_POSITION):
+        position: int = await tx.fetchval(JUMPED_POSITION)
+        await tx.fetchval(JUMP_NID_BLOCKS, position)
+        await record_commit(tx, position=position, nonce=0, touched=b"{}")
+    return incarnation

@@ -120,9 +120,10 @@ class Writer:
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
         self._task: asyncio.Task[None] | None = None
         self._closing = False
+        self._incarnation: clock.Incarnation | None = None
         self._next_nid = self._last_nid = 0
         self.on_commit: Callable[[CommitEntry], None] = lambda entry: None
-        self.on_jump: Callable[[], None] = lambda: None
+        self.on_restored: Callable[[], None] = lambda: None
 
     async def start(self) -> None:
         """Connect, settle the clock, and begin to commit."""
@@ -197,22 +198,30 @@ class Writer:
                 for unit in failure.units:
                     unit.fail(failure.error)
                 batch = [unit for unit in batch if unit not in failure.units]
-            except CONNECTION_LOST:
-                log.warning("connection of the writer lost", units=len(batch))
-                if await self._settle(attempt, deadline):
-                    return
             except Exception as error:
-                if len(batch) > 1:
-                    for unit in batch:
-                        await self._commit([unit])
+                if self._is_lost(error):
+                    log.warning("connection of the writer lost", units=len(batch))
+                    if await self._settle(attempt, deadline):
+                        return
+                else:
+                    await self._commit_one_by_one(batch, error)
                     return
-                if not isinstance(error, MatrixError):
-                    log.error("a write failed", kind=type(batch[0].work).__name__, error=type(error).__name__)
-                batch[0].fail(error)
-                return
             else:
                 self._publish(attempt)
                 return
+
+    def _is_lost(self, error: Exception) -> bool:
+        """Whether the connection is gone; a client-side complaint about data has the type of a lost connection too."""
+        return isinstance(error, CONNECTION_LOST) and (self._connection is None or self._connection.is_closed())
+
+    async def _commit_one_by_one(self, batch: list[_Unit], error: Exception) -> None:
+        """What failed together is tried alone, so that only the bad unit fails."""
+        if len(batch) > 1:
+            for unit in batch:
+                await self._commit([unit])
+            return
+        log.error("a write failed", kind=type(batch[0].work).__name__, error=type(error).__name__)
+        batch[0].fail(error)
 
     async def _attempt(self, batch: list[_Unit], attempt: _Attempt) -> None:
         assert self._connection is not None
@@ -285,11 +294,12 @@ class Writer:
         connection = await self._database.connect()
         async with connection.transaction():
             await clock.lock_clock(connection)
-            jump = await clock.jump_if_restored(connection)
-        if jump is not None:
-            log.warning("PostgreSQL was restarted or restored; the clock jumps", position=jump.position)
+            incarnation = await clock.jump_if_restored(connection)
+        if self._incarnation not in (None, incarnation):
+            log.warning("PostgreSQL was restarted or restored; what this process remembers is dropped")
             self._next_nid = self._last_nid = 0
-            self.on_jump()
+            self.on_restored()
+        self._incarnation = incarnation
         self._connection = connection
 
     async def _disconnect(self) -> None:

@@ -1,0 +1,129 @@
+"""Follows the commit log: fills the tail in memory, and tells other processes to look at theirs.
+
+NOTIFY is sent after the commit, on a connection of its own that does not wait for the disk, and many commits share one.
+It is only a hint: the follower also looks by itself from time to time, and whenever its connection comes back.
+"""
+
+import asyncio
+import contextlib
+from typing import Any
+
+import asyncpg
+import structlog
+
+from tim_server.storage.codec import Codec
+from tim_server.storage.commit_log import CommitEntry, CommitLog, read_entries, read_newest_position
+from tim_server.storage.database import CONNECTION_LOST, Database, schema_of
+
+ENTRIES_PER_READ = 1_000
+
+NOTIFY = "SELECT pg_notify($1, '')"
+
+log = structlog.get_logger(__name__)
+
+
+class CommitFollower:
+    """Keeps one `CommitLog` up to date. `poll_s` bounds how long a lost hint goes unnoticed."""
+
+    def __init__(self, database: Database, codec: Codec, commit_log: CommitLog, *, poll_s: float = 15.0) -> None:
+        self._database = database
+        self._codec = codec
+        self._log = commit_log
+        self._poll_s = poll_s
+        self._channel = "commits_" + schema_of(database.options.dsn)
+        self._look = asyncio.Event()
+        self._notify = asyncio.Event()
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._catching_up: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Begin at the newest position."""
+        await self._connect()
+        async with self._database.connection() as connection:
+            self._log.start_at(await read_newest_position(connection))
+        self._tasks = [
+            asyncio.create_task(self._follow(), name="commit-follower"),
+            asyncio.create_task(self._announce(), name="commit-announcer"),
+        ]
+
+    async def close(self) -> None:
+        """Stop following."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._disconnect()
+
+    def committed(self, entry: CommitEntry) -> None:
+        """This process committed `entry`: append it, or read what is missing before it; tell the others."""
+        if not self._log.append(entry):
+            self._look.set()
+        self._notify.set()
+
+    async def catch_up(self) -> None:
+        """Read what the tail lacks up to now. Concurrent callers share one read; a read that began earlier does not
+        count, since it may have missed the newest commit."""
+        if self._catching_up is not None:
+            with contextlib.suppress(Exception):
+                await asyncio.shield(self._catching_up)
+        if self._catching_up is None:
+            self._catching_up = asyncio.create_task(self._read_missing())
+            self._catching_up.add_done_callback(self._caught_up)
+        await asyncio.shield(self._catching_up)
+
+    def _caught_up(self, task: "asyncio.Task[None]") -> None:
+        self._catching_up = None
+        if not task.cancelled():
+            task.exception()
+
+    async def _read_missing(self) -> None:
+        while True:
+            async with self._database.read() as tx:
+                entries = await read_entries(tx, self._codec, self._log.position, limit=ENTRIES_PER_READ)
+            for entry in entries:
+                self._log.append(entry)
+            if len(entries) < ENTRIES_PER_READ:
+                return
+
+    async def _follow(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._poll_s):
+                    await self._look.wait()
+            self._look.clear()
+            try:
+                if self._connection is None or self._connection.is_closed():
+                    await self._connect()
+                await self.catch_up()
+            except CONNECTION_LOST as error:
+                log.warning("the commit log can't be followed now", error=type(error).__name__)
+                await asyncio.sleep(0.2)
+                self._look.set()
+
+    async def _announce(self) -> None:
+        while True:
+            await self._notify.wait()
+            self._notify.clear()
+            try:
+                if self._connection is not None:
+                    await self._connection.execute(NOTIFY, self._channel)
+            except CONNECTION_LOST:
+                self._look.set()
+
+    async def _connect(self) -> None:
+        await self._disconnect()
+        connection = await self._database.connect()
+        await connection.execute("SET synchronous_commit = off")
+        await connection.add_listener(self._channel, self._hear)
+        connection.add_termination_listener(lambda _connection: self._look.set())
+        self._connection = connection
+
+    def _hear(self, _connection: Any, pid: int, _channel: str, _payload: object) -> None:
+        if self._connection is None or pid != self._connection.get_server_pid():
+            self._look.set()
+
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(*CONNECTION_LOST, TimeoutError):
+                await connection.close(timeout=5)
