@@ -48,8 +48,7 @@ async def load_room(tx: Connection, room_id: RoomId) -> RoomRow | None:
         room_version=row["room_version"],
         head_version=row["head_version"],
         forward_extremities=tuple(
-            (nid, EventId(event_id))
-            for nid, event_id in zip(row["extremity_nids"], row["extremity_ids"], strict=True)
+            (nid, EventId(event_id)) for nid, event_id in zip(row["extremity_nids"], row["extremity_ids"], strict=True)
         ),
         depth=row["depth"],
         snapshot=row["snapshot"],
@@ -74,3 +73,12 @@ async def load_room_ids(tx: Connection, nids: Sequence[int]) -> dict[int, tuple[
     """Room id and version of each nid."""
     rows = await tx.fetch(ROOM_IDS, list(nids))
     return {row["nid"]: (RoomId(row["room_id"]), row["room_version"]) for row in rows}
+
+
+HEAD_VERSION = "SELECT head_version FROM rooms WHERE nid = $1"
+
+
+async def load_head_version(tx: Connection, nid: int) -> int | None:
+    """The version of the room's head; None where the room is gone."""
+    version: int | None = await tx.fetchval(HEAD_VERSION, nid)
+    return version

@@ -1,0 +1,127 @@
+"""The head of a room as this process remembers it: a guess that the writer checks when it commits.
+
+`RoomHeads` keeps heads of rooms in use; a head is dropped when another process commits to its room, and reloaded when
+the writer says that it has moved.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tim_server.matrix.identifiers import EventId, RoomId, UserId
+from tim_server.matrix.room_versions import RoomVersion, room_version
+from tim_server.storage.commit_log import CommitEntry
+from tim_server.storage.database import Database
+from tim_server.storage.memberships import count_joined_by_server
+from tim_server.storage.rooms import load_head_version, load_room
+from tim_server.storage.state import load_current_state
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoomHead:
+    """Where the room stands: `state` is the resolved state (type, state key) → nid; `joined_servers` counts joined
+    members by server. `head_version` None: the room is being created."""
+
+    nid: int
+    room_id: RoomId
+    version: RoomVersion
+    head_version: int | None
+    extremities: tuple[tuple[int, EventId], ...]
+    depth: int
+    snapshot: int
+    snapshot_depth: int
+    state: Mapping[tuple[str, str], int]
+    joined_servers: Mapping[str, int]
+
+    def joined_remote_servers(self, own: str) -> list[str]:
+        """Servers other than `own` that have a joined member."""
+        return [server for server, count in self.joined_servers.items() if count > 0 and server != own]
+
+
+class RoomHeads:
+    """Remembered heads, least recently used dropped first; `state_entries_max` bounds their state over all rooms."""
+
+    def __init__(self, database: Database, *, state_entries_max: int = 500_000) -> None:
+        self._database = database
+        self._heads: OrderedDict[RoomId, RoomHead] = OrderedDict()
+        self._room_ids: dict[int, RoomId] = {}
+        self._entries = 0
+        self._entries_max = state_entries_max
+
+    def remembered(self, room_id: RoomId) -> RoomHead | None:
+        """The head, if it is remembered; it may be out of date."""
+        return self._heads.get(room_id)
+
+    async def get(self, room_id: RoomId) -> RoomHead | None:
+        """The room's head; None where this server does not know the room."""
+        head = self._heads.get(room_id)
+        if head is not None:
+            self._heads.move_to_end(room_id)
+            return head
+        head = await self._load(room_id)
+        if head is not None:
+            self.put(head)
+        return head
+
+    async def is_current(self, head: RoomHead) -> bool:
+        """Whether the database has the same head; a rejection decided on another one must not be told to anybody."""
+        async with self._database.connection() as connection:
+            return await load_head_version(connection, head.nid) == head.head_version
+
+    def put(self, head: RoomHead) -> None:
+        """Remember the head."""
+        self.forget(head.room_id)
+        self._heads[head.room_id] = head
+        self._room_ids[head.nid] = head.room_id
+        self._entries += len(head.state)
+        while self._entries > self._entries_max and len(self._heads) > 1:
+            self.forget(next(iter(self._heads)))
+
+    def forget(self, room_id: RoomId) -> None:
+        """Forget the room's head, so that it is loaded when next needed."""
+        head = self._heads.pop(room_id, None)
+        if head is not None:
+            self._entries -= len(head.state)
+            self._room_ids.pop(head.nid, None)
+
+    def clear(self) -> None:
+        """Forget every head, as after a restore."""
+        self._heads.clear()
+        self._room_ids.clear()
+        self._entries = 0
+
+    def follow(self, entry: CommitEntry) -> None:
+        """Drop heads that a commit of another process has moved; those that this process moved it has put before."""
+        for room_nid in (*entry.events, *entry.resets):
+            room_id = self._room_ids.get(room_nid)
+            head = self._heads.get(room_id) if room_id else None
+            if head is not None and (head.head_version is None or head.head_version <= entry.previous):
+                self.forget(head.room_id)
+
+    async def _load(self, room_id: RoomId) -> RoomHead | None:
+        async with self._database.read() as tx:
+            row = await load_room(tx, room_id)
+            if row is None:
+                return None
+            state = await load_current_state(tx, row.nid)
+            joined = await count_joined_by_server(tx, row.nid)
+        return RoomHead(
+            nid=row.nid,
+            room_id=room_id,
+            version=room_version(row.room_version),
+            head_version=row.head_version,
+            extremities=row.forward_extremities,
+            depth=row.depth,
+            snapshot=row.snapshot,
+            snapshot_depth=row.snapshot_depth,
+            state=state,
+            joined_servers=joined,
+        )
+
+
+def joined_servers_after(joined: Mapping[str, int], user_id: UserId, before: str | None, after: str) -> Mapping[str, int]:
+    """The count of joined members by server after one user's membership changed."""
+    step = (after == "join") - (before == "join")
+    if not step:
+        return joined
+    return {**joined, user_id.server_name: joined.get(user_id.server_name, 0) + step}

@@ -1,0 +1,179 @@
+"""The queue of each room: drafts wait here, and are decided in order, many at a time.
+
+One task works on a room while it has anything waiting. It loads the head, decides, and gives the commit to the writer;
+when the head has moved meanwhile, it decides again. Rooms do not wait for each other.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from tim_server.matrix.errors import LimitExceeded, MatrixError, NotFound, Unavailable
+from tim_server.matrix.events.build import Author
+from tim_server.matrix.identifiers import EventId, RoomId
+from tim_server.services.rooms.auth_events import ParsedEvents
+from tim_server.services.rooms.decide import Decider, Decision, needed_keys
+from tim_server.services.rooms.draft import DraftGroup, TransactionKey
+from tim_server.services.rooms.head import RoomHead, RoomHeads
+from tim_server.storage.client_transactions import load_known_transactions
+from tim_server.storage.database import Database
+from tim_server.storage.writer import HeadMoved, TransactionKnown, Writer
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueOptions:
+    """Bounds: drafts waiting in one room, drafts decided at once, and how often a moved head is decided again."""
+
+    waiting_max: int = 5_000
+    drafts_per_decision_max: int = 200
+    attempts_max: int = 50
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    group: DraftGroup
+    done: "asyncio.Future[tuple[EventId, ...]]"
+
+    def settle(self, answer: "tuple[EventId, ...] | MatrixError") -> None:
+        if self.done.done():
+            return
+        if isinstance(answer, MatrixError):
+            self.done.set_exception(answer)
+        else:
+            self.done.set_result(answer)
+
+
+@dataclass(slots=True)
+class RoomQueues:
+    """Queues of all rooms in which something waits."""
+
+    database: Database
+    writer: Writer
+    heads: RoomHeads
+    parsed: ParsedEvents
+    author: Author
+    now_ms: Callable[[], int]
+    options: QueueOptions = field(default_factory=QueueOptions)
+    _waiting: dict[RoomId, deque[_Waiting]] = field(default_factory=dict)
+    _tasks: dict[RoomId, "asyncio.Task[None]"] = field(default_factory=dict)
+
+    async def submit(self, room_id: RoomId, group: DraftGroup) -> tuple[EventId, ...]:
+        """Have the group decided and committed; the ids of its events.
+
+        Raises `NotFound` for an unknown room, `Forbidden` where the rules refuse, `LimitExceeded` when too much waits.
+        """
+        waiting = self._waiting.setdefault(room_id, deque())
+        if len(waiting) >= self.options.waiting_max:
+            raise LimitExceeded("Too much is being sent to this room; try again", retry_after_ms=1000)
+        item = _Waiting(group, asyncio.get_running_loop().create_future())
+        waiting.append(item)
+        if room_id not in self._tasks:
+            self._tasks[room_id] = asyncio.create_task(self._work(room_id), name="room-queue")
+        return await item.done
+
+    async def close(self) -> None:
+        """Finish what waits."""
+        while self._tasks:
+            await asyncio.wait(list(self._tasks.values()))
+
+    async def _work(self, room_id: RoomId) -> None:
+        waiting = self._waiting[room_id]
+        try:
+            while waiting:
+                batch = self._take(waiting)
+                try:
+                    await self._process(room_id, batch)
+                except Exception as error:
+                    if not isinstance(error, MatrixError):
+                        log.exception("a room's drafts could not be processed", room_id=room_id)
+                    for item in batch:
+                        item.settle(error if isinstance(error, MatrixError) else Unavailable())
+        finally:
+            del self._waiting[room_id], self._tasks[room_id]
+
+    def _take(self, waiting: deque[_Waiting]) -> list[_Waiting]:
+        batch = [waiting.popleft()]
+        count = len(batch[0].group.drafts)
+        while waiting and count + len(waiting[0].group.drafts) <= self.options.drafts_per_decision_max:
+            batch.append(waiting.popleft())
+            count += len(batch[-1].group.drafts)
+        return batch
+
+    async def _process(self, room_id: RoomId, batch: list[_Waiting]) -> None:
+        for _ in range(self.options.attempts_max):
+            head = await self.heads.get(room_id)
+            if head is None:
+                raise NotFound("Unknown room")
+            decision = await self._decide(head, [item.group for item in batch])
+            if decision.commit is None:
+                if await self.heads.is_current(head):
+                    _settle(batch, decision.answers)
+                    return
+                self.heads.forget(room_id)
+                continue
+            try:
+                placed = await self.writer.commit_room(decision.commit)
+            except HeadMoved:
+                self.heads.forget(room_id)
+            except TransactionKnown:
+                batch = await self._answer_known(batch)
+            except Exception:
+                self.heads.forget(room_id)
+                raise
+            else:
+                self.heads.put(replace(decision.head, head_version=placed.last_position))
+                _settle(batch, decision.answers)
+                return
+            if not batch:
+                return
+        raise Unavailable("The room is changing too quickly; try again")
+
+    async def _decide(self, head: RoomHead, groups: Sequence[DraftGroup]) -> Decision:
+        nids = {nid for key in needed_keys(head, groups) if (nid := head.state.get(key)) is not None}
+        known = await self.parsed.load(nids, head.version)
+        fresh = await self.writer.take_nids(2 * sum(len(group.drafts) for group in groups))
+        decider = Decider(author=self.author, now_ms=self.now_ms(), nids=iter(fresh))
+        return decider.decide(head, groups, known)
+
+    async def _answer_known(self, batch: list[_Waiting]) -> list[_Waiting]:
+        """Answer what was sent before with the event that it made then; what is left to decide.
+
+        Of two waiting groups with the same transaction, the second shares the answer of the first.
+        """
+        keys = [item.group.transaction for item in batch if item.group.transaction is not None]
+        async with self.database.connection() as connection:
+            known = await load_known_transactions(
+                connection, [(key.user_id, key.device_id, key.key_hash) for key in keys]
+            )
+        left: list[_Waiting] = []
+        first: dict[TransactionKey, _Waiting] = {}
+        for item in batch:
+            key = item.group.transaction
+            if key is None:
+                left.append(item)
+            elif (event_id := known.get((key.user_id, key.device_id, key.key_hash))) is not None:
+                item.settle((event_id,))
+            elif key in first:
+                first[key].done.add_done_callback(lambda done, item=item: _share(done, item))
+            else:
+                first[key] = item
+                left.append(item)
+        return left
+
+
+def _share(done: "asyncio.Future[tuple[EventId, ...]]", item: _Waiting) -> None:
+    error = done.exception()
+    if error is None:
+        item.settle(done.result())
+    else:
+        item.settle(error if isinstance(error, MatrixError) else Unavailable())
+
+
+def _settle(batch: Sequence[_Waiting], answers: Sequence[tuple[EventId, ...] | MatrixError]) -> None:
+    for item, answer in zip(batch, answers, strict=True):
+        item.settle(answer)

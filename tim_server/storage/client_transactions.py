@@ -1,0 +1,60 @@
+"""Client transactions: which event a device's transaction id made, so that a repeated request makes no second one.
+
+Spec: https://spec.matrix.org/v1.19/client-server-api/#transaction-identifiers
+"""
+
+from collections.abc import Sequence
+
+from tim_server.matrix.identifiers import EventId
+from tim_server.storage.database import Connection
+from tim_server.storage.table_contract import TableContract
+
+TABLES = (
+    TableContract(
+        name="client_transactions",
+        owner="storage.room_commits",
+        bound="one row a sent event, for a week",
+        reaper="storage.client_transactions.reap",
+    ),
+)
+
+LOAD_KNOWN = """
+SELECT t.user_id, t.device_id, t.key_hash, t.event_id
+FROM unnest($1::text[], $2::text[], $3::bytea[]) AS wanted (user_id, device_id, key_hash)
+JOIN client_transactions AS t USING (user_id, device_id, key_hash)
+"""
+
+
+async def load_known_transactions(
+    tx: Connection, keys: Sequence[tuple[str, str, bytes]]
+) -> dict[tuple[str, str, bytes], EventId]:
+    """The events that these (user, device, key hash) have made."""
+    if not keys:
+        return {}
+    users, devices, hashes = zip(*keys, strict=True)
+    rows = await tx.fetch(LOAD_KNOWN, list(users), list(devices), list(hashes))
+    return {(row["user_id"], row["device_id"], row["key_hash"]): EventId(row["event_id"]) for row in rows}
+
+
+LOAD_TRANSACTION_IDS = """
+SELECT event_nid, txn_id FROM client_transactions
+WHERE event_nid = ANY($1) AND user_id = $2 AND device_id = $3
+"""
+
+
+async def load_transaction_ids(
+    tx: Connection, event_nids: Sequence[int], user_id: str, device_id: str
+) -> dict[int, str]:
+    """The transaction ids with which this device sent these events."""
+    if not event_nids:
+        return {}
+    rows = await tx.fetch(LOAD_TRANSACTION_IDS, list(event_nids), user_id, device_id)
+    return {row["event_nid"]: row["txn_id"] for row in rows}
+
+
+REAP_TRANSACTIONS = "DELETE FROM client_transactions WHERE created_at < clock_timestamp() - interval '7 days'"
+
+
+async def reap(tx: Connection) -> None:
+    """Remove transactions older than a week."""
+    await tx.execute(REAP_TRANSACTIONS)

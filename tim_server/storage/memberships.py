@@ -1,0 +1,138 @@
+"""Memberships: derived from the resolved state, for questions that begin with a user or ask for all members.
+
+`memberships` is the newest resolved membership; `membership_history` each change, at the position where it took
+effect, also where no event is new (state resets). `forgotten_rooms` holds what users asked not to see any more.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tim_server.matrix.identifiers import RoomId, UserId
+from tim_server.storage.database import Connection
+from tim_server.storage.state import MembershipRow
+from tim_server.storage.table_contract import TableContract
+
+TABLES = (
+    TableContract(
+        name="memberships", owner="storage.room_commits", bound="one row a user and room", reaper="room purge", derived=True
+    ),
+    TableContract(
+        name="membership_history",
+        owner="storage.room_commits",
+        bound="one row a change of membership",
+        reaper="room purge",
+        derived=True,
+    ),
+    TableContract(
+        name="forgotten_rooms", owner="services.rooms.forget", bound="one row a user and room left", reaper="joining again"
+    ),
+)
+
+COUNT_JOINED_BY_SERVER = """
+SELECT substr(user_id, strpos(user_id, ':') + 1) AS server, count(*) AS joined
+FROM memberships WHERE room_nid = $1 AND membership = 'join' GROUP BY 1
+"""
+
+
+async def count_joined_by_server(tx: Connection, room_nid: int) -> dict[str, int]:
+    """How many joined members each server has in the room."""
+    return {row["server"]: row["joined"] for row in await tx.fetch(COUNT_JOINED_BY_SERVER, room_nid)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserRoom:
+    """A room and a user's membership of it."""
+
+    room_nid: int
+    room_id: RoomId
+    room_version: str
+    membership: str
+    event_nid: int
+    position: int
+    forgotten: bool
+
+
+LOAD_ROOMS_OF_USER = """
+SELECT m.room_nid, r.room_id, r.room_version, m.membership, m.event_nid, m.position, f.user_id IS NOT NULL AS forgotten
+FROM memberships AS m JOIN rooms AS r ON r.nid = m.room_nid
+LEFT JOIN forgotten_rooms AS f ON f.user_id = m.user_id AND f.room_nid = m.room_nid
+WHERE m.user_id = $1
+"""
+
+
+async def load_rooms_of_user(tx: Connection, user_id: UserId) -> list[UserRoom]:
+    """All rooms of which the user has a membership, left and forgotten ones included."""
+    return [_user_room(row) for row in await tx.fetch(LOAD_ROOMS_OF_USER, user_id)]
+
+
+LOAD_ROOM_OF_USER = """
+SELECT r.nid AS room_nid, r.room_id, r.room_version, m.membership, m.event_nid, m.position,
+       f.user_id IS NOT NULL AS forgotten
+FROM rooms AS r JOIN memberships AS m ON m.room_nid = r.nid AND m.user_id = $2
+LEFT JOIN forgotten_rooms AS f ON f.user_id = m.user_id AND f.room_nid = m.room_nid
+WHERE r.room_id = $1
+"""
+
+
+async def load_room_of_user(tx: Connection, room_id: RoomId, user_id: UserId) -> UserRoom | None:
+    """The user's membership of a room; None where the room is unknown or the user never had anything to do with it."""
+    row = await tx.fetchrow(LOAD_ROOM_OF_USER, room_id, user_id)
+    return None if row is None else _user_room(row)
+
+
+def _user_room(row: object) -> UserRoom:
+    fields = dict(row.items())  # type: ignore[attr-defined]
+    fields["room_id"] = RoomId(fields["room_id"])
+    return UserRoom(**fields)
+
+
+LOAD_MEMBERS = "SELECT user_id, membership, event_nid, position FROM memberships WHERE room_nid = $1"
+
+
+async def load_members(tx: Connection, room_nid: int) -> list[MembershipRow]:
+    """Everybody's newest membership of the room."""
+    return [
+        MembershipRow(
+            user_id=UserId(row["user_id"]),
+            room_nid=room_nid,
+            membership=row["membership"],
+            event_nid=row["event_nid"],
+            position=row["position"],
+        )
+        for row in await tx.fetch(LOAD_MEMBERS, room_nid)
+    ]
+
+
+LOAD_HISTORY_OF_USER = """
+SELECT room_nid, membership, event_nid, position FROM membership_history
+WHERE user_id = $1 AND room_nid = ANY($2) ORDER BY room_nid, position
+"""
+
+
+async def load_history_of_user(
+    tx: Connection, user_id: UserId, room_nids: Sequence[int]
+) -> dict[int, list[MembershipRow]]:
+    """Each change of the user's membership in these rooms, oldest first, by room."""
+    history: dict[int, list[MembershipRow]] = {}
+    for row in await tx.fetch(LOAD_HISTORY_OF_USER, user_id, list(room_nids)):
+        history.setdefault(row["room_nid"], []).append(
+            MembershipRow(
+                user_id=user_id,
+                room_nid=row["room_nid"],
+                membership=row["membership"],
+                event_nid=row["event_nid"],
+                position=row["position"],
+            )
+        )
+    return history
+
+
+FORGET_ROOM = """
+INSERT INTO forgotten_rooms (user_id, room_nid, position)
+SELECT $1, r.nid, $3 FROM rooms AS r WHERE r.room_id = $2 ON CONFLICT DO NOTHING
+"""
+
+
+async def forget_room(tx: Connection, user_id: UserId, room_id: RoomId, position: int) -> None:
+    """Hide the room from the user until they join or are invited again."""
+    await tx.execute(FORGET_ROOM, user_id, room_id, position)
