@@ -67,7 +67,6 @@ SETTINGS: Mapping[str, str] = {
 }
 FAST_UNSAFE_SETTINGS: Mapping[str, str] = {
     "fsync": "off",
-    "synchronous_commit": "off",
     "full_page_writes": "off",
 }
 
@@ -75,7 +74,10 @@ _logger = logging.getLogger(__name__)
 
 
 class EmbeddedPostgres:
-    """The server of one folder. `durable=False` trades safety for speed and is for tests only."""
+    """The server of one folder.
+
+    `durable=False` is for tests: what is committed survives SIGKILL, but not the failure of the machine.
+    """
 
     def __init__(self, folder: Path, *, durable: bool = True, max_connections: int = 100) -> None:
         self._folder = folder.absolute()

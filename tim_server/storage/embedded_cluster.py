@@ -23,6 +23,10 @@ START_TIMEOUT_S = 60.0
 STARTUP_LOG = "startup.log"
 ERROR_LINES_MAX = 12
 CLOSED_DATA_FOLDER = "/proc/self/cwd"
+FIRST_STATEMENTS = f"""\
+CREATE DATABASE {DATABASE_NAME}
+REVOKE ALL ON DATABASE {DATABASE_NAME}, postgres, template1 FROM PUBLIC
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +54,7 @@ def create_cluster(folder: Path, runtime: Runtime, *, password: str, durable: bo
     finally:
         Path(password_file).unlink()
     single = [str(runtime.install.postgres), "--single", *([] if durable else ["-c", "fsync=off"]), "postgres"]
-    _run(single, draft, runtime.user, statements=f"CREATE DATABASE {DATABASE_NAME}\n")
+    _run(single, draft, runtime.user, statements=FIRST_STATEMENTS)
     draft.rename(folder)
 
 

@@ -82,30 +82,22 @@ def find_install(major_version: int | None) -> Install:
 
 
 def choose_user(folder: Path) -> UnixUser:
-    """Ourselves; as root the owner of `folder` where that is somebody else, otherwise an unprivileged user."""
+    """Ourselves; as root the owner of `folder` where that is somebody else, otherwise an unprivileged user.
+
+    initdb wants a user that the system knows by name.
+    """
     if os.geteuid() != 0:
-        return _user_of(os.geteuid(), os.getegid())
-    owner = folder.stat()
-    if owner.st_uid != 0:
-        return _user_of(owner.st_uid, owner.st_gid)
-    for name in UNPRIVILEGED_USERS:
-        try:
-            entry = pwd.getpwnam(name)
-        except KeyError:
-            continue
-        return UnixUser(name=name, uid=entry.pw_uid, gid=entry.pw_gid)
+        return UnixUser(name=str(os.geteuid()), uid=os.geteuid(), gid=os.getegid())
+    owner = folder.stat().st_uid
+    known = {entry.pw_uid: entry for entry in pwd.getpwall() if entry.pw_uid == owner != 0}
+    by_name = {entry.pw_name: entry for entry in pwd.getpwall() if entry.pw_name in UNPRIVILEGED_USERS}
+    for entry in (known.get(owner), *(by_name.get(name) for name in UNPRIVILEGED_USERS)):
+        if entry is not None:
+            return UnixUser(name=entry.pw_name, uid=entry.pw_uid, gid=entry.pw_gid)
     raise EmbeddedPostgresError(
         f"PostgreSQL refuses to run as root, and there is no user named {' or '.join(UNPRIVILEGED_USERS)}: "
         "add one, or start tim-server as an ordinary user"
     )
-
-
-def _user_of(uid: int, gid: int) -> UnixUser:
-    try:
-        name = pwd.getpwuid(uid).pw_name
-    except KeyError:
-        name = str(uid)
-    return UnixUser(name=name, uid=uid, gid=gid)
 
 
 def can_traverse(folder: Path, user: UnixUser) -> bool:

@@ -18,9 +18,7 @@ QUOTE_CREATE_ROLE = """
 SELECT format('CREATE ROLE %I LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD %L', $1::text, $2::text)
 """
 QUOTE_SET_PASSWORD = "SELECT format('ALTER ROLE %I PASSWORD %L', $1::text, $2::text)"
-QUOTE_CLOSE_DATABASE = """
-SELECT format('REVOKE ALL ON DATABASE %1$I FROM PUBLIC; REVOKE ALL ON SCHEMA public FROM PUBLIC', current_database())
-"""
+CLOSE_PUBLIC_SCHEMA = "REVOKE ALL ON SCHEMA public FROM PUBLIC"
 QUOTE_OPEN_SCHEMA = """
 SELECT format('GRANT CONNECT ON DATABASE %1$I TO %2$I; CREATE SCHEMA IF NOT EXISTS %2$I AUTHORIZATION %2$I;'
               'REVOKE ALL ON SCHEMA %2$I FROM PUBLIC; ALTER ROLE %2$I SET search_path = %2$I',
@@ -47,7 +45,7 @@ async def create_tenant(admin_dsn: str, *, role: str, password: str) -> None:
             exists = await connection.fetchval(ROLE_EXISTS, role)
             statement = QUOTE_SET_PASSWORD if exists else QUOTE_CREATE_ROLE
             await connection.execute(await connection.fetchval(statement, role, password))
-            await connection.execute(await connection.fetchval(QUOTE_CLOSE_DATABASE))
+            await connection.execute(CLOSE_PUBLIC_SCHEMA)
             await connection.execute(await connection.fetchval(QUOTE_OPEN_SCHEMA, role))
     finally:
         await connection.close()
