@@ -322,3 +322,62 @@ class ResourceLimitExceeded(MatrixError):
     errcode = "M_RESOURCE_LIMIT_EXCEEDED"
     status = 403
     default_message = "The server has reached a limit"
+
+
+class InteractiveAuthRequired(MatrixError):
+    """401 of user-interactive authentication: `flows`, `params`, `session`, `completed`, and after a failed attempt
+    the `errcode` and `error` of it.
+
+    Spec: https://spec.matrix.org/v1.19/client-server-api/#user-interactive-api-in-the-rest-api
+    """
+
+    status = 401
+    default_message = "User-interactive authentication is required"
+
+    def __init__(self, *, failure: MatrixError | None, **fields: Any) -> None:
+        super().__init__(**fields)
+        self.failure = failure
+
+    def body(self) -> dict[str, Any]:
+        """The JSON body: an errcode only where an attempt has failed."""
+        return {**({} if self.failure is None else self.failure.body()), **self.extra}
+
+
+class ThreepidDenied(MatrixError):
+    """M_THREEPID_DENIED: this third-party identifier is not allowed."""
+
+    errcode = "M_THREEPID_DENIED"
+    status = 403
+    default_message = "This third-party identifier is not allowed"
+
+
+class ThreepidNotFound(MatrixError):
+    """M_THREEPID_NOT_FOUND: no account has this third-party identifier."""
+
+    errcode = "M_THREEPID_NOT_FOUND"
+    status = 400
+    default_message = "No account has this third-party identifier"
+
+
+class KeyTooLarge(MatrixError):
+    """M_KEY_TOO_LARGE: the name of the profile field is too long."""
+
+    errcode = "M_KEY_TOO_LARGE"
+    status = 400
+    default_message = "The name of the profile field is too long"
+
+
+class ProfileTooLarge(MatrixError):
+    """M_PROFILE_TOO_LARGE: the profile would exceed 64 KiB."""
+
+    errcode = "M_PROFILE_TOO_LARGE"
+    status = 400
+    default_message = "The profile would exceed 64 KiB"
+
+
+class ServerManagedAccountData(MatrixError):
+    """M_BAD_JSON with 405: account data of this type is controlled by the server."""
+
+    errcode = "M_BAD_JSON"
+    status = 405
+    default_message = "Account data of this type is controlled by the server"

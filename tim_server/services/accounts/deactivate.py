@@ -1,0 +1,68 @@
+"""Close an account for good.
+
+Spec: https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3accountdeactivate
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tim_server.matrix.errors import Forbidden
+from tim_server.matrix.identifiers import UserId
+from tim_server.services.accounts.logout import remove_devices
+from tim_server.services.accounts.open_session import DEVICES
+from tim_server.services.accounts.policy import Clock
+from tim_server.services.accounts.requester import Requester
+from tim_server.services.accounts.token_cache import TOKENS, TokenCache
+from tim_server.services.accounts.uia import PASSWORD, InteractiveAuth, Operation
+from tim_server.storage.account_data import delete_account_data
+from tim_server.storage.database import Connection
+from tim_server.storage.profiles import delete_profile
+from tim_server.storage.uia_sessions import consume_session
+from tim_server.storage.users import deactivate_user
+from tim_server.storage.writer import Writer
+
+OPERATION = "deactivate_account"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deactivation:
+    """Deactivates accounts. `leave_rooms` makes a user leave every room and reject every invite."""
+
+    writer: Writer
+    token_cache: TokenCache
+    clock: Clock
+    uia: InteractiveAuth
+    leave_rooms: Callable[[UserId], Awaitable[None]]
+
+    async def deactivate(self, requester: Requester, auth: Mapping[str, Any] | None, *, erase: bool) -> None:
+        """Close the requester's account once the password was given; raises `InteractiveAuthRequired`.
+
+        Rooms are left first: an interrupted request can then be repeated. With `erase`, profile and account data go.
+        """
+        operation = Operation(name=OPERATION, flows=((PASSWORD,),), user_id=requester.user_id)
+        uia_session = await self.uia.authenticate(operation, auth)
+        await self.leave_rooms(requester.user_id)
+        await self.writer.write(
+            _Deactivate(users=(requester.user_id,), erase=erase, uia_session=uia_session, now=self.clock())
+        )
+        self.token_cache.drop_user(requester.user_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Deactivate:
+    users: tuple[UserId, ...]
+    erase: bool
+    uia_session: str | None
+    now: int
+    streams: tuple[str, ...] = (TOKENS, DEVICES, "profile")
+
+    async def store(self, tx: Connection, position: int) -> None:
+        user_id = self.users[0]
+        if self.uia_session is not None and not await consume_session(tx, self.uia_session, now=self.now):
+            raise Forbidden("The authentication has been used already")
+        await deactivate_user(tx, user_id, self.now)
+        await remove_devices(tx, user_id)
+        if self.erase:
+            await delete_profile(tx, user_id)
+            await delete_account_data(tx, user_id)
