@@ -9,8 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from tim_server.storage.codec import Codec
+from tim_server.storage.database import Database, DatabaseOptions
 from tim_server.storage.embedded import EmbeddedPostgres
 from tim_server.storage.migrations import Migration, migrate, read_migrations
+from tim_server.storage.store import Store, open_store
+from tim_server.storage.writer import Writer
 
 _tenant_numbers = itertools.count(1)
 
@@ -54,3 +58,23 @@ async def tenant_dsn(postgres: EmbeddedPostgres, migrations: tuple[Migration, ..
     await migrate(dsn, migrations=migrations)
     yield dsn
     await postgres.drop_tenant(role)
+
+
+@pytest.fixture(scope="module")
+async def store(tenant_dsn: str) -> AsyncIterator[Store]:
+    """An opened store on a fresh tenant."""
+    store = await open_store(DatabaseOptions(dsn=tenant_dsn), Codec())
+    yield store
+    await store.close()
+
+
+@pytest.fixture(scope="module")
+def database(store: Store) -> Database:
+    """The reads of `store`."""
+    return store.database
+
+
+@pytest.fixture(scope="module")
+def writer(store: Store) -> Writer:
+    """The writer of `store`."""
+    return store.writer

@@ -53,7 +53,7 @@ Incarnation: TypeAlias = tuple[int, datetime]
 
 
 async def lock_clock(tx: Connection) -> int:
-    """Take the clock until the end of the transaction; the newest position. No statement after it may wait for a lock."""
+    """Take the clock until the transaction ends; the newest position. No later statement may wait for a lock."""
     await tx.execute(LOCK_CLOCK)
     position: int = await tx.fetchval(READ_POSITION)
     return position

@@ -47,7 +47,7 @@ def encode_touched(entry: CommitEntry) -> bytes:
     if entry.events:
         touched["events"] = [row.nid for rows in entry.events.values() for row in rows]
     if entry.users:
-        touched["users"] = {user: sorted(streams) for user, streams in entry.users.items()}
+        touched["users"] = {str(user): sorted(streams) for user, streams in entry.users.items()}
     if entry.resets:
         touched["resets"] = sorted(entry.resets)
     return orjson.dumps(touched)

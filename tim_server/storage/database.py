@@ -88,8 +88,9 @@ class Database:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Connection]:
         """A connection in a REPEATABLE READ, READ ONLY transaction: every statement sees the same moment."""
-        async with self._open_pool.acquire() as connection, connection.transaction(
-            isolation="repeatable_read", readonly=True
+        async with (
+            self._open_pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             yield connection
 

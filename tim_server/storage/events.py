@@ -17,7 +17,10 @@ from tim_server.storage.table_contract import TableContract
 TABLES = (
     TableContract(name="events", owner="storage.room_commits", bound="one row an event", reaper="room purge"),
     TableContract(
-        name="timeline_holes", owner="storage.room_commits", bound="one row a gap in history", reaper="backfill, room purge"
+        name="timeline_holes",
+        owner="storage.room_commits",
+        bound="one row a gap in history",
+        reaper="backfill, room purge",
     ),
 )
 

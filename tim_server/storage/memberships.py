@@ -14,7 +14,11 @@ from tim_server.storage.table_contract import TableContract
 
 TABLES = (
     TableContract(
-        name="memberships", owner="storage.room_commits", bound="one row a user and room", reaper="room purge", derived=True
+        name="memberships",
+        owner="storage.room_commits",
+        bound="one row a user and room",
+        reaper="room purge",
+        derived=True,
     ),
     TableContract(
         name="membership_history",
@@ -24,7 +28,10 @@ TABLES = (
         derived=True,
     ),
     TableContract(
-        name="forgotten_rooms", owner="services.rooms.forget", bound="one row a user and room left", reaper="joining again"
+        name="forgotten_rooms",
+        owner="services.rooms.forget",
+        bound="one row a user and room left",
+        reaper="joining again",
     ),
 )
 

@@ -30,8 +30,8 @@ class RoomRow:
 
 LOAD_ROOM = """
 SELECT r.nid, r.room_id, r.room_version, r.head_version, r.depth, r.snapshot, s.depth AS snapshot_depth,
-       ARRAY(SELECT e.nid FROM events AS e WHERE e.nid = ANY(r.forward_extremities) ORDER BY e.nid) AS extremity_nids,
-       ARRAY(SELECT e.event_id FROM events AS e WHERE e.nid = ANY(r.forward_extremities) ORDER BY e.nid) AS extremity_ids
+       ARRAY(SELECT e.nid FROM events AS e WHERE e.nid = ANY(r.forward_extremities) ORDER BY e.nid) AS nids,
+       ARRAY(SELECT e.event_id FROM events AS e WHERE e.nid = ANY(r.forward_extremities) ORDER BY e.nid) AS ids
 FROM rooms AS r LEFT JOIN state_snapshots AS s ON s.nid = r.snapshot
 WHERE r.room_id = $1
 """
@@ -48,7 +48,7 @@ async def load_room(tx: Connection, room_id: RoomId) -> RoomRow | None:
         room_version=row["room_version"],
         head_version=row["head_version"],
         forward_extremities=tuple(
-            (nid, EventId(event_id)) for nid, event_id in zip(row["extremity_nids"], row["extremity_ids"], strict=True)
+            (nid, EventId(event_id)) for nid, event_id in zip(row["nids"], row["ids"], strict=True)
         ),
         depth=row["depth"],
         snapshot=row["snapshot"],

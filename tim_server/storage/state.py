@@ -18,7 +18,10 @@ TABLES = (
         name="state_snapshots", owner="storage.room_commits", bound="one delta a state change", reaper="room purge"
     ),
     TableContract(
-        name="room_state_log", owner="storage.room_commits", bound="one row a commit that changes state", reaper="room purge"
+        name="room_state_log",
+        owner="storage.room_commits",
+        bound="one row a commit that changes state",
+        reaper="room purge",
     ),
     TableContract(
         name="current_state",

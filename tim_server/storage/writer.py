@@ -24,7 +24,7 @@ from tim_server.matrix.identifiers import UserId
 from tim_server.storage import clock, room_commits
 from tim_server.storage.clock import NIDS_PER_BLOCK
 from tim_server.storage.codec import Codec
-from tim_server.storage.commit_log import CommitEntry, CommitLog, encode_touched
+from tim_server.storage.commit_log import CommitEntry, encode_touched
 from tim_server.storage.database import CONNECTION_LOST, Connection, Database
 from tim_server.storage.room_commits import PlacedCommit, RoomCommit
 from tim_server.storage.rooms import lock_rooms
@@ -102,18 +102,17 @@ class _UnitsFail(Exception):
 
 
 class Writer:
-    """Gathers units and commits them. `on_commit` is called with each entry in commit order."""
+    """Gathers units and commits them. `on_commit` is called with each entry in commit order; `on_restored` when
+    PostgreSQL is another incarnation than before, so that nothing remembered by nid may be trusted."""
 
     def __init__(
         self,
         database: Database,
         codec: Codec,
-        commit_log: CommitLog,
         options: WriterOptions | None = None,
     ) -> None:
         self._database = database
         self._codec = codec
-        self._log = commit_log
         self._options = options or WriterOptions()
         self._queue: deque[_Unit] = deque()
         self._wake = asyncio.Event()
@@ -123,7 +122,7 @@ class Writer:
         self._incarnation: clock.Incarnation | None = None
         self._next_nid = self._last_nid = 0
         self.on_commit: Callable[[CommitEntry], None] = lambda entry: None
-        self.on_restored: Callable[[], None] = lambda: None
+        self.on_restored: list[Callable[[], None]] = []
 
     async def start(self) -> None:
         """Connect, settle the clock, and begin to commit."""
@@ -298,7 +297,8 @@ class Writer:
         if self._incarnation not in (None, incarnation):
             log.warning("PostgreSQL was restarted or restored; what this process remembers is dropped")
             self._next_nid = self._last_nid = 0
-            self.on_restored()
+            for forget in self.on_restored:
+                forget()
         self._incarnation = incarnation
         self._connection = connection
 

@@ -1,0 +1,165 @@
+"""The writer: group commit, failing alone, moved heads, known transactions."""
+
+import asyncio
+import itertools
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from tim_server.matrix.errors import Forbidden
+from tim_server.matrix.identifiers import EventId, RoomId, UserId
+from tim_server.storage.database import Connection, DatabaseError
+from tim_server.storage.room_commits import ClientTransaction, NewEvent, RoomCommit
+from tim_server.storage.store import Store
+from tim_server.storage.writer import HeadMoved, TransactionKnown
+
+_numbers = itertools.count()
+ALICE = UserId("@alice:hospital.example")
+
+
+async def room_commit(store: Store, **changes: object) -> RoomCommit:
+    """A new room with one event, unless `changes` say otherwise."""
+    event_nid, room_nid = await store.writer.take_nids(2)
+    number = next(_numbers)
+    event = NewEvent(
+        nid=event_nid,
+        event_id=EventId(f"$event{number}"),
+        type="m.room.create",
+        state_key="",
+        sender=ALICE,
+        origin_server_ts=1,
+        depth=1,
+        prev_nids=(),
+        auth_nids=(),
+        body=b'{"type":"m.room.create"}',
+        snapshot=0,
+    )
+    fields: dict[str, object] = {
+        "room_nid": room_nid,
+        "room_id": RoomId(f"!room{number}:hospital.example"),
+        "room_version": "11",
+        "expected_version": None,
+        "events": (event,),
+        "forward_extremities": (event_nid,),
+        "depth": 1,
+        "snapshot": 0,
+    }
+    return RoomCommit(**(fields | changes))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A small write that does what its `act` does."""
+
+    act: Callable[[Connection, int], object]
+    users: tuple[UserId, ...] = (ALICE,)
+    streams: tuple[str, ...] = ("probe",)
+
+    async def store(self, tx: Connection, position: int) -> object:
+        return self.act(tx, position)
+
+
+def refuse(_tx: Connection, _position: int) -> object:
+    raise Forbidden("no")
+
+
+async def test_a_write_gets_a_position_and_wakes_the_log(store: Store) -> None:
+    before = store.commit_log.position
+    position = await store.writer.write(Probe(lambda _tx, position: position))
+    assert position == store.commit_log.position > before
+    (entry,) = store.commit_log.since(before) or ()
+    assert entry.users == {ALICE: frozenset({"probe"})}
+
+
+async def test_concurrent_writes_share_commits(store: Store) -> None:
+    positions = await asyncio.gather(*(store.writer.write(Probe(lambda _tx, position: position)) for _ in range(50)))
+    assert len(set(positions)) < 10
+
+
+async def test_a_refused_write_fails_alone(store: Store) -> None:
+    outcomes = await asyncio.gather(
+        *(store.writer.write(Probe(refuse if i == 7 else lambda _tx, p: p)) for i in range(20)), return_exceptions=True
+    )
+    assert [i for i, outcome in enumerate(outcomes) if isinstance(outcome, Exception)] == [7]
+
+
+@pytest.mark.parametrize("poison", ["nul", "duplicate id", "long key"])
+async def test_a_poisoned_draft_fails_alone_in_a_batch_of_fifty(store: Store, poison: str) -> None:
+    commits = [await room_commit(store) for _ in range(50)]
+    bad = commits[13].events[0]
+    poisoned = {
+        "nul": lambda: {"type": "a\0b"},
+        "duplicate id": lambda: {"event_id": commits[12].events[0].event_id},
+        "long key": lambda: {"event_id": EventId("$" + secrets.token_urlsafe(45_000))},
+    }[poison]()
+    event = NewEvent(**({name: getattr(bad, name) for name in NewEvent.__slots__} | poisoned))
+    commits[13] = await room_commit(store, events=(event,))
+    outcomes = await asyncio.gather(*(store.writer.commit_room(c) for c in commits), return_exceptions=True)
+    failed = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, BaseException)]
+    assert failed == [13]
+    assert isinstance(outcomes[13], DatabaseError | ValueError)
+    async with store.database.connection() as connection:
+        stored = await connection.fetchval(
+            "SELECT count(*) FROM rooms WHERE room_id = ANY($1)", [c.room_id for c in commits]
+        )
+    assert stored == 49
+
+
+async def test_a_moved_head_is_given_back(store: Store) -> None:
+    new = await room_commit(store)
+    placed = await store.writer.commit_room(new)
+    follow = await room_commit(store, room_nid=new.room_nid, expected_version=placed.last_position)
+    await store.writer.commit_room(follow)
+    late = await room_commit(store, room_nid=new.room_nid, expected_version=placed.last_position)
+    with pytest.raises(HeadMoved):
+        await store.writer.commit_room(late)
+
+
+async def test_a_transaction_id_is_accepted_once(store: Store) -> None:
+    async def with_transaction() -> RoomCommit:
+        commit = await room_commit(store)
+        transaction = ClientTransaction(
+            user_id=ALICE,
+            device_id="DEVICE",
+            key_hash=b"one",
+            txn_id="1",
+            event_nid=commit.events[0].nid,
+            event_id=commit.events[0].event_id,
+        )
+        return await room_commit(store, events=commit.events, transactions=(transaction,))
+
+    await store.writer.commit_room(await with_transaction())
+    again = await with_transaction()
+    with pytest.raises(TransactionKnown):
+        await store.writer.commit_room(again)
+    async with store.database.connection() as connection:
+        assert not await connection.fetchval("SELECT count(*) FROM events WHERE nid = $1", again.events[0].nid)
+
+
+async def test_a_caller_that_vanishes_harms_no_one(store: Store) -> None:
+    commits = [await room_commit(store) for _ in range(10)]
+    tasks = [asyncio.create_task(store.writer.commit_room(commit)) for commit in commits]
+    await asyncio.sleep(0)
+    tasks[4].cancel()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [i for i, o in enumerate(outcomes) if isinstance(o, BaseException)] == [4]
+    async with store.database.connection() as connection:
+        stored = await connection.fetchval(
+            "SELECT count(*) FROM rooms WHERE room_id = ANY($1)", [c.room_id for c in commits]
+        )
+    assert stored == 10
+
+
+async def test_a_connection_lost_between_commits_is_mended(store: Store) -> None:
+    await store.writer.write(Probe(lambda _tx, position: position))
+    async with store.database.connection() as connection:
+        pid = store.writer._connection.get_server_pid()  # type: ignore[union-attr]
+        await connection.execute("SELECT pg_terminate_backend($1)", pid)
+    assert await store.writer.write(Probe(lambda _tx, position: position)) == store.commit_log.position
+
+
+async def test_nids_are_never_given_twice(store: Store) -> None:
+    taken = [nid for _ in range(40) for nid in await store.writer.take_nids(100)]
+    assert len(set(taken)) == len(taken)

@@ -1,0 +1,45 @@
+"""One tenant's storage, opened as a whole: reads, the writer, the commit log and what follows it."""
+
+from dataclasses import dataclass
+
+from tim_server.storage.codec import Codec
+from tim_server.storage.commit_follower import CommitFollower
+from tim_server.storage.commit_log import CommitLog
+from tim_server.storage.database import Database, DatabaseOptions
+from tim_server.storage.state import SnapshotCache
+from tim_server.storage.writer import Writer, WriterOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    """What services are given of storage. `open_store` makes it; `close` commits what is queued first."""
+
+    database: Database
+    codec: Codec
+    commit_log: CommitLog
+    follower: CommitFollower
+    writer: Writer
+    snapshots: SnapshotCache
+
+    async def close(self) -> None:
+        """Commit what is queued, stop following, close the connections."""
+        await self.writer.close()
+        await self.follower.close()
+        await self.database.close()
+
+
+async def open_store(options: DatabaseOptions, codec: Codec, writer_options: WriterOptions | None = None) -> Store:
+    """Open the storage of a migrated schema; raises OSError or `DatabaseError` where PostgreSQL can't be reached."""
+    database = Database(options)
+    await database.open()
+    commit_log = CommitLog()
+    follower = CommitFollower(database, codec, commit_log)
+    writer = Writer(database, codec, writer_options)
+    snapshots = SnapshotCache()
+    writer.on_commit = follower.committed
+    writer.on_restored.append(snapshots.clear)
+    await writer.start()
+    await follower.start()
+    return Store(
+        database=database, codec=codec, commit_log=commit_log, follower=follower, writer=writer, snapshots=snapshots
+    )
