@@ -1,0 +1,74 @@
+"""Token buckets: how often an account, or a client address, may call the routes of a named bucket.
+
+Memory is bounded: the buckets that were used least recently are forgotten, which fills them again.
+
+Spec: https://spec.matrix.org/v1.19/client-server-api/#rate-limiting
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from time import monotonic
+
+from tim_server.matrix.errors import LimitExceeded
+
+DEFAULT_BUCKET = "default"
+BUCKETS_MAX = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimit:
+    """`burst` requests at once, and `per_second` of them in the long run."""
+
+    per_second: float
+    burst: int
+
+
+class RateLimits:
+    """The buckets of one process. With several workers each one grants its share of a limit.
+
+    `limits` maps names of buckets to their limit; an absent or None limit means that the bucket is not limited.
+    """
+
+    __slots__ = ("_buckets", "_buckets_max", "_limits", "_now")
+
+    def __init__(
+        self,
+        limits: Mapping[str, RateLimit | None],
+        *,
+        worker_count: int = 1,
+        buckets_max: int = BUCKETS_MAX,
+        now: Callable[[], float] = monotonic,
+    ) -> None:
+        self._limits = {name: _share(limit, worker_count) for name, limit in limits.items() if limit is not None}
+        self._buckets: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()
+        self._buckets_max = buckets_max
+        self._now = now
+
+    def take(self, bucket: str, key: str) -> None:
+        """Take one token of `key` (an account or an address); raises LimitExceeded where there is none.
+
+        A refused request costs nothing, so that waiting as long as the error says is enough.
+        """
+        limit = self._limits.get(bucket)
+        if limit is None:
+            return
+        now = self._now()
+        name = (bucket, key)
+        tokens, updated = self._buckets.get(name, (float(limit.burst), now))
+        tokens = min(float(limit.burst), tokens + (now - updated) * limit.per_second)
+        is_granted = tokens >= 1.0
+        self._buckets[name] = (tokens - 1.0 if is_granted else tokens, now)
+        self._buckets.move_to_end(name)
+        if len(self._buckets) > self._buckets_max:
+            self._buckets.popitem(last=False)
+        if not is_granted:
+            raise LimitExceeded(retry_after_ms=max(1, round((1.0 - tokens) / limit.per_second * 1000)))
+
+    def __len__(self) -> int:
+        """How many buckets are remembered."""
+        return len(self._buckets)
+
+
+def _share(limit: RateLimit, worker_count: int) -> RateLimit:
+    return RateLimit(per_second=limit.per_second / worker_count, burst=max(1, round(limit.burst / worker_count)))
