@@ -33,7 +33,8 @@ FIND_COMMIT = "SELECT EXISTS (SELECT FROM commits WHERE position = $1 AND writer
 NEXT_NID_BLOCK = "SELECT nextval('nid_blocks')"
 
 READ_INCARNATION = """
-SELECT (SELECT timeline_id::bigint FROM pg_control_checkpoint()) AS now_timeline, pg_postmaster_start_time() AS now_started,
+SELECT (SELECT timeline_id::bigint FROM pg_control_checkpoint()) AS now_timeline,
+       pg_postmaster_start_time() AS now_started,
        c.postgres_timeline, c.postgres_started
 FROM (SELECT) AS one LEFT JOIN clock_incarnations AS c ON true
 """
