@@ -18,7 +18,7 @@ def script(name: str) -> str:
     ("arguments", "remedy"),
     [
         pytest.param(("check", "--output-format", "concise"), "ruff check --fix", id="lint"),
-        pytest.param(("format", "--check"), "ruff format", id="format"),
+        pytest.param(("format", "--check", "--output-format", "concise"), "ruff format", id="format"),
     ],
 )
 def test_ruff_is_content(arguments: tuple[str, ...], remedy: str) -> None:
