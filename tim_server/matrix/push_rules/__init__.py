@@ -1,0 +1,41 @@
+"""Push rules: the server-default ones, a user's own, and the evaluation of events."""
+
+from tim_server.matrix.push_rules.actions import NOTHING, Action, Outcome, read_actions
+from tim_server.matrix.push_rules.conditions import PushContext
+from tim_server.matrix.push_rules.defaults import DEFAULT_RULES_OF_OTHERS, default_rules, users_named_by
+from tim_server.matrix.push_rules.evaluate import evaluate, notification_levels, pushed_event
+from tim_server.matrix.push_rules.rules import PushRule, RuleKind, RuleSet, read_user_rule
+from tim_server.matrix.push_rules.user_rules import (
+    DefaultRuleChange,
+    UserRules,
+    effective_rules,
+    with_actions,
+    with_enabled,
+    with_rule,
+    without_rule,
+)
+
+__all__ = [
+    "DEFAULT_RULES_OF_OTHERS",
+    "NOTHING",
+    "Action",
+    "DefaultRuleChange",
+    "Outcome",
+    "PushContext",
+    "PushRule",
+    "RuleKind",
+    "RuleSet",
+    "UserRules",
+    "default_rules",
+    "effective_rules",
+    "evaluate",
+    "notification_levels",
+    "pushed_event",
+    "read_actions",
+    "read_user_rule",
+    "users_named_by",
+    "with_actions",
+    "with_enabled",
+    "with_rule",
+    "without_rule",
+]
