@@ -14,7 +14,6 @@ TOP_LEVEL = frozenset(
     {
         ".ci",
         ".dockerignore",
-        ".gitattributes",
         ".gitignore",
         "CHANGELOG.md",
         "Dockerfile",

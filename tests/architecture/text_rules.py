@@ -28,9 +28,8 @@ READABLE_HOSTS = frozenset(
 )
 RESERVED_ENDINGS = (".example", ".test", ".invalid", ".localhost", "example.com", "example.org", "example.net")
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "0.0.0.0", "[::1]", "..."})
-PRIVATE_ADDRESS = re.compile(
-    r"(?:10|192\.168|172\.(?:1[6-9]|2\d|3[01])|169\.254|198\.51\.100|203\.0\.113|192\.0\.2)\.[\d.]+$"
-)
+PRIVATE_ADDRESS = re.compile(r"(?:10|192\.168|172\.(?:1[6-9]|2\d|3[01])|169\.254)\.[\d.]+$")
+DOCUMENTATION_ADDRESS = re.compile(r"(?:192\.0\.2|198\.51\.100|203\.0\.113)\.\d+$")
 
 
 def foreign_addresses(path: str, text: str) -> Iterator[Violation]:
