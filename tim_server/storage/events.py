@@ -118,3 +118,15 @@ async def load_auth_graph(tx: Connection, nids: Iterable[int]) -> dict[int, Auth
         )
         for row in await tx.fetch(LOAD_AUTH_GRAPH, list(nids))
     }
+
+
+LOAD_HISTORY_VISIBILITY_EVENTS = """
+SELECT nid, body FROM events
+WHERE room_nid = ANY($1) AND type = 'm.room.history_visibility' AND state_key = ''
+"""
+
+
+async def load_history_visibility_events(tx: Connection, codec: Codec, room_nids: Iterable[int]) -> dict[int, bytes]:
+    """The bodies of all history visibility events of these rooms, in place or not, by nid."""
+    rows = await tx.fetch(LOAD_HISTORY_VISIBILITY_EVENTS, list(room_nids))
+    return {row["nid"]: codec.decode(row["body"]) for row in rows}

@@ -1,0 +1,55 @@
+"""What a reader's membership of a room was, at any place of its timeline. Pure: looks at rows that were loaded.
+
+A place is (position, minor); changes of membership stand at (position, 0).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from tim_server.storage.state import MembershipRow
+
+Place: TypeAlias = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class MembershipHistory:
+    """Each change of one user's resolved membership of one room, oldest first."""
+
+    changes: Sequence[MembershipRow] = ()
+
+    def after(self, place: Place) -> str:
+        """The membership once the event at `place` has had its effect; `leave` where there is none."""
+        for change in reversed(self.changes):
+            if (change.position, 0) <= place:
+                return change.membership
+        return "leave"
+
+    def before(self, place: Place) -> str:
+        """The membership just before the event at `place`."""
+        for change in reversed(self.changes):
+            if (change.position, 0) < place:
+                return change.membership
+        return "leave"
+
+    def joined_later(self, place: Place) -> bool:
+        """Whether the user joined, or was joined anew, after the event at `place`."""
+        return any(change.membership == "join" and (change.position, 0) > place for change in self.changes)
+
+    def within(self, state: frozenset[int]) -> str:
+        """The membership in a state, given as the nids of its events."""
+        for change in reversed(self.changes):
+            if change.event_nid in state:
+                return change.membership
+        return "leave"
+
+    @property
+    def newest(self) -> MembershipRow | None:
+        """The membership now; None where the user never had anything to do with the room."""
+        return self.changes[-1] if self.changes else None
+
+
+NO_HISTORY = MembershipHistory()
+
+Histories: TypeAlias = Mapping[int, MembershipHistory]
+"""A user's histories by room nid."""
