@@ -1,0 +1,112 @@
+"""Building an event: hashed, named and signed.
+
+Spec: https://spec.matrix.org/v1.19/server-server-api/#signing-events
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from tim_server.matrix.canonical_json import CanonicalJsonError, check_numbers, encode_checked, encode_relaxed
+from tim_server.matrix.errors import BadJson, TooLarge
+from tim_server.matrix.events.hashes import event_id_from_hash, unpadded_base64
+from tim_server.matrix.events.read import PDU_BYTES_MAX, is_key_storable
+from tim_server.matrix.events.record import Event
+from tim_server.matrix.events.redaction import redact
+from tim_server.matrix.events.signatures import SigningKey
+from tim_server.matrix.identifiers import EventId, RoomId, ServerName, UserId
+from tim_server.matrix.room_versions import EventFormat, RoomVersion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Author:
+    """The server that makes events, and the key that it signs with."""
+
+    server_name: ServerName
+    key: SigningKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewPdu:
+    """What an event is to say. `room_id` None: a create event since v12, whose hash becomes the room id.
+
+    `event_id` is needed in v1 and v2 only, where `references` gives the hashes of the events referred to.
+    """
+
+    room_id: RoomId | None
+    type: str
+    state_key: str | None
+    sender: UserId
+    content: dict[str, Any]
+    prev_events: tuple[EventId, ...]
+    auth_events: tuple[EventId, ...]
+    depth: int
+    origin_server_ts: int
+    redacts: EventId | None = None
+    event_id: EventId | None = None
+
+
+def build_event(new: NewPdu, version: RoomVersion, author: Author) -> tuple[Event, bytes]:
+    """The event, hashed and signed, and its canonical bytes.
+
+    Raises `BadJson` for content without a canonical form, `TooLarge` beyond the limits of size.
+    """
+    _check(new)
+    pdu = _unhashed(new, version)
+    encode = encode_checked if version.enforces_canonical_json else encode_relaxed
+    try:
+        if version.enforces_canonical_json:
+            check_numbers(new.content)
+        pdu["hashes"] = {"sha256": unpadded_base64(hashlib.sha256(encode(pdu)).digest())}
+        signed = encode(redact(pdu, version))
+        event_id = new.event_id or event_id_from_hash(hashlib.sha256(signed).digest(), version)
+        pdu["signatures"] = {str(author.server_name): {author.key.key_id: author.key.sign(signed)}}
+        body = encode(pdu)
+    except CanonicalJsonError as error:
+        raise BadJson(f"The content is not canonical JSON: {error}") from error
+    if len(body) > PDU_BYTES_MAX:
+        raise TooLarge("The event is larger than 65,536 bytes")
+    event = Event(
+        event_id=event_id,
+        room_id=new.room_id or RoomId("!" + event_id[1:]),
+        type=new.type,
+        state_key=new.state_key,
+        sender=new.sender,
+        content=new.content,
+        origin_server_ts=new.origin_server_ts,
+        depth=new.depth,
+        prev_events=new.prev_events,
+        auth_events=new.auth_events,
+        redacts=new.redacts,
+        pdu=pdu,
+        room_version=version,
+    )
+    return event, body
+
+
+def _check(new: NewPdu) -> None:
+    for value in (new.type, new.state_key, new.sender):
+        if value is not None and not is_key_storable(value):
+            raise TooLarge("Type, state key and sender may have at most 255 bytes, without NUL")
+
+
+def _unhashed(new: NewPdu, version: RoomVersion) -> dict[str, Any]:
+    with_hashes = version.event_format is EventFormat.SENDER_ASSIGNED_ID
+    pdu: dict[str, Any] = {
+        "type": new.type,
+        "sender": new.sender,
+        "content": new.content,
+        "prev_events": [[e, {}] for e in new.prev_events] if with_hashes else new.prev_events,
+        "auth_events": [[e, {}] for e in new.auth_events] if with_hashes else new.auth_events,
+        "depth": new.depth,
+        "origin_server_ts": new.origin_server_ts,
+    }
+    if new.room_id is not None:
+        pdu["room_id"] = new.room_id
+    if new.state_key is not None:
+        pdu["state_key"] = new.state_key
+    if new.event_id is not None:
+        pdu["event_id"] = new.event_id
+    if new.redacts is not None and not version.redacts_in_content:
+        pdu["redacts"] = new.redacts
+    return pdu

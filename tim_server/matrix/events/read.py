@@ -1,0 +1,124 @@
+"""Reading a PDU: the form that its room version asks for, and the limits of size.
+
+Spec: https://spec.matrix.org/v1.19/client-server-api/#size-limits
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tim_server.matrix.canonical_json import CanonicalJsonError
+from tim_server.matrix.errors import EventRejected
+from tim_server.matrix.events.hashes import canonical_pdu, event_id_of
+from tim_server.matrix.events.record import Event
+from tim_server.matrix.identifiers import EventId, InvalidIdentifier, RoomId, UserId
+from tim_server.matrix.room_versions import EventFormat, RoomVersion
+
+PDU_BYTES_MAX = 65_536
+KEY_BYTES_MAX = 255
+PREV_EVENTS_MAX = 20
+AUTH_EVENTS_MAX = 10
+
+
+def read_pdu(pdu: Mapping[str, Any], version: RoomVersion) -> Event:
+    """The event of a PDU that another server or a client gave; raises `EventRejected` where its form is wrong."""
+    pdu = {key: value for key, value in pdu.items() if key != "unsigned"}
+    check_form(pdu, version)
+    try:
+        size = len(canonical_pdu(pdu, version))
+        event_id = event_id_of(pdu, version)
+    except (CanonicalJsonError, InvalidIdentifier, KeyError) as error:
+        raise EventRejected(f"the event is not valid: {error}") from error
+    if size > PDU_BYTES_MAX:
+        raise EventRejected("the event is larger than 65,536 bytes")
+    return read_stored_pdu(pdu, version, event_id)
+
+
+def read_stored_pdu(pdu: dict[str, Any], version: RoomVersion, event_id: EventId) -> Event:
+    """The event of a PDU whose form has been checked, under its known id."""
+    is_create = pdu["type"] == "m.room.create"
+    room_id = "!" + event_id[1:] if version.room_id_is_create_hash and is_create else pdu["room_id"]
+    redacts = pdu["content"].get("redacts") if version.redacts_in_content else pdu.get("redacts")
+    has_redacts = pdu["type"] == "m.room.redaction" and isinstance(redacts, str)
+    return Event(
+        event_id=event_id,
+        room_id=RoomId(room_id),
+        type=pdu["type"],
+        state_key=pdu.get("state_key"),
+        sender=UserId(pdu["sender"]),
+        content=pdu["content"],
+        origin_server_ts=pdu["origin_server_ts"],
+        depth=pdu["depth"],
+        prev_events=referenced_ids(pdu["prev_events"], version),
+        auth_events=referenced_ids(pdu["auth_events"], version),
+        redacts=EventId(redacts) if has_redacts else None,
+        pdu=pdu,
+        room_version=version,
+    )
+
+
+def referenced_ids(references: Sequence[Any], version: RoomVersion) -> tuple[EventId, ...]:
+    """The ids of `prev_events` or `auth_events`: pairs of id and hashes in v1 and v2, plain ids since v3."""
+    if version.event_format is EventFormat.SENDER_ASSIGNED_ID:
+        return tuple(EventId(reference[0]) for reference in references)
+    return tuple(map(EventId, references))
+
+
+def check_form(pdu: Mapping[str, Any], version: RoomVersion) -> None:
+    """Raises `EventRejected` unless each key that the format names has the right type and size."""
+    for key, kind in (("type", str), ("sender", str), ("content", dict), ("prev_events", list), ("auth_events", list)):
+        _require(pdu, key, kind)
+    for key in ("depth", "origin_server_ts"):
+        _require(pdu, key, int)
+    if not 0 <= pdu["depth"] <= 2**63 - 1 or not -(2**63) <= pdu["origin_server_ts"] <= 2**63 - 1:
+        raise EventRejected("depth or origin_server_ts is out of range")
+    if "state_key" in pdu:
+        _require(pdu, "state_key", str)
+    _check_sizes(pdu)
+    _check_room_id(pdu, version)
+    if len(pdu["prev_events"]) > PREV_EVENTS_MAX or len(pdu["auth_events"]) > AUTH_EVENTS_MAX:
+        raise EventRejected("the event lists too many prev_events or auth_events")
+    for reference in (*pdu["prev_events"], *pdu["auth_events"]):
+        _check_reference(reference, version)
+
+
+def _check_room_id(pdu: Mapping[str, Any], version: RoomVersion) -> None:
+    try:
+        UserId.parse(pdu["sender"])
+        if version.room_id_is_create_hash and pdu["type"] == "m.room.create":
+            if "room_id" in pdu:
+                raise EventRejected("since v12 a create event has no room_id")
+            return
+        _require(pdu, "room_id", str)
+        RoomId.parse(pdu["room_id"])
+    except InvalidIdentifier as error:
+        raise EventRejected(f"the event has an invalid identifier: {error}") from error
+
+
+def _require(pdu: Mapping[str, Any], key: str, kind: type) -> None:
+    value = pdu.get(key)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise EventRejected(f"{key} is missing or has the wrong type")
+
+
+def _check_sizes(pdu: Mapping[str, Any]) -> None:
+    for key in ("type", "state_key", "sender", "room_id", "event_id"):
+        value = pdu.get(key)
+        if isinstance(value, str) and not is_key_storable(value):
+            raise EventRejected(f"{key} is longer than 255 bytes, or has characters that can't be stored")
+
+
+def is_key_storable(value: str) -> bool:
+    """At most 255 bytes of UTF-8, without NUL and lone surrogates."""
+    try:
+        return len(value.encode()) <= KEY_BYTES_MAX and "\0" not in value
+    except UnicodeEncodeError:
+        return False
+
+
+def _check_reference(reference: Any, version: RoomVersion) -> None:
+    if version.event_format is EventFormat.SENDER_ASSIGNED_ID:
+        if not (isinstance(reference, list) and len(reference) == 2 and isinstance(reference[1], dict)):
+            raise EventRejected("prev_events and auth_events must be pairs of event id and hashes")
+        reference = reference[0]
+    if not isinstance(reference, str) or not reference.startswith("$") or not is_key_storable(reference):
+        raise EventRejected("prev_events and auth_events must be event ids")
