@@ -9,8 +9,20 @@ from typing import Any
 from tim_server.matrix.room_versions import RedactionRules, RoomVersion
 
 _TOP_LEVEL = frozenset(
-    "event_id type room_id sender state_key content hashes signatures depth prev_events auth_events "
-    "origin_server_ts".split()
+    [
+        "event_id",
+        "type",
+        "room_id",
+        "sender",
+        "state_key",
+        "content",
+        "hashes",
+        "signatures",
+        "depth",
+        "prev_events",
+        "auth_events",
+        "origin_server_ts",
+    ]
 )
 # Until v10 three more keys of old servers were protected.
 _TOP_LEVEL_V1 = _TOP_LEVEL | {"prev_state", "origin", "membership"}
