@@ -1,0 +1,58 @@
+"""The HTTP connection: aiohttp's, with two differences.
+
+A client that disconnects cancels what it was only reading; a write that was accepted runs to its end. And what is not
+HTTP is answered as a Matrix error too.
+"""
+
+import asyncio
+from typing import Any
+
+from aiohttp.web import BaseRequest, RequestHandler, Server, StreamResponse
+
+from tim_server.observability.request_id import new_request_id
+from tim_server.web.errors import BadRequest, to_matrix_error
+from tim_server.web.respond import respond_to_error
+
+_READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Connection(RequestHandler):
+    """One connection of a client."""
+
+    __slots__ = ()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Cancel the request in progress where it only reads."""
+        request = self._current_request
+        task = self._task_handler
+        super().connection_lost(exc)
+        if request is not None and task is not None and request.method in _READING_METHODS:
+            task.cancel()
+
+    def handle_error(
+        self,
+        request: BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> StreamResponse:
+        """The answer to what could not be parsed, after which the connection ends."""
+        if status >= 500 and isinstance(exc, Exception):
+            error = to_matrix_error(exc, route="(connection)")
+        else:
+            error = BadRequest()
+        response = respond_to_error(error, new_request_id())
+        response.force_close()
+        return response
+
+
+class HttpServer(Server):
+    """Makes a `Connection` for each client; `options` are those of aiohttp's RequestHandler."""
+
+    def __init__(self, answer: Any, **options: Any) -> None:
+        super().__init__(answer, loop=asyncio.get_running_loop())
+        self._options = {"access_log": None, **options}
+
+    def __call__(self) -> Connection:
+        """A protocol for a new connection."""
+        return Connection(self, loop=self._loop, **self._options)

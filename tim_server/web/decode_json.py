@@ -1,0 +1,66 @@
+"""Decode a JSON body strictly.
+
+Refused: what is not JSON (`M_NOT_JSON`); JSON that is not an object, is nested too deeply, or holds NUL or lone
+surrogates, which neither PostgreSQL nor canonical JSON can hold (`M_BAD_JSON`). Fractions and large integers pass:
+event content is checked later, by the rules of its room version.
+
+Spec: https://spec.matrix.org/v1.19/client-server-api/#api-standards
+"""
+
+import re
+from typing import Any
+
+import msgspec
+
+from tim_server.matrix.errors import BadJson, NotJson
+
+JSON_DEPTH_MAX = 200
+
+_decoder = msgspec.json.Decoder()
+_ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+
+
+def decode_object(data: bytes, *, depth_max: int = JSON_DEPTH_MAX) -> dict[str, Any]:
+    """The JSON object in `data`; raises NotJson or BadJson."""
+    try:
+        value = _decoder.decode(data)
+    except RecursionError:
+        raise BadJson("The JSON is nested too deeply") from None
+    except msgspec.ValidationError:
+        raise BadJson("The JSON holds a number that is out of range") from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        if _ESCAPED_SURROGATE.search(data) and _is_json_for_others(data):
+            raise BadJson("The JSON holds a lone surrogate") from None
+        raise NotJson() from None
+    if not isinstance(value, dict):
+        raise BadJson("The body must be a JSON object")
+    if b"\\u0000" in data and _ESCAPED_NUL.search(data):
+        raise BadJson("The JSON holds a NUL character")
+    if data.count(b"{") + data.count(b"[") > depth_max and _is_deeper_than(value, depth_max):
+        raise BadJson("The JSON is nested too deeply")
+    return value
+
+
+def _is_json_for_others(data: bytes) -> bool:
+    """Whether all that is wrong with `data` is a lone surrogate: with another character in its place it is JSON."""
+    try:
+        _decoder.decode(_ESCAPED_SURROGATE.sub(b"x", data))
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return False
+    return True
+
+
+def _is_deeper_than(value: Any, depth_max: int) -> bool:
+    """Whether containers are nested more than `depth_max` deep; one level at a time, so that depth costs no stack."""
+    level = [value]
+    for _ in range(depth_max):
+        level = [
+            child
+            for container in level
+            for child in (container.values() if isinstance(container, dict) else container)
+            if isinstance(child, dict | list)
+        ]
+        if not level:
+            return False
+    return True

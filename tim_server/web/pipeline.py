@@ -1,0 +1,190 @@
+"""What happens to every request, in this order:
+
+request id and client address → preflight → tenant → route → account → rate limit → body → JSON → request model →
+endpoint → response, or error → one log line and one sample.
+
+Nothing of the body is read before the account is known and within its rate.
+
+Spec: https://spec.matrix.org/v1.19/client-server-api/#api-standards
+"""
+
+import asyncio
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp.web import BaseRequest, StreamResponse
+
+from tim_server.matrix.errors import (
+    Forbidden,
+    GuestAccessForbidden,
+    MatrixError,
+    MethodNotAllowed,
+    MissingToken,
+    NotJson,
+)
+from tim_server.observability.request_id import current_request_id, new_request_id
+from tim_server.services.accounts.requester import Requester
+from tim_server.web.client_address import TrustedProxies
+from tim_server.web.context import RequestContext, enter_request
+from tim_server.web.decode_json import JSON_DEPTH_MAX, decode_object
+from tim_server.web.errors import to_matrix_error
+from tim_server.web.exchange import Exchange, Observer
+from tim_server.web.parse_target import path_segments, query_values, split_target
+from tim_server.web.rate_limits import DEFAULT_BUCKET, RateLimits
+from tim_server.web.read_body import BodyStream, ClientGone, read_body
+from tim_server.web.respond import respond, respond_to_error, respond_to_preflight
+from tim_server.web.route import Auth, Route
+from tim_server.web.router import Router
+from tim_server.web.tenants import Tenant, Tenants
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+Query = Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestLimits:
+    """Bounds of one request."""
+
+    body_size_bytes_max: int = 1024 * 1024
+    body_timeout_seconds: float = 30.0
+    json_depth_max: int = JSON_DEPTH_MAX
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pipeline:
+    """Answers the requests of one listener. `accept_query_tokens` is a compatibility switch."""
+
+    router: Router
+    tenants: Tenants
+    rate_limits: RateLimits
+    proxies: TrustedProxies
+    limits: RequestLimits
+    observer: Observer
+    shutting_down: asyncio.Event
+    accept_query_tokens: bool = False
+
+    async def answer(self, request: BaseRequest) -> StreamResponse:
+        """The response to `request`; never raises but for a client that is gone."""
+        exchange = self._open(request)
+        try:
+            response = await self._answer_or_explain(request, exchange)
+            exchange.status = response.status
+            return response
+        except ClientGone:
+            raise ConnectionResetError from None
+        finally:
+            self.observer.close(exchange)
+
+    def _open(self, request: BaseRequest) -> Exchange:
+        headers = request.headers
+        transport = request.transport
+        peer = transport.get_extra_info("peername") if transport is not None else None
+        origin = self.proxies.origin(
+            peer[0] if isinstance(peer, tuple) else "",
+            headers,
+            is_tls=transport is not None and transport.get_extra_info("sslcontext") is not None,
+        )
+        given_id = headers.get("X-Request-ID") if origin.is_proxied else None
+        request_id = given_id if given_id and _REQUEST_ID.fullmatch(given_id) else new_request_id()
+        context = RequestContext(
+            request_id=request_id,
+            client_address=origin.address,
+            scheme=origin.scheme,
+            host=headers.get("Host", "").lower(),
+            user_agent=headers.get("User-Agent", ""),
+            shutting_down=self.shutting_down,
+        )
+        current_request_id.set(request_id)
+        enter_request(context)
+        self.observer.metrics.in_flight += 1
+        return Exchange(request.method, context)
+
+    async def _answer_or_explain(self, request: BaseRequest, exchange: Exchange) -> StreamResponse:
+        request_id = exchange.context.request_id
+        try:
+            return await self._answer(request, exchange)
+        except ClientGone:
+            raise
+        except Exception as error:
+            matrix_error = to_matrix_error(error, route=exchange.route_name)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Something that the endpoint waited for was cancelled, but not this request.
+            matrix_error = to_matrix_error(
+                RuntimeError("cancelled from within").with_traceback(error.__traceback__), route=exchange.route_name
+            )
+        return respond_to_error(matrix_error, request_id, self._allowed_methods(matrix_error, request))
+
+    async def _answer(self, request: BaseRequest, exchange: Exchange) -> StreamResponse:
+        if request.method == "OPTIONS":
+            return respond_to_preflight(exchange.context.request_id)
+        tenant = self.tenants.of(exchange.context.host)
+        path, query_string = split_target(request.raw_path)
+        exchange.route, path_values = self.router.find(request.method, path_segments(path))
+        route = exchange.route
+        query = query_values(query_string)
+        exchange.requester = requester = await self._authenticate(route, tenant, request, query)
+        self.rate_limits.take(
+            route.rate_limit or DEFAULT_BUCKET,
+            exchange.context.client_address if requester is None else requester.user_id,
+        )
+        body, stream = await self._read_body(route, request)
+        model = route.reader.read(path_values, query, request.headers, body, stream)
+        if route.auth is Auth.NONE:
+            result = await route.endpoint(tenant, model)
+        else:
+            result = await route.endpoint(tenant, requester, model)
+        return respond(result, exchange.context.request_id)
+
+    async def _authenticate(self, route: Route, tenant: Tenant, request: BaseRequest, query: Query) -> Requester | None:
+        """Who asks; raises MissingToken, what the authenticator raises, GuestAccessForbidden or Forbidden."""
+        auth = route.auth
+        if auth is Auth.NONE:
+            return None
+        token = _bearer_token(request.headers.get("Authorization"))
+        if token is None and self.accept_query_tokens:
+            token = next(iter(query.get("access_token", ())), None)
+        if not token:
+            if auth is Auth.OPTIONAL:
+                return None
+            raise MissingToken()
+        requester = await tenant.authenticator.requester(token)
+        if requester.is_guest and auth in (Auth.USER, Auth.ADMIN):
+            raise GuestAccessForbidden()
+        if auth is Auth.ADMIN and not requester.is_admin:
+            raise Forbidden("This is for administrators of the server")
+        return requester
+
+    async def _read_body(self, route: Route, request: BaseRequest) -> tuple[dict[str, Any], BodyStream | None]:
+        reader = route.reader
+        size_bytes_max = route.body_size_max_bytes or self.limits.body_size_bytes_max
+        timeout_seconds = self.limits.body_timeout_seconds
+        if reader.stream_key is not None:
+            stream = BodyStream(request, size_bytes_max=size_bytes_max, chunk_timeout_seconds=timeout_seconds)
+            return {}, stream
+        if not request.body_exists and not reader.is_body_required:
+            return {}, None
+        data = await read_body(request, size_bytes_max=size_bytes_max, timeout_seconds=timeout_seconds)
+        if not reader.has_json_body or (not data and not reader.is_body_required):
+            return {}, None
+        if not data:
+            raise NotJson("The request has no body")
+        return decode_object(data, depth_max=self.limits.json_depth_max), None
+
+    def _allowed_methods(self, error: MatrixError, request: BaseRequest) -> dict[str, str] | None:
+        if not isinstance(error, MethodNotAllowed):
+            return None
+        methods = self.router.methods(path_segments(split_target(request.raw_path)[0]))
+        return {"Allow": ", ".join((*methods, "OPTIONS"))}
+
+
+def _bearer_token(header: str | None) -> str | None:
+    if header is None:
+        return None
+    scheme, _, token = header.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None

@@ -1,0 +1,68 @@
+"""Turn what an endpoint returns into an HTTP response.
+
+Every response has the CORS headers of the specification, errors and preflights included.
+
+Spec: https://spec.matrix.org/v1.19/client-server-api/#web-browser-clients
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from aiohttp.web import Response
+from multidict import CIMultiDict
+
+from tim_server.matrix.errors import MatrixError
+from tim_server.web.errors import error_response
+from tim_server.web.response_model import Binary, RawJson, Redirect, WithStatus
+
+_encoder = msgspec.json.Encoder()
+
+_HEADERS: Final[CIMultiDict[str]] = CIMultiDict(
+    {
+        "Server": "tim-server",
+        "Access-Control-Allow-Origin": "*",
+        "Access-Control-Allow-Methods": "GET, POST, PUT, DELETE, OPTIONS",
+        "Access-Control-Allow-Headers": "X-Requested-With, Content-Type, Authorization",
+    }
+)
+_JSON_HEADERS: Final[CIMultiDict[str]] = CIMultiDict({**_HEADERS, "Content-Type": "application/json"})
+
+
+def respond(result: Any, request_id: str) -> Response:
+    """The response for what an endpoint returned: a model, RawJson, Binary, Redirect, or one of them WithStatus."""
+    status = 200
+    further: Mapping[str, str] | None = None
+    if type(result) is WithStatus:
+        status, further, result = result.status, result.headers, result.response
+    if type(result) is Binary:
+        return _response(status, result.body, _HEADERS, request_id, _binary_headers(result, further))
+    if type(result) is Redirect:
+        return _response(302, b"", _HEADERS, request_id, {"Location": result.location, **(further or {})})
+    body = bytes(result) if type(result) is RawJson else _encoder.encode(result)
+    return _response(status, body, _JSON_HEADERS, request_id, further)
+
+
+def respond_to_error(error: MatrixError, request_id: str, further: Mapping[str, str] | None = None) -> Response:
+    """The standard error response."""
+    status, body, headers = error_response(error)
+    return _response(status, body, _JSON_HEADERS, request_id, {**headers, **(further or {})})
+
+
+def respond_to_preflight(request_id: str) -> Response:
+    """The answer to OPTIONS, which runs no endpoint."""
+    return _response(204, None, _HEADERS, request_id, None)
+
+
+def _binary_headers(result: Binary, further: Mapping[str, str] | None) -> dict[str, str]:
+    return {"Content-Type": result.content_type, **(result.headers or {}), **(further or {})}
+
+
+def _response(
+    status: int, body: bytes | None, base: CIMultiDict[str], request_id: str, further: Mapping[str, str] | None
+) -> Response:
+    headers = base.copy()
+    headers["X-Request-ID"] = request_id
+    if further:
+        headers.update(further)
+    return Response(status=status, body=body, headers=headers)
