@@ -59,14 +59,19 @@ async def read_account_data(
     return None if stored is None else codec.decode(stored)
 
 
-COUNT_ACCOUNT_DATA = """
-SELECT count(*) FROM account_data WHERE user_id = $1 AND NOT (room_id = $2 AND type = $3)
-"""
+COUNT_ACCOUNT_DATA = "SELECT count(*) FROM account_data WHERE user_id = $1"
+HAS_ACCOUNT_DATA = "SELECT EXISTS (SELECT FROM account_data WHERE user_id = $1 AND room_id = $2 AND type = $3)"
 
 
-async def count_other_entries(tx: Connection, user_id: UserId, *, room_id: str, event_type: str) -> int:
-    """How many entries the user has beside this one."""
-    count: int = await tx.fetchval(COUNT_ACCOUNT_DATA, user_id, room_id, event_type)
+async def has_account_data(tx: Connection, user_id: UserId, *, room_id: str, event_type: str) -> bool:
+    """Whether there is such an entry."""
+    found: bool = await tx.fetchval(HAS_ACCOUNT_DATA, user_id, room_id, event_type)
+    return found
+
+
+async def count_account_data(tx: Connection, user_id: UserId) -> int:
+    """How many entries the user has, global and of rooms."""
+    count: int = await tx.fetchval(COUNT_ACCOUNT_DATA, user_id)
     return count
 
 

@@ -75,7 +75,7 @@ def _accept_json_types(node: Any, handler: GetCoreSchemaHandler) -> None:
             referenced: Any = handler.resolve_ref_schema(cast("CoreSchema", node))
             if referenced.get("type") == "enum":
                 referenced["strict"] = False
-        elif kind in _LAX_TYPES:
+        elif isinstance(kind, str) and kind in _LAX_TYPES:  # a mapping of fields may have one called `type`
             node["strict"] = False
         for child in node.values():
             _accept_json_types(child, handler)

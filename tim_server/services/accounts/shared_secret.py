@@ -15,7 +15,7 @@ from tim_server.services.accounts.create_account import AccountCreation, NewAcco
 from tim_server.services.accounts.open_session import SessionRequest
 from tim_server.services.accounts.passwords import PasswordHashing
 from tim_server.services.accounts.policy import Clock, Randomness
-from tim_server.services.accounts.tokens import IssuedTokens
+from tim_server.services.accounts.register import Registered
 from tim_server.storage.database import Database
 from tim_server.storage.registration_tokens import use_nonce
 
@@ -38,7 +38,7 @@ class SharedSecretRequest:
     user_type: str | None
     display_name: str | None
     mac: str
-    session: SessionRequest
+    session: SessionRequest | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +57,8 @@ class SharedSecretRegistration:
         issued = self.clock().to_bytes(_TIME_BYTES, "big") + self.randomness(_RANDOM_BYTES)
         return base64.urlsafe_b64encode(issued + self._nonce_proof(issued)).decode()
 
-    async def register(self, request: SharedSecretRequest) -> IssuedTokens:
-        """Make the account; the tokens of its first session.
+    async def register(self, request: SharedSecretRequest) -> Registered:
+        """Make the account, and open its first session if one is asked for.
 
         Raises `Unknown` for a nonce that is not valid, `Forbidden` for a wrong mac, and what making an account raises.
         """
@@ -81,8 +81,7 @@ class SharedSecretRegistration:
                 session=request.session,
             )
         )
-        assert tokens is not None
-        return tokens
+        return Registered(user_id=user_id, tokens=tokens)
 
     def _key(self) -> bytes:
         if not self.secret:

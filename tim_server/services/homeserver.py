@@ -1,0 +1,46 @@
+"""One homeserver: the services of a tenant, as endpoints get them.
+
+Spec: https://spec.matrix.org/v1.19/client-server-api/
+"""
+
+from dataclasses import dataclass
+
+from tim_server.matrix.identifiers import ServerName
+from tim_server.services.account_data.keep import AccountData
+from tim_server.services.accounts.authenticator import Authenticator
+from tim_server.services.accounts.change_password import PasswordChange
+from tim_server.services.accounts.deactivate import Deactivation
+from tim_server.services.accounts.directory import AccountDirectory
+from tim_server.services.accounts.login import Login
+from tim_server.services.accounts.logout import Logout
+from tim_server.services.accounts.refresh import Refresh
+from tim_server.services.accounts.register import Registration
+from tim_server.services.accounts.registration_tokens import RegistrationTokens
+from tim_server.services.accounts.shared_secret import SharedSecretRegistration
+from tim_server.services.discovery import Capabilities, WellKnown
+from tim_server.services.filters.define import Filters
+from tim_server.services.profile.change import ProfileChange
+from tim_server.services.profile.read import ProfileReader
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Homeserver:
+    """The services of one tenant, each made once by the composition root."""
+
+    server_name: ServerName
+    authenticator: Authenticator
+    registration: Registration
+    registration_tokens: RegistrationTokens
+    shared_secret_registration: SharedSecretRegistration
+    login: Login
+    logout: Logout
+    refresh: Refresh
+    password_change: PasswordChange
+    deactivation: Deactivation
+    account_directory: AccountDirectory
+    profile_reader: ProfileReader
+    profile_change: ProfileChange
+    account_data: AccountData
+    filters: Filters
+    well_known: WellKnown
+    capabilities: Capabilities
