@@ -1,0 +1,34 @@
+"""Other servers: how they are found, and which addresses may be connected to."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from tim_server.config.base import NetworkOption, PathOption, Section, ServerNameOption
+
+
+def _check_host_and_port(value: str) -> str:
+    host, colon, port = value.rpartition(":")
+    if not colon or not host.strip("[]") or not port.isdigit() or not 0 < int(port) < 65_536:
+        raise ValueError("not an address and port such as 10.0.0.5:8448")
+    return value
+
+
+class FederationSettings(Section):
+    """Contact with other homeservers."""
+
+    hosts: dict[ServerNameOption, Annotated[str, AfterValidator(_check_host_and_port)]] = Field(
+        default_factory=dict,
+        examples=[{"hospital.example.org": "10.0.0.5:8448"}],
+        description="Addresses of servers that are not to be found through DNS: server name and address:port.",
+    )
+    private_networks_allowed: tuple[NetworkOption, ...] = Field(
+        default=(),
+        examples=[["10.0.0.0/8"]],
+        description="Private networks that connections to other servers may lead to; without, only public addresses.",
+    )
+    ca_file: PathOption | None = Field(
+        default=None,
+        examples=["/etc/tim-server/authorities.pem"],
+        description="Certificate authorities in PEM form to verify other servers with, instead of the system's.",
+    )

@@ -1,0 +1,52 @@
+"""Bounds of everything that could grow; exceeding one gives a clear Matrix error."""
+
+from pydantic import Field
+
+from tim_server.config.base import Section
+
+
+class LimitSettings(Section):
+    """Bounds of one process."""
+
+    request_body_bytes_max: int = Field(
+        default=1_048_576, ge=65_536, description="Size of a request's body, except where an endpoint has its own."
+    )
+    federation_body_bytes_max: int = Field(
+        default=10_485_760, ge=1_048_576, description="Size of the body of a request from another server."
+    )
+    header_bytes_max: int = Field(default=16_384, ge=4_096, description="Size of one header or of the request line.")
+    json_depth_max: int = Field(
+        default=100, ge=10, le=200, description="How deeply objects and arrays in a request may be nested."
+    )
+    request_timeout_s: float = Field(
+        default=60.0, gt=0, description="After how many seconds a request, other than a waiting sync, is given up."
+    )
+    shutdown_timeout_s: float = Field(
+        default=30.0, gt=0, description="How many seconds requests have to finish when the server is stopped."
+    )
+    cache_bytes_max: int = Field(
+        default=134_217_728, ge=1_048_576, description="Size of all caches of one process together."
+    )
+    writer_queue_length_max: int = Field(
+        default=20_000, ge=100, description="How many writes of a tenant may wait for the database."
+    )
+    room_queue_length_max: int = Field(
+        default=5_000, ge=10, description="How many events may wait to be sent into one room."
+    )
+    commits_remembered_max: int = Field(
+        default=10_000, ge=100, description="How many commits each process remembers to wake waiting syncs with."
+    )
+    sync_timeout_ms_max: int = Field(
+        default=120_000, ge=0, description="How long a sync may wait for news, whatever the client asks for."
+    )
+    timeline_events_max: int = Field(
+        default=100, ge=10, description="How many events of a room one sync answers with, whatever the filter asks for."
+    )
+    messages_events_max: int = Field(
+        default=1_000, ge=10, description="How many events one page of a room's history holds at most."
+    )
+    invites_per_room_creation_max: int = Field(
+        default=100, ge=1, description="How many users may be invited while a room is created."
+    )
+    filters_per_user_max: int = Field(default=100, ge=1, description="How many filters are stored for a user.")
+    account_data_bytes_max: int = Field(default=65_536, ge=1_024, description="Size of one piece of account data.")
