@@ -9,20 +9,20 @@ from typing import Any
 from tim_server.matrix.room_versions import RedactionRules, RoomVersion
 
 _TOP_LEVEL = frozenset(
-    [
+    {
+        "auth_events",
+        "content",
+        "depth",
         "event_id",
-        "type",
+        "hashes",
+        "origin_server_ts",
+        "prev_events",
         "room_id",
         "sender",
-        "state_key",
-        "content",
-        "hashes",
         "signatures",
-        "depth",
-        "prev_events",
-        "auth_events",
-        "origin_server_ts",
-    ]
+        "state_key",
+        "type",
+    }
 )
 # Until v10 three more keys of old servers were protected.
 _TOP_LEVEL_V1 = _TOP_LEVEL | {"prev_state", "origin", "membership"}
