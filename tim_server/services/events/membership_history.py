@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from tim_server.storage.state import MembershipRow
-
-Place: TypeAlias = tuple[int, int]
+from tim_server.storage.timeline import Place
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,12 +20,13 @@ from tim_server.matrix.history_visibility import (
     may_see_event,
 )
 from tim_server.matrix.identifiers import ServerName, UserId
-from tim_server.services.events.membership_history import NO_HISTORY, Histories, MembershipHistory, Place
+from tim_server.services.events.membership_history import NO_HISTORY, Histories, MembershipHistory
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection
 from tim_server.storage.events import EventRow, load_history_visibility_events
 from tim_server.storage.memberships import load_history_of_user
 from tim_server.storage.state import SnapshotCache
+from tim_server.storage.timeline import Place
 
 REMEMBERED_MAX = 50_000
 

@@ -1,0 +1,126 @@
+"""Pages of a room's timeline: the events that clients may be shown, in the order of (position, minor).
+
+Reads `events`, which belongs to the log. A page looks at a bounded number of events, so that a filter for what is rare
+does not read a whole history; the place up to which it looked is told.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from tim_server.storage.codec import Codec
+from tim_server.storage.database import Connection
+from tim_server.storage.events import EVENT_COLUMNS, EventRow, read_row
+
+SCANNED_MAX = 5_000
+
+Place: TypeAlias = tuple[int, int]
+"""(position, minor); as a bound of a query, the gap right after the event there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventPatterns:
+    """Which events a page holds. `types` and `not_types` are LIKE patterns; None for `types` or `senders` means all."""
+
+    types: Sequence[str] | None = None
+    not_types: Sequence[str] = ()
+    senders: Sequence[str] | None = None
+    not_senders: Sequence[str] = ()
+
+
+ALL_EVENTS = EventPatterns()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimelineRange:
+    """What lies between two gaps of a room's timeline."""
+
+    room_nid: int
+    after: Place
+    until: Place
+    newest_first: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimelinePage:
+    """Events in the order asked for. `reached`: the place of the last event that was looked at where there may be more
+    behind it; None where the whole range was looked at."""
+
+    rows: list[EventRow]
+    reached: Place | None
+
+
+LOAD_NEWEST_FIRST = f"""
+SELECT {EVENT_COLUMNS} FROM (
+    SELECT {EVENT_COLUMNS} FROM events
+    WHERE room_nid = $1 AND position IS NOT NULL AND (position, minor) > ($2, $3) AND (position, minor) <= ($4, $5)
+    ORDER BY position DESC, minor DESC LIMIT $6
+) AS scanned
+WHERE rejected IS NULL AND NOT soft_failed
+  AND ($8::text[] IS NULL OR type LIKE ANY($8)) AND NOT type LIKE ANY($9)
+  AND ($10::text[] IS NULL OR sender = ANY($10)) AND NOT sender = ANY($11)
+ORDER BY position DESC, minor DESC LIMIT $7
+"""
+
+LOAD_OLDEST_FIRST = f"""
+SELECT {EVENT_COLUMNS} FROM (
+    SELECT {EVENT_COLUMNS} FROM events
+    WHERE room_nid = $1 AND position IS NOT NULL AND (position, minor) > ($2, $3) AND (position, minor) <= ($4, $5)
+    ORDER BY position, minor LIMIT $6
+) AS scanned
+WHERE rejected IS NULL AND NOT soft_failed
+  AND ($8::text[] IS NULL OR type LIKE ANY($8)) AND NOT type LIKE ANY($9)
+  AND ($10::text[] IS NULL OR sender = ANY($10)) AND NOT sender = ANY($11)
+ORDER BY position, minor LIMIT $7
+"""
+
+LAST_SCANNED_NEWEST_FIRST = """
+SELECT position, minor FROM events
+WHERE room_nid = $1 AND position IS NOT NULL AND (position, minor) > ($2, $3) AND (position, minor) <= ($4, $5)
+ORDER BY position DESC, minor DESC OFFSET $6 LIMIT 1
+"""
+
+LAST_SCANNED_OLDEST_FIRST = """
+SELECT position, minor FROM events
+WHERE room_nid = $1 AND position IS NOT NULL AND (position, minor) > ($2, $3) AND (position, minor) <= ($4, $5)
+ORDER BY position, minor OFFSET $6 LIMIT 1
+"""
+
+
+async def load_page(
+    tx: Connection, codec: Codec, within: TimelineRange, *, limit: int, patterns: EventPatterns = ALL_EVENTS
+) -> TimelinePage:
+    """At most `limit` events of the range that fit the patterns."""
+    bounds = (within.room_nid, *within.after, *within.until)
+    found = await tx.fetch(
+        LOAD_NEWEST_FIRST if within.newest_first else LOAD_OLDEST_FIRST,
+        *bounds,
+        SCANNED_MAX,
+        limit + 1,
+        patterns.types,
+        patterns.not_types,
+        patterns.senders,
+        patterns.not_senders,
+    )
+    rows = [read_row(row, codec) for row in found[:limit]]
+    if len(found) > limit:
+        last = rows[-1]
+        assert last.position is not None
+        return TimelinePage(rows=rows, reached=(last.position, last.minor))
+    end = await tx.fetchrow(
+        LAST_SCANNED_NEWEST_FIRST if within.newest_first else LAST_SCANNED_OLDEST_FIRST, *bounds, SCANNED_MAX - 1
+    )
+    return TimelinePage(rows=rows, reached=None if end is None else (end["position"], end["minor"]))
+
+
+LOAD_NEWEST_AT = f"""
+SELECT {EVENT_COLUMNS} FROM events
+WHERE room_nid = $1 AND position IS NOT NULL AND (position, minor) <= ($2, $3) AND rejected IS NULL AND NOT soft_failed
+ORDER BY position DESC, minor DESC LIMIT 1
+"""
+
+
+async def load_newest_at(tx: Connection, codec: Codec, room_nid: int, place: Place) -> EventRow | None:
+    """The event at this place, or else the newest before it; None at the room's start."""
+    row = await tx.fetchrow(LOAD_NEWEST_AT, room_nid, *place)
+    return None if row is None else read_row(row, codec)
