@@ -94,6 +94,7 @@ class RequestModel(BaseModel):
         validate_by_name=True,
         validate_by_alias=True,
         protected_namespaces=(),
+        arbitrary_types_allowed=True,
     )
 
     @classmethod

@@ -1,0 +1,236 @@
+"""Listeners, and how they start and stop.
+
+server = WebServer(
+    listeners=[Listener(host="127.0.0.1", port=8008, routes=CLIENT_ROUTES)],
+    tenants={"example.org": homeserver},
+    health=HealthListener(port=9000, checks={"database": database.ping}),
+)
+await server.start()
+...
+await server.stop()
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import structlog
+from prometheus_client.registry import CollectorRegistry
+
+from tim_server.observability.metrics import RequestMetrics, new_registry
+from tim_server.web.client_address import TrustedProxies
+from tim_server.web.connection import HttpServer
+from tim_server.web.exchange import Observer
+from tim_server.web.health import HealthPages, ReadyCheck
+from tim_server.web.pipeline import Pipeline, RequestLimits
+from tim_server.web.rate_limits import DEFAULT_BUCKET, RateLimit, RateLimits
+from tim_server.web.route import Route
+from tim_server.web.router import Router
+from tim_server.web.tenants import Tenant, Tenants
+from tim_server.web.tls import ServerTls, TlsFiles
+
+_log = structlog.get_logger("web")
+
+_BACKLOG = 1024
+_TLS_CHECK_SECONDS = 60.0
+_TLS_HANDSHAKE_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """An address to listen at, and what is served there: `host` and `port` (0 takes any), or a unix socket.
+
+    `share_port` lets several worker processes listen at the same port. `tls` None means plain HTTP, as behind a
+    reverse proxy.
+    """
+
+    routes: Sequence[Route]
+    host: str = "127.0.0.1"
+    port: int = 0
+    unix_socket: Path | None = None
+    tls: TlsFiles | None = None
+    share_port: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthListener:
+    """The operators' address for `/health`, `/ready` and `/metrics`."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    unix_socket: Path | None = None
+    checks: Mapping[str, ReadyCheck] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebSettings:
+    """What the operator chooses for all listeners.
+
+    `rate_limits` names the buckets that routes ask for ("default" where they ask for none); a bucket without a limit
+    is not limited. `serve_r0` and `accept_query_tokens` are compatibility switches for old clients.
+    """
+
+    limits: RequestLimits = field(default_factory=RequestLimits)
+    rate_limits: Mapping[str, RateLimit | None] = field(default_factory=dict)
+    worker_count: int = 1
+    trusted_proxies: Sequence[str] = ()
+    serve_r0: bool = False
+    accept_query_tokens: bool = False
+    keepalive_seconds: float = 75.0
+    shutdown_seconds: float = 20.0
+
+
+class WebServer:
+    """All listeners of one process."""
+
+    def __init__(
+        self,
+        *,
+        listeners: Sequence[Listener],
+        tenants: Mapping[str, Tenant],
+        settings: WebSettings | None = None,
+        health: HealthListener | None = None,
+        registry: CollectorRegistry | None = None,
+        log_access: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
+        """Nothing is opened yet. Raises ValueError for a route whose rate limit has no name in the settings."""
+        self.shutting_down = asyncio.Event()
+        self.addresses: list[str] = []
+        """Where the listeners are, in order, once started: `host:port` or the socket's path."""
+        self.health_address = ""
+        """Where the operators' listener is, once started."""
+        self._listeners = listeners
+        self._health = health
+        self._settings = settings or WebSettings()
+        self._registry = registry or new_registry()
+        self._tenants = Tenants(tenants)
+        self._rate_limits = RateLimits(self._settings.rate_limits, worker_count=self._settings.worker_count)
+        self._proxies = TrustedProxies(self._settings.trusted_proxies)
+        self._observer = Observer(RequestMetrics(), log_access)
+        self._registry.register(self._observer.metrics)
+        self._http_servers: list[HttpServer] = []
+        self._sockets: list[asyncio.Server] = []
+        self._health_socket: asyncio.Server | None = None
+        self._health_server: HttpServer | None = None
+        self._tls: list[ServerTls] = []
+        self._tls_watch: asyncio.Task[None] | None = None
+        for listener in listeners:
+            _check_rate_limit_names(listener.routes, self._settings.rate_limits)
+
+    async def start(self) -> None:
+        """Open all listeners; raises OSError or ssl.SSLError where one can't be, and then none is open."""
+        try:
+            if self._health is not None:
+                await self._start_health(self._health)
+            for listener in self._listeners:
+                await self._start_listener(listener)
+        except BaseException:
+            await self.stop()
+            raise
+        if self._tls:
+            self._tls_watch = asyncio.create_task(self._watch_tls_files())
+
+    async def stop(self) -> None:
+        """Stop accepting, wake who waits, finish what is in flight; after the time limit, cancel it.
+
+        The operators' listener stays until the end and says that the server is not ready.
+        """
+        self.shutting_down.set()
+        if self._tls_watch is not None:
+            self._tls_watch.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._tls_watch
+        for listening in self._sockets:
+            listening.close()
+        for server in self._http_servers:
+            server.pre_shutdown()
+        await asyncio.gather(*(server.shutdown(self._settings.shutdown_seconds) for server in self._http_servers))
+        if self._health_socket is not None and self._health_server is not None:
+            self._health_socket.close()
+            self._health_server.pre_shutdown()
+            await self._health_server.shutdown(1.0)
+        self._remove_unix_sockets()
+
+    def reload_tls(self) -> None:
+        """Take new certificates from the files, as SIGHUP asks for; a pair that can't be used is reported and left."""
+        for tls in self._tls:
+            try:
+                if tls.reload_if_changed():
+                    _log.info("certificate_reloaded", file=str(tls.files.certificate))
+            except (OSError, ssl.SSLError):
+                _log.exception("certificate_not_reloaded", file=str(tls.files.certificate))
+
+    async def _start_listener(self, listener: Listener) -> None:
+        settings = self._settings
+        pipeline = Pipeline(
+            router=Router(listener.routes, serve_r0=settings.serve_r0),
+            tenants=self._tenants,
+            rate_limits=self._rate_limits,
+            proxies=self._proxies,
+            limits=settings.limits,
+            observer=self._observer,
+            shutting_down=self.shutting_down,
+            accept_query_tokens=settings.accept_query_tokens,
+        )
+        server = HttpServer(pipeline.answer, keepalive_timeout=settings.keepalive_seconds, lingering_time=3.0)
+        context = None
+        if listener.tls is not None:
+            tls = ServerTls(listener.tls)
+            self._tls.append(tls)
+            context = tls.context
+        listening = await _listen(server, listener, context)
+        self._http_servers.append(server)
+        self._sockets.append(listening)
+        self.addresses.append(_address_of(listening))
+
+    async def _start_health(self, health: HealthListener) -> None:
+        pages = HealthPages(registry=self._registry, checks=health.checks, shutting_down=self.shutting_down)
+        self._health_server = HttpServer(pages.answer, keepalive_timeout=self._settings.keepalive_seconds)
+        self._health_socket = await _listen(self._health_server, health, None)
+        self.health_address = _address_of(self._health_socket)
+
+    async def _watch_tls_files(self) -> None:
+        while True:
+            await asyncio.sleep(_TLS_CHECK_SECONDS)
+            self.reload_tls()
+
+    def _remove_unix_sockets(self) -> None:
+        paths = [listener.unix_socket for listener in (*self._listeners, self._health) if listener is not None]
+        for path in paths:
+            if path is not None:
+                path.unlink(missing_ok=True)
+
+
+def _check_rate_limit_names(routes: Sequence[Route], limits: Mapping[str, RateLimit | None]) -> None:
+    unknown = {route.rate_limit or DEFAULT_BUCKET for route in routes} - limits.keys()
+    if limits and unknown:
+        raise ValueError(f"routes ask for rate limits that the settings do not name: {sorted(unknown)}")
+
+
+async def _listen(
+    server: HttpServer, where: Listener | HealthListener, context: ssl.SSLContext | None
+) -> asyncio.Server:
+    loop = asyncio.get_running_loop()
+    if where.unix_socket is not None:
+        return await loop.create_unix_server(server, str(where.unix_socket), ssl=context, backlog=_BACKLOG)
+    return await loop.create_server(
+        server,
+        where.host,
+        where.port,
+        ssl=context,
+        ssl_handshake_timeout=_TLS_HANDSHAKE_SECONDS if context is not None else None,
+        backlog=_BACKLOG,
+        reuse_port=(isinstance(where, Listener) and where.share_port) or None,
+    )
+
+
+def _address_of(listening: asyncio.Server) -> str:
+    name = listening.sockets[0].getsockname()
+    if isinstance(name, str):
+        return name
+    host = f"[{name[0]}]" if ":" in name[0] else name[0]
+    return f"{host}:{name[1]}"
