@@ -32,8 +32,8 @@ def check_power_levels(event: Event, auth_state: StateMap, power: PowerLevels, v
     for name in ("events", "notifications") if version.notifications_power_level_auth else ("events",):
         for key, old, new in _changes(previous.content.get(name), event.content.get(name), integers_only=integers_only):
             # "For each entry being changed in, or removed from, the events or notifications properties: if the current
-            # value is greater than the sender's current power level, reject." And for each that is added or changed, the
-            # same of the new value. In v1–v5 only `events` counts.
+            # value is greater than the sender's current power level, reject." For each added or changed, the
+            # same holds of the new value. In v1–v5 only `events` counts.
             if _is_above(old, sender_level) or _is_above(new, sender_level):
                 raise EventRejected(f"the sender has not the power to change {name}.{key}")
     _check_users(event, previous.content, sender_level, integers_only=integers_only)

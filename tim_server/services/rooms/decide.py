@@ -13,15 +13,18 @@ from typing import Any
 from tim_server.matrix.errors import EventRejected, Forbidden, MatrixError
 from tim_server.matrix.event_auth import auth_types_for, check_auth_rules
 from tim_server.matrix.event_auth.power_levels import PowerLevels
-from tim_server.matrix.events.build import Author, build_event
+from tim_server.matrix.events.build import Author, NewPdu, build_event
 from tim_server.matrix.events.record import Event
 from tim_server.matrix.identifiers import EventId, RoomId, UserId
+from tim_server.matrix.room_versions import EventFormat, RoomVersion
 from tim_server.services.rooms.draft import Draft, DraftGroup
 from tim_server.services.rooms.head import RoomHead, joined_servers_after
 from tim_server.storage.room_commits import ClientTransaction, MembershipChange, NewEvent, RoomCommit, StateChange
 from tim_server.storage.state import DELTA_DEPTH_MAX, SnapshotRow
 
 StateKey = tuple[str, str]
+
+DEPTH_MAX = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,14 +38,14 @@ class Decision:
 
 def needed_keys(head: RoomHead, groups: Sequence[DraftGroup]) -> set[StateKey]:
     """Keys of the state that deciding these groups looks at."""
-    keys: set[StateKey] = set()
+    keys: set[StateKey] = {("m.room.create", "")}
     for group in groups:
         for draft in group.drafts:
             keys |= auth_types_for(draft.type, draft.sender, draft.state_key, draft.content, head.version)
             if draft.state_key is not None:
                 keys.add((draft.type, draft.state_key))
             if draft.redacts is not None:
-                keys |= {("m.room.power_levels", ""), ("m.room.create", "")}
+                keys.add(("m.room.power_levels", ""))
     return keys
 
 
@@ -149,23 +152,22 @@ class Decider:
         auth_keys = auth_types_for(draft.type, draft.sender, draft.state_key, draft.content, head.version)
         auth_state = {key: event for key in auth_keys if (event := growth.event_of(key)) is not None}
         auth_nids = {key: nid for key in auth_state if (nid := growth.nid_of(key)) is not None}
-        if head.version.room_id_is_create_hash:
-            auth_nids.pop(("m.room.create", ""), None)
         ordered = sorted(auth_nids)
-        event, body = build_event(
-            author=self.author,
-            version=head.version,
-            room_id=head.room_id,
+        nid = next(self.nids)
+        new = NewPdu(
+            room_id=None if _names_its_room(draft, head) else head.room_id,
             type=draft.type,
             state_key=draft.state_key,
             sender=draft.sender,
             content=draft.content,
             prev_events=tuple(event_id for _, event_id in growth.extremities),
             auth_events=tuple(auth_state[key].event_id for key in ordered),
-            depth=growth.depth + 1,
+            depth=min(growth.depth + 1, DEPTH_MAX),
             origin_server_ts=self.now_ms if draft.origin_server_ts is None else draft.origin_server_ts,
             redacts=draft.redacts,
+            event_id=self._assigned_id(nid, head),
         )
+        event, body = build_event(new, head.version, self.author)
         create = growth.event_of(("m.room.create", ""))
         if create is not None and head.version.room_id_is_create_hash:
             auth_state[("m.room.create", "")] = create
@@ -175,13 +177,21 @@ class Decider:
             raise Forbidden(str(error)) from error
         if draft.target is not None:
             _check_may_redact(growth, draft)
-        self._add(growth, event, body, tuple(auth_nids[key] for key in ordered))
+        if _names_its_room(draft, head):
+            growth.head = replace(head, room_id=event.room_id)
+        self._add(growth, nid, (event, body), tuple(auth_nids[key] for key in ordered))
         if draft.target is not None:
             growth.redactions.append((draft.target.nid, growth.events[-1].nid))
         return event.event_id
 
-    def _add(self, growth: _Growth, event: Event, body: bytes, auth_nids: tuple[int, ...]) -> None:
-        nid = next(self.nids)
+    def _assigned_id(self, nid: int, head: RoomHead) -> EventId | None:
+        """v1, v2: an id that this server never gives twice."""
+        if head.version.event_format is not EventFormat.SENDER_ASSIGNED_ID:
+            return None
+        return EventId(f"${nid}.{self.now_ms}:{self.author.server_name}")
+
+    def _add(self, growth: _Growth, nid: int, built: tuple[Event, bytes], auth_nids: tuple[int, ...]) -> None:
+        event, body = built
         key = (event.type, event.state_key) if event.state_key is not None else None
         replaces = growth.nid_of(key) if key else None
         growth.events.append(
@@ -226,13 +236,16 @@ class Decider:
             user_id = UserId(key[1])
             after = membership_of(event)
             growth.memberships.append(
-                MembershipChange(
-                    event_index=len(growth.events) - 1, user_id=user_id, membership=after, event_nid=nid
-                )
+                MembershipChange(event_index=len(growth.events) - 1, user_id=user_id, membership=after, event_nid=nid)
             )
             growth.joined_servers = joined_servers_after(
                 growth.joined_servers, user_id, None if before is None else membership_of(before), after
             )
+
+
+def _names_its_room(draft: Draft, head: RoomHead) -> bool:
+    """Since v12 the create event has no room id: its hash becomes the room id."""
+    return draft.type == "m.room.create" and head.version.room_id_is_create_hash
 
 
 def membership_of(event: Event) -> str:
@@ -292,7 +305,7 @@ def _head_of(growth: _Growth) -> RoomHead:
     )
 
 
-def new_room_head(nid: int, room_id: RoomId, version: Any) -> RoomHead:
+def new_room_head(nid: int, room_id: RoomId, version: RoomVersion) -> RoomHead:
     """The head of a room that does not exist yet: no events, no state."""
     return RoomHead(
         nid=nid,

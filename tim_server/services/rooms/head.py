@@ -119,7 +119,9 @@ class RoomHeads:
         )
 
 
-def joined_servers_after(joined: Mapping[str, int], user_id: UserId, before: str | None, after: str) -> Mapping[str, int]:
+def joined_servers_after(
+    joined: Mapping[str, int], user_id: UserId, before: str | None, after: str
+) -> Mapping[str, int]:
     """The count of joined members by server after one user's membership changed."""
     step = (after == "join") - (before == "join")
     if not step:

@@ -8,19 +8,21 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import structlog
 
 from tim_server.matrix.errors import LimitExceeded, MatrixError, NotFound, Unavailable
 from tim_server.matrix.events.build import Author
 from tim_server.matrix.identifiers import EventId, RoomId
+from tim_server.matrix.room_versions import RoomVersion
 from tim_server.services.rooms.auth_events import ParsedEvents
-from tim_server.services.rooms.decide import Decider, Decision, needed_keys
+from tim_server.services.rooms.decide import Decider, Decision, needed_keys, new_room_head
 from tim_server.services.rooms.draft import DraftGroup, TransactionKey
 from tim_server.services.rooms.head import RoomHead, RoomHeads
 from tim_server.storage.client_transactions import load_known_transactions
-from tim_server.storage.database import Database
-from tim_server.storage.writer import HeadMoved, TransactionKnown, Writer
+from tim_server.storage.store import Store
+from tim_server.storage.writer import HeadMoved, TransactionKnown
 
 log = structlog.get_logger(__name__)
 
@@ -48,12 +50,19 @@ class _Waiting:
             self.done.set_result(answer)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreatedRoom:
+    """A room that was made, and its events in order."""
+
+    room_id: RoomId
+    event_ids: tuple[EventId, ...]
+
+
 @dataclass(slots=True)
 class RoomQueues:
     """Queues of all rooms in which something waits."""
 
-    database: Database
-    writer: Writer
+    store: Store
     heads: RoomHeads
     parsed: ParsedEvents
     author: Author
@@ -75,6 +84,23 @@ class RoomQueues:
         if room_id not in self._tasks:
             self._tasks[room_id] = asyncio.create_task(self._work(room_id), name="room-queue")
         return await item.done
+
+    async def create(self, room_id: RoomId | None, version: RoomVersion, group: DraftGroup) -> CreatedRoom:
+        """Make a room of the group's events, in one commit; `room_id` None: the create event's hash (since v12).
+
+        Raises `Forbidden` where the rules refuse one of them; nothing is stored then.
+        """
+        nids = iter(await self.store.writer.take_nids(1 + 2 * len(group.drafts)))
+        head = new_room_head(next(nids), room_id or RoomId(""), version)
+        decider = Decider(author=self.author, now_ms=self.now_ms(), nids=nids)
+        decision = decider.decide(head, [group], {})
+        (answer,) = decision.answers
+        if isinstance(answer, MatrixError):
+            raise answer
+        assert decision.commit is not None
+        placed = await self.store.writer.commit_room(decision.commit)
+        self.heads.put(replace(decision.head, head_version=placed.last_position))
+        return CreatedRoom(room_id=decision.head.room_id, event_ids=answer)
 
     async def close(self) -> None:
         """Finish what waits."""
@@ -117,7 +143,7 @@ class RoomQueues:
                 self.heads.forget(room_id)
                 continue
             try:
-                placed = await self.writer.commit_room(decision.commit)
+                placed = await self.store.writer.commit_room(decision.commit)
             except HeadMoved:
                 self.heads.forget(room_id)
             except TransactionKnown:
@@ -136,7 +162,7 @@ class RoomQueues:
     async def _decide(self, head: RoomHead, groups: Sequence[DraftGroup]) -> Decision:
         nids = {nid for key in needed_keys(head, groups) if (nid := head.state.get(key)) is not None}
         known = await self.parsed.load(nids, head.version)
-        fresh = await self.writer.take_nids(2 * sum(len(group.drafts) for group in groups))
+        fresh = await self.store.writer.take_nids(2 * sum(len(group.drafts) for group in groups))
         decider = Decider(author=self.author, now_ms=self.now_ms(), nids=iter(fresh))
         return decider.decide(head, groups, known)
 
@@ -146,7 +172,7 @@ class RoomQueues:
         Of two waiting groups with the same transaction, the second shares the answer of the first.
         """
         keys = [item.group.transaction for item in batch if item.group.transaction is not None]
-        async with self.database.connection() as connection:
+        async with self.store.database.connection() as connection:
             known = await load_known_transactions(
                 connection, [(key.user_id, key.device_id, key.key_hash) for key in keys]
             )
@@ -159,14 +185,14 @@ class RoomQueues:
             elif (event_id := known.get((key.user_id, key.device_id, key.key_hash))) is not None:
                 item.settle((event_id,))
             elif key in first:
-                first[key].done.add_done_callback(lambda done, item=item: _share(done, item))
+                first[key].done.add_done_callback(partial(_share, item))
             else:
                 first[key] = item
                 left.append(item)
         return left
 
 
-def _share(done: "asyncio.Future[tuple[EventId, ...]]", item: _Waiting) -> None:
+def _share(item: _Waiting, done: "asyncio.Future[tuple[EventId, ...]]") -> None:
     error = done.exception()
     if error is None:
         item.settle(done.result())
