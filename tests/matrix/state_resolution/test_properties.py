@@ -47,7 +47,7 @@ steps = st.builds(
     ts=st.integers(0, 3),
 )
 versions = st.sampled_from(["1", "2", "6", "10", "11", "12"])
-histories = st.lists(steps, min_size=2, max_size=25)
+histories = st.lists(steps, min_size=8, max_size=30)
 
 
 def take(branch: Branch, step: Step, name: str) -> None:
@@ -57,7 +57,7 @@ def take(branch: Branch, step: Step, name: str) -> None:
         branch.topic(name, sender=step.sender, ts=step.ts)
     elif step.action == "power":
         creator = {} if branch.room.version.privileged_creators else {ALICE: 100}
-        users = {**creator, BOB: 50, step.target: step.level}
+        users = {**creator, BOB: 50, CAROL: 50, step.target: step.level}
         if branch.room.version.privileged_creators:
             users.pop(ALICE, None)
         branch.power_levels(name, users, sender=step.sender, ts=step.ts)
@@ -78,7 +78,8 @@ def take(branch: Branch, step: Step, name: str) -> None:
 
 def play(version: str, history: list[Step]) -> list[Branch]:
     """The branches that a history leaves."""
-    main = joined_room(version, users={BOB: 50})
+    main = joined_room(version, users={BOB: 50, CAROL: 50})
+    main.membership("dave", DAVE, "join")
     branches = [main, main.fork()]
     for number, step in enumerate(history):
         branch = branches[step.branch % len(branches)]
