@@ -1,7 +1,10 @@
 """A web server over real HTTP, with routes that the tests define."""
 
 import asyncio
+import json
 import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import aiohttp
@@ -34,6 +37,18 @@ def make_tenant(name="example.org"):
     return SimpleNamespace(name=name, authenticator=KnownTokens(), events=[])
 
 
+@dataclass(frozen=True)
+class Answer:
+    """A response whose body was read."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self):
+        return json.loads(self.body)
+
+
 class Server:
     """A started web server, and how to talk to it."""
 
@@ -52,13 +67,12 @@ class Server:
         sent = {**({"Authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
         url = f"http://{self.address}{path}"
         async with self.session.request(method, url, headers=sent, allow_redirects=False, **options) as response:
-            await response.read()
-            return response
+            return Answer(response.status, response.headers, await response.read())
 
     async def error(self, method, path, **options):
         """Status and errcode of the answer, whose form is checked."""
         response = await self.request(method, path, **options)
-        body = await response.json()
+        body = response.json()
         assert isinstance(body["error"], str)
         assert response.headers["Content-Type"] == "application/json"
         assert response.headers["Access-Control-Allow-Origin"] == "*"

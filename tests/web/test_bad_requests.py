@@ -67,7 +67,7 @@ async def test_a_bad_request_is_answered_with_the_specs_error(serve, method, pat
 async def test_the_error_says_what_is_wrong_but_not_the_value(serve):
     server = await serve(*ROUTES)
     response = await server.request("POST", INVITE, json={"user_id": "secret"})
-    body = await response.json()
+    body = response.json()
     assert "user_id" in body["error"] and "secret" not in body["error"]
 
 
@@ -80,14 +80,14 @@ async def test_405_says_what_is_allowed(serve):
 async def test_further_fields_of_an_error_are_in_the_body(serve):
     server = await serve(*ROUTES)
     response = await server.request("GET", f"{V3}/fail?how=token", token=None)
-    assert (await response.json())["soft_logout"] is True
+    assert response.json()["soft_logout"] is True
 
 
 @pytest.mark.parametrize("how", ["bug", "cancelled"])
 async def test_a_bug_is_500_logged_once_and_tells_nothing(serve, captured_log, how):
     server = await serve(*ROUTES)
     response = await server.request("GET", f"{V3}/fail?how={how}", token=None)
-    body = await response.json()
+    body = response.json()
     assert (response.status, body) == (500, {"errcode": "M_UNKNOWN", "error": "Internal server error"})
     errors = [event for event in captured_log if event["log_level"] == "error"]
     assert len(errors) == 1

@@ -29,7 +29,7 @@ from tim_server.services.accounts.requester import Requester
 from tim_server.web.client_address import TrustedProxies
 from tim_server.web.context import RequestContext, enter_request
 from tim_server.web.decode_json import JSON_DEPTH_MAX, decode_object
-from tim_server.web.errors import to_matrix_error
+from tim_server.web.errors import BadRequest, to_matrix_error
 from tim_server.web.exchange import Exchange, Observer
 from tim_server.web.parse_target import path_segments, query_values, split_target
 from tim_server.web.rate_limits import DEFAULT_BUCKET, RateLimits
@@ -67,14 +67,14 @@ class Pipeline:
     accept_query_tokens: bool = False
 
     async def answer(self, request: BaseRequest) -> StreamResponse:
-        """The response to `request`; never raises but for a client that is gone."""
+        """The response to `request`, whatever happens; only a cancelled one has none."""
         exchange = self._open(request)
         try:
             response = await self._answer_or_explain(request, exchange)
             exchange.status = response.status
             return response
         except ClientGone:
-            raise ConnectionResetError from None
+            return respond_to_error(BadRequest(), exchange.context.request_id)
         finally:
             self.observer.close(exchange)
 

@@ -16,8 +16,6 @@ from tim_server.matrix.errors import MatrixError
 from tim_server.web.errors import error_response
 from tim_server.web.response_model import Binary, RawJson, Redirect, WithStatus
 
-_encoder = msgspec.json.Encoder()
-
 _HEADERS: Final[CIMultiDict[str]] = CIMultiDict(
     {
         "Server": "tim-server",
@@ -27,6 +25,16 @@ _HEADERS: Final[CIMultiDict[str]] = CIMultiDict(
     }
 )
 _JSON_HEADERS: Final[CIMultiDict[str]] = CIMultiDict({**_HEADERS, "Content-Type": "application/json"})
+
+
+def _plain(value: Any) -> Any:
+    """Identifiers, which are subclasses of `str`, as what they are in JSON."""
+    if isinstance(value, str):
+        return str(value)
+    raise NotImplementedError(f"no JSON for {type(value).__qualname__}")
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_plain)
 
 
 def respond(result: Any, request_id: str) -> Response:
