@@ -130,3 +130,15 @@ async def load_history_visibility_events(tx: Connection, codec: Codec, room_nids
     """The bodies of all history visibility events of these rooms, in place or not, by nid."""
     rows = await tx.fetch(LOAD_HISTORY_VISIBILITY_EVENTS, list(room_nids))
     return {row["nid"]: codec.decode(row["body"]) for row in rows}
+
+
+LOAD_STATE_WITH_MEMBERS = f"""
+SELECT {EVENT_COLUMNS} FROM events WHERE nid = ANY($1) AND (type <> 'm.room.member' OR state_key = ANY($2))
+"""
+
+
+async def load_state_with_members(
+    tx: Connection, codec: Codec, nids: Iterable[int], members: Sequence[str]
+) -> list[EventRow]:
+    """The state events of these nids, of the member events only those of `members`."""
+    return [read_row(row, codec) for row in await tx.fetch(LOAD_STATE_WITH_MEMBERS, list(nids), members)]

@@ -143,3 +143,67 @@ SELECT $1, r.nid, $3 FROM rooms AS r WHERE r.room_id = $2 ON CONFLICT DO NOTHING
 async def forget_room(tx: Connection, user_id: UserId, room_id: RoomId, position: int) -> None:
     """Hide the room from the user until they join or are invited again."""
     await tx.execute(FORGET_ROOM, user_id, room_id, position)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoomForUser:
+    """A room, and what a user is to it: no membership at all, or the newest, with whether it is forgotten."""
+
+    room_nid: int
+    room_version: str
+    membership: str | None
+    forgotten: bool
+
+
+FIND_ROOM_FOR_USER = """
+SELECT r.nid AS room_nid, r.room_version, m.membership, f.user_id IS NOT NULL AS forgotten
+FROM rooms AS r LEFT JOIN memberships AS m ON m.room_nid = r.nid AND m.user_id = $2
+LEFT JOIN forgotten_rooms AS f ON f.user_id = $2 AND f.room_nid = r.nid
+WHERE r.room_id = $1
+"""
+
+
+async def find_room_for_user(tx: Connection, room_id: RoomId, user_id: UserId) -> RoomForUser | None:
+    """The room and what the user is to it; None where this server does not know the room."""
+    row = await tx.fetchrow(FIND_ROOM_FOR_USER, room_id, user_id)
+    return None if row is None else RoomForUser(**dict(row.items()))
+
+
+LOAD_MEMBERS_AT = """
+SELECT DISTINCT ON (user_id) user_id, membership, event_nid, position FROM membership_history
+WHERE room_nid = $1 AND position <= $2 ORDER BY user_id, position DESC
+"""
+LOAD_USERS_AT = """
+SELECT DISTINCT ON (user_id) user_id, membership, event_nid, position FROM membership_history
+WHERE user_id = ANY($3) AND room_nid = $1 AND position <= $2 ORDER BY user_id, position DESC
+"""
+
+
+async def load_members_at(
+    tx: Connection, room_nid: int, position: int, users: Sequence[str] | None = None
+) -> list[MembershipRow]:
+    """Everybody's membership of the room once the commit at `position` had its effect, or that of some users."""
+    bounds = (room_nid, position)
+    rows = await (tx.fetch(LOAD_MEMBERS_AT, *bounds) if users is None else tx.fetch(LOAD_USERS_AT, *bounds, users))
+    return [
+        MembershipRow(
+            user_id=UserId(row["user_id"]),
+            room_nid=room_nid,
+            membership=row["membership"],
+            event_nid=row["event_nid"],
+            position=row["position"],
+        )
+        for row in rows
+        if row["event_nid"] is not None
+    ]
+
+
+LOAD_JOINED_ROOM_IDS = """
+SELECT r.room_id FROM memberships AS m JOIN rooms AS r ON r.nid = m.room_nid
+WHERE m.user_id = $1 AND m.membership = 'join' ORDER BY m.position
+"""
+
+
+async def load_joined_room_ids(tx: Connection, user_id: UserId) -> list[RoomId]:
+    """The rooms that the user is joined to, in the order of joining."""
+    return [RoomId(row["room_id"]) for row in await tx.fetch(LOAD_JOINED_ROOM_IDS, user_id)]

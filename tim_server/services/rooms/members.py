@@ -1,0 +1,87 @@
+"""Read the members of a room.
+
+Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomidmembers
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tim_server.matrix.canonical_json import decode_lenient
+from tim_server.matrix.errors import Forbidden
+from tim_server.matrix.identifiers import RoomId, UserId
+from tim_server.services.accounts.requester import Requester
+from tim_server.services.events.client_events import ClientEvents
+from tim_server.services.events.client_format import content_json
+from tim_server.services.events.tokens import place_of
+from tim_server.services.rooms.view import RoomView, reader_of, view_room
+from tim_server.storage.codec import Codec
+from tim_server.storage.database import Connection, Database
+from tim_server.storage.events import load_events
+from tim_server.storage.memberships import load_joined_room_ids, load_members, load_members_at
+from tim_server.storage.state import MembershipRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MembersQuery:
+    """Which members: `at` a token; those whose membership is `membership`, or is not `not_membership`."""
+
+    at: str | None = None
+    membership: str | None = None
+    not_membership: str | None = None
+
+    def includes(self, membership: str) -> bool:
+        """Whether a member with this membership is asked for; both conditions together form an "or"."""
+        if self.membership is None and self.not_membership is None:
+            return True
+        is_not = self.not_membership is not None and membership != self.not_membership
+        return membership == self.membership or is_not
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoomMembers:
+    """Reads members, and the rooms of a member."""
+
+    database: Database
+    codec: Codec
+    client_events: ClientEvents
+
+    async def events(self, requester: Requester, room_id: RoomId, query: MembersQuery) -> list[bytes]:
+        """The member events, now, at a token, or when the user left. Raises `Forbidden` for who was never joined."""
+        async with self.database.read() as tx:
+            view = await view_room(tx, self.codec, requester.user_id, room_id)
+            members = await _members(tx, view, query.at)
+            nids = [member.event_nid for member in members if query.includes(member.membership)]
+            found = await load_events(tx, self.codec, nids)
+            rows = [found[nid] for nid in nids if nid in found]
+            surroundings = await self.client_events.load_surroundings(tx, reader_of(requester), rows, view.histories)
+        return [self.client_events.event(row, view.version, surroundings, room_id=room_id) for row in rows]
+
+    async def joined(self, requester: Requester, room_id: RoomId) -> dict[UserId, dict[str, Any]]:
+        """The content of each joined member's event; raises `Forbidden` for who is not joined."""
+        async with self.database.read() as tx:
+            view = await view_room(tx, self.codec, requester.user_id, room_id)
+            if view.membership != "join":
+                raise Forbidden("You aren't a member of the room")
+            members = [member for member in await load_members(tx, view.room_nid) if member.membership == "join"]
+            rows = await load_events(tx, self.codec, [member.event_nid for member in members])
+        return {
+            member.user_id: decode_lenient(content_json(rows[member.event_nid], view.version))
+            for member in members
+            if member.event_nid in rows
+        }
+
+    async def joined_rooms(self, requester: Requester) -> list[RoomId]:
+        """The rooms that the user is joined to."""
+        async with self.database.connection() as connection:
+            return await load_joined_room_ids(connection, requester.user_id)
+
+
+async def _members(tx: Connection, view: RoomView, at: str | None) -> Sequence[MembershipRow]:
+    bounds = [] if view.left is None else [view.left.position]
+    if at is not None:
+        position, minor = place_of(at)
+        bounds.append(position if minor >= 0 else position - 1)
+    if not bounds:
+        return await load_members(tx, view.room_nid)
+    return await load_members_at(tx, view.room_nid, min(bounds))
