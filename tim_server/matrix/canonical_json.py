@@ -15,6 +15,9 @@ import orjson
 INTEGER_MAX = 2**53 - 1
 
 _STRICT = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
+_FLOATS = "floating point numbers are not allowed"
+_DEPTH = "nested too deeply"
+_SCALARS = frozenset({str, int, bool, type(None)})
 
 
 class CanonicalJsonError(ValueError):
@@ -22,7 +25,7 @@ class CanonicalJsonError(ValueError):
 
 
 def _refuse_float(_digits: str) -> NoReturn:
-    raise CanonicalJsonError("floating point numbers are not allowed")
+    raise CanonicalJsonError(_FLOATS)
 
 
 _strict_decoder = msgspec.json.Decoder(float_hook=_refuse_float)
@@ -32,8 +35,9 @@ _lenient_decoder = msgspec.json.Decoder()
 def encode(value: Any) -> bytes:
     """The canonical bytes of `value`; raises `CanonicalJsonError` for what canonical JSON can't hold: floats, integers
     beyond ±(2^53−1), lone surrogates, and nesting deeper than 254."""
-    check_numbers(value)
-    return encode_checked(value)
+    data = encode_checked(value)  # first, as it bounds the depth
+    _refuse_floats(value)
+    return data
 
 
 def encode_checked(value: Any) -> bytes:
@@ -42,14 +46,27 @@ def encode_checked(value: Any) -> bytes:
         return orjson.dumps(value, option=_STRICT)
     except (orjson.JSONEncodeError, RecursionError) as error:
         first = error
-    try:  # keys that are identifiers are of subclasses of str, which orjson takes only when told to
-        return orjson.dumps(value, option=_STRICT | orjson.OPT_NON_STR_KEYS)
+    try:  # keys that are identifiers are of subclasses of str, which orjson refuses
+        return orjson.dumps(_with_plain_keys(value), option=_STRICT)
     except (orjson.JSONEncodeError, RecursionError):
         raise CanonicalJsonError(str(first)) from first
 
 
+def _with_plain_keys(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key) if isinstance(key, str) else key: _with_plain_keys(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_plain_keys(item) for item in value]
+    return value
+
+
 def encode_relaxed(value: Any) -> bytes:
-    """The canonical bytes without the rules on numbers, as room versions 1–5 sign them."""
+    """The canonical bytes without the rules on numbers, as room versions 1–5 sign them; raises
+    `CanonicalJsonError` for NaN, infinities, lone surrogates, and what is no JSON."""
+    try:
+        return encode(value)  # the same bytes, sooner
+    except CanonicalJsonError:
+        pass
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
         return text.encode()
@@ -58,22 +75,33 @@ def encode_relaxed(value: Any) -> bytes:
 
 
 def check_numbers(value: Any) -> None:
-    """Raises `CanonicalJsonError` where `value` holds a float, which orjson would encode."""
-    stack = [value]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, dict):
-            stack.extend(item.values())
-        elif isinstance(item, list | tuple):
-            stack.extend(item)
-        elif isinstance(item, float):
-            raise CanonicalJsonError("floating point numbers are not allowed")
+    """Raises `CanonicalJsonError` where `value` holds a float, which orjson would encode, or is nested too deeply."""
+    try:
+        _refuse_floats(value)
+    except RecursionError:
+        raise CanonicalJsonError(_DEPTH) from None
+
+
+def _refuse_floats(value: Any) -> None:
+    if isinstance(value, dict):
+        value = value.values()
+    elif isinstance(value, float):
+        raise CanonicalJsonError(_FLOATS)
+    elif not isinstance(value, list | tuple):
+        return
+    for item in value:
+        if type(item) not in _SCALARS:
+            _refuse_floats(item)
 
 
 def decode(data: bytes) -> Any:
-    """The value of strict JSON bytes; raises `CanonicalJsonError` also for floats and integers beyond ±(2^53−1)."""
+    """The value of strict JSON bytes; raises `CanonicalJsonError` also for floats, integers beyond ±(2^53−1), and
+    nesting deeper than 254."""
     value = _decode(_strict_decoder, data)
-    _check_integers(value)
+    try:
+        orjson.dumps(value, option=orjson.OPT_STRICT_INTEGER)  # the quickest check of all integers, and of the depth
+    except orjson.JSONEncodeError as error:
+        raise CanonicalJsonError(str(error)) from error
     return value
 
 
@@ -85,21 +113,7 @@ def decode_lenient(data: bytes) -> Any:
 def _decode(decoder: "msgspec.json.Decoder[Any]", data: bytes) -> Any:
     try:
         return decoder.decode(data)
-    except CanonicalJsonError:
-        raise
     except RecursionError as error:
-        raise CanonicalJsonError("nested too deeply") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
-        raise CanonicalJsonError("not JSON") from error
-
-
-def _check_integers(value: Any) -> None:
-    stack = [value]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, dict):
-            stack.extend(item.values())
-        elif isinstance(item, list):
-            stack.extend(item)
-        elif isinstance(item, int) and not -INTEGER_MAX <= item <= INTEGER_MAX:
-            raise CanonicalJsonError("integers beyond 2^53−1 are not allowed")
+        raise CanonicalJsonError(_DEPTH) from error
+    except ValueError as error:
+        raise CanonicalJsonError(_FLOATS if isinstance(error.__cause__, CanonicalJsonError) else "not JSON") from error

@@ -4,6 +4,7 @@ Spec: https://spec.matrix.org/v1.19/client-server-api/#mroompower_levels
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,13 +22,16 @@ DEFAULTS = {
     "events_default": 0,
     "state_default": 50,
 }
+_INTEGER = re.compile(r"\s*[+-]?[0-9]{1,4000}\s*").fullmatch
 LEVEL_PROPERTIES = ("users_default", "events_default", "state_default", "ban", "redact", "kick", "invite")
 
 
 def read_level(value: Any, *, integers_only: bool) -> int | None:
     """The level that a value of power levels states; None where it states none.
 
-    v1–v9: also a string that is an integer, with blanks and a sign, and a float, which is cut to an integer.
+    v1–v9: also a string: "a single base 10 integer, optionally with any number of leading zeroes, optionally prefixed
+    with a single - or + character, optionally with any number of leading or trailing whitespace characters".
+    v1–v5: also a float: "the value is truncated at the decimal point". (Since v6, JSON of events holds no floats.)
     """
     if isinstance(value, bool):
         return None
@@ -37,11 +41,8 @@ def read_level(value: Any, *, integers_only: bool) -> int | None:
         return None
     if isinstance(value, float) and math.isfinite(value):
         return int(value)
-    if isinstance(value, str):
-        try:
-            return int(value)
-        except ValueError:
-            return None
+    if isinstance(value, str) and _INTEGER(value):
+        return int(value)
     return None
 
 
@@ -99,12 +100,13 @@ def _read(power_levels: Event | None, create: Event | None) -> PowerLevels:
     privileged = create is not None and create.room_version.privileged_creators
     infinite = creators if privileged else frozenset()
     if power_levels is None:
-        # A room without power levels: its creator has 100, everybody else 0, and state needs 0.
+        # "If the room contains no m.room.power_levels event, the room's creator has a power level of 100, and all other
+        # users have a power level of 0"; "the state_default is 50".
         return PowerLevels(
             users={} if privileged else dict.fromkeys(creators, CREATOR_LEVEL),
             events={},
             infinite=infinite,
-            **(DEFAULTS | {"state_default": 0}),
+            **DEFAULTS,
         )
     content = power_levels.content
     integers_only = power_levels.room_version.integer_power_levels

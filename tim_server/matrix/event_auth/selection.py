@@ -41,10 +41,10 @@ def auth_types_for(
     # m.room.third_party_invite event with state_key matching content.third_party_invite.signed.token, if any."
     if membership == "invite" and (token := third_party_token(content)) is not None:
         keys.add(("m.room.third_party_invite", token))
-    # Since v8: "If content.join_authorised_via_users_server is present, and the room version supports restricted
-    # rooms, then the m.room.member event with state_key matching it."
+    # Since v8: "If membership is join, content.join_authorised_via_users_server is present, and the room version
+    # supports restricted rooms, then the m.room.member event with state_key matching it."
     authorised_via = content.get("join_authorised_via_users_server")
-    if version.restricted_join_rule and isinstance(authorised_via, str):
+    if version.restricted_join_rule and membership == "join" and isinstance(authorised_via, str):
         keys.add(("m.room.member", authorised_via))
     return keys
 

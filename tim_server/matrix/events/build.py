@@ -10,7 +10,7 @@ from typing import Any
 from tim_server.matrix.canonical_json import CanonicalJsonError, check_numbers, encode_checked, encode_relaxed
 from tim_server.matrix.errors import BadJson, TooLarge
 from tim_server.matrix.events.hashes import event_id_from_hash, unpadded_base64
-from tim_server.matrix.events.read import PDU_BYTES_MAX, is_key_storable
+from tim_server.matrix.events.read import KEY_BYTES_MAX, PDU_BYTES_MAX, is_key_storable
 from tim_server.matrix.events.record import Event
 from tim_server.matrix.events.redaction import redact
 from tim_server.matrix.events.signatures import SigningKey
@@ -30,7 +30,8 @@ class Author:
 class NewPdu:
     """What an event is to say. `room_id` None: a create event since v12, whose hash becomes the room id.
 
-    `event_id` is needed in v1 and v2 only, where `references` gives the hashes of the events referred to.
+    `event_id` is needed in v1 and v2, and not allowed since v3. `redacts` is what an m.room.redaction names; it goes
+    where the room version has it.
     """
 
     room_id: RoomId | None
@@ -51,7 +52,7 @@ def build_event(new: NewPdu, version: RoomVersion, author: Author) -> tuple[Even
 
     Raises `BadJson` for content without a canonical form, `TooLarge` beyond the limits of size.
     """
-    _check(new)
+    _check(new, version)
     pdu = _unhashed(new, version)
     encode = encode_checked if version.enforces_canonical_json else encode_relaxed
     try:
@@ -72,7 +73,7 @@ def build_event(new: NewPdu, version: RoomVersion, author: Author) -> tuple[Even
         type=new.type,
         state_key=new.state_key,
         sender=new.sender,
-        content=new.content,
+        content=pdu["content"],
         origin_server_ts=new.origin_server_ts,
         depth=new.depth,
         prev_events=new.prev_events,
@@ -84,10 +85,15 @@ def build_event(new: NewPdu, version: RoomVersion, author: Author) -> tuple[Even
     return event, body
 
 
-def _check(new: NewPdu) -> None:
+def _check(new: NewPdu, version: RoomVersion) -> None:
+    if (new.event_id is not None) is not (version.event_format is EventFormat.SENDER_ASSIGNED_ID):
+        raise ValueError("events have an event_id of the sender's choice in room versions 1 and 2 only")
     for value in (new.type, new.state_key, new.sender):
-        if value is not None and not is_key_storable(value):
-            raise TooLarge("Type, state key and sender may have at most 255 bytes, without NUL")
+        if value is None or is_key_storable(value):
+            continue
+        if len(value.encode(errors="replace")) > KEY_BYTES_MAX:
+            raise TooLarge("Type, state key and sender may have at most 255 bytes")
+        raise BadJson("Type, state key and sender may hold neither NUL nor lone surrogates")
 
 
 def _unhashed(new: NewPdu, version: RoomVersion) -> dict[str, Any]:
@@ -107,6 +113,9 @@ def _unhashed(new: NewPdu, version: RoomVersion) -> dict[str, Any]:
         pdu["state_key"] = new.state_key
     if new.event_id is not None:
         pdu["event_id"] = new.event_id
-    if new.redacts is not None and not version.redacts_in_content:
-        pdu["redacts"] = new.redacts
+    if new.redacts is not None:
+        if version.redacts_in_content:  # since v11
+            pdu["content"] = {**new.content, "redacts": new.redacts}
+        else:
+            pdu["redacts"] = new.redacts
     return pdu

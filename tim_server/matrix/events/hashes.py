@@ -3,16 +3,16 @@
 Spec: https://spec.matrix.org/v1.19/server-server-api/#calculating-the-content-hash-for-an-event
 """
 
+import binascii
 import hashlib
-import hmac
-from base64 import b64encode, urlsafe_b64encode
+from base64 import b64decode, b64encode, urlsafe_b64encode
 from collections.abc import Mapping
 from typing import Any
 
 from tim_server.matrix.canonical_json import encode, encode_relaxed
 from tim_server.matrix.errors import BadSignature
 from tim_server.matrix.events.redaction import redact
-from tim_server.matrix.identifiers import EventId
+from tim_server.matrix.identifiers import EventId, InvalidIdentifier
 from tim_server.matrix.room_versions import EventFormat, RoomVersion
 
 _NOT_IN_CONTENT_HASH = frozenset({"unsigned", "signatures", "hashes"})
@@ -29,6 +29,15 @@ def unpadded_base64(data: bytes) -> str:
     return b64encode(data).decode().rstrip("=")
 
 
+def decode_base64(text: str) -> bytes:
+    """The bytes of Base64 with or without padding; raises `ValueError`."""
+    unpadded = text.rstrip("=")
+    try:
+        return b64decode(unpadded + "=" * (-len(unpadded) % 4), validate=True)
+    except (binascii.Error, UnicodeEncodeError) as error:
+        raise ValueError("not Base64") from error
+
+
 def content_hash(pdu: Mapping[str, Any], version: RoomVersion) -> str:
     """The SHA-256 of the whole event without `unsigned`, `signatures` and `hashes`, in unpadded Base64."""
     hashed = {key: value for key, value in pdu.items() if key not in _NOT_IN_CONTENT_HASH}
@@ -39,9 +48,13 @@ def verify_content_hash(pdu: Mapping[str, Any], version: RoomVersion) -> None:
     """Raises `BadSignature` unless the event carries its content hash."""
     hashes = pdu.get("hashes")
     claimed = hashes.get("sha256") if isinstance(hashes, dict) else None
-    if not isinstance(claimed, str) or not hmac.compare_digest(
-        claimed.rstrip("=").encode(), content_hash(pdu, version).encode()
-    ):
+    if not isinstance(claimed, str):
+        raise BadSignature("the event carries no content hash")
+    try:
+        matches = decode_base64(claimed) == decode_base64(content_hash(pdu, version))
+    except ValueError as error:
+        raise BadSignature("the content hash can't be compared") from error
+    if not matches:
         raise BadSignature("the content hash does not match")
 
 
@@ -60,9 +73,15 @@ def reference_hash(pdu: Mapping[str, Any], version: RoomVersion) -> bytes:
 
 
 def event_id_of(pdu: Mapping[str, Any], version: RoomVersion) -> EventId:
-    """The id of an event: what the PDU states in v1 and v2, since then its reference hash."""
+    """The id of an event: what the PDU states in v1 and v2, since then its reference hash.
+
+    Raises `CanonicalJsonError`; in v1 and v2 `InvalidIdentifier`, where the PDU has no id of the form `$id:domain`.
+    """
     if version.event_format is EventFormat.SENDER_ASSIGNED_ID:
-        return EventId.parse(pdu["event_id"])
+        stated = pdu.get("event_id")
+        if not isinstance(stated, str) or ":" not in stated:
+            raise InvalidIdentifier("event_id is missing, or names no server")
+        return EventId.parse(stated)
     return event_id_from_hash(reference_hash(pdu, version), version)
 
 

@@ -17,6 +17,17 @@ PDU_BYTES_MAX = 65_536
 KEY_BYTES_MAX = 255
 PREV_EVENTS_MAX = 20
 AUTH_EVENTS_MAX = 10
+_KINDS: Mapping[str, type] = {
+    "type": str,
+    "sender": str,
+    "content": dict,
+    "hashes": dict,
+    "signatures": dict,
+    "prev_events": list,
+    "auth_events": list,
+    "depth": int,
+    "origin_server_ts": int,
+}
 
 
 def read_pdu(pdu: Mapping[str, Any], version: RoomVersion) -> Event:
@@ -26,7 +37,7 @@ def read_pdu(pdu: Mapping[str, Any], version: RoomVersion) -> Event:
     try:
         size = len(canonical_pdu(pdu, version))
         event_id = event_id_of(pdu, version)
-    except (CanonicalJsonError, InvalidIdentifier, KeyError) as error:
+    except (CanonicalJsonError, InvalidIdentifier) as error:
         raise EventRejected(f"the event is not valid: {error}") from error
     if size > PDU_BYTES_MAX:
         raise EventRejected("the event is larger than 65,536 bytes")
@@ -37,8 +48,6 @@ def read_stored_pdu(pdu: dict[str, Any], version: RoomVersion, event_id: EventId
     """The event of a PDU whose form has been checked, under its known id."""
     is_create = pdu["type"] == "m.room.create"
     room_id = "!" + event_id[1:] if version.room_id_is_create_hash and is_create else pdu["room_id"]
-    redacts = pdu["content"].get("redacts") if version.redacts_in_content else pdu.get("redacts")
-    has_redacts = pdu["type"] == "m.room.redaction" and isinstance(redacts, str)
     return Event(
         event_id=event_id,
         room_id=RoomId(room_id),
@@ -50,10 +59,21 @@ def read_stored_pdu(pdu: dict[str, Any], version: RoomVersion, event_id: EventId
         depth=pdu["depth"],
         prev_events=referenced_ids(pdu["prev_events"], version),
         auth_events=referenced_ids(pdu["auth_events"], version),
-        redacts=EventId(redacts) if has_redacts else None,
+        redacts=redacted_id(pdu, version),
         pdu=pdu,
         room_version=version,
     )
+
+
+def redacted_id(pdu: Mapping[str, Any], version: RoomVersion) -> EventId | None:
+    """The event that an m.room.redaction names: at the top level in v1–v10, in the content since v11."""
+    if pdu["type"] != "m.room.redaction":
+        return None
+    redacts = pdu["content"].get("redacts") if version.redacts_in_content else pdu.get("redacts")
+    try:
+        return EventId.parse(redacts) if isinstance(redacts, str) else None
+    except InvalidIdentifier:
+        return None
 
 
 def referenced_ids(references: Sequence[Any], version: RoomVersion) -> tuple[EventId, ...]:
@@ -65,10 +85,10 @@ def referenced_ids(references: Sequence[Any], version: RoomVersion) -> tuple[Eve
 
 def check_form(pdu: Mapping[str, Any], version: RoomVersion) -> None:
     """Raises `EventRejected` unless each key that the format names has the right type and size."""
-    for key, kind in (("type", str), ("sender", str), ("content", dict), ("prev_events", list), ("auth_events", list)):
+    for key, kind in _KINDS.items():
         _require(pdu, key, kind)
-    for key in ("depth", "origin_server_ts"):
-        _require(pdu, key, int)
+    if not all(isinstance(signatures, dict) for signatures in pdu["signatures"].values()):
+        raise EventRejected("signatures has the wrong type")
     if not 0 <= pdu["depth"] <= 2**63 - 1 or not -(2**63) <= pdu["origin_server_ts"] <= 2**63 - 1:
         raise EventRejected("depth or origin_server_ts is out of range")
     if "state_key" in pdu:

@@ -3,8 +3,6 @@
 Spec: https://spec.matrix.org/v1.19/appendices/#signing-json
 """
 
-import binascii
-from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +12,20 @@ from nacl.exceptions import BadSignatureError
 
 from tim_server.matrix.canonical_json import CanonicalJsonError, encode_relaxed
 from tim_server.matrix.errors import BadSignature
-from tim_server.matrix.events.hashes import signed_form, unpadded_base64
+from tim_server.matrix.events.hashes import decode_base64, signed_form, unpadded_base64
 from tim_server.matrix.events.record import Event
 from tim_server.matrix.identifiers import InvalidIdentifier, ServerName, UserId
 from tim_server.matrix.room_versions import EventFormat, RoomVersion
+
+__all__ = [
+    "SigningKey",
+    "decode_base64",
+    "required_signers",
+    "sign_event",
+    "sign_json",
+    "verify_event_signature",
+    "verify_json",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,14 +43,6 @@ class SigningKey:
     def sign(self, message: bytes) -> str:
         """The signature in unpadded Base64."""
         return unpadded_base64(self.key.sign(message).signature)
-
-
-def decode_base64(text: str) -> bytes:
-    """The bytes of Base64 with or without padding; raises `ValueError`."""
-    try:
-        return b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except (binascii.Error, UnicodeEncodeError) as error:
-        raise ValueError("not Base64") from error
 
 
 def _without_signatures(value: Mapping[str, Any]) -> bytes:
@@ -87,6 +87,9 @@ def verify_event_signature(
 
 
 def _verify(message: bytes, value: Mapping[str, Any], entity: str, key_id: str, verify_key: bytes) -> None:
+    # "Removes any signing key identifiers from the entry with algorithms it doesn't understand."
+    if not key_id.startswith("ed25519:"):
+        raise BadSignature("the algorithm of the signature is not known")
     try:
         signature = decode_base64(value["signatures"][entity][key_id])
         nacl.signing.VerifyKey(verify_key).verify(message, signature)
@@ -100,7 +103,10 @@ def required_signers(event: Event) -> set[ServerName]:
     """The servers that must have signed the event.
 
     The server of the sender, unless the event is an invite through a third party; in v1 and v2 that of the event id;
-    since v8 that of the user who authorised a restricted join.
+    since v8 that of the user whom a member event names as having authorised the join: "If the event is not validly
+    signed by the homeserver of the user ID denoted by the key, reject." Raises `BadSignature` where that is no user id.
+
+    Spec: https://spec.matrix.org/v1.19/server-server-api/#validating-hashes-and-signatures-on-received-events
     """
     signers: set[ServerName] = set()
     membership = event.content.get("membership") if event.type == "m.room.member" else None
@@ -108,10 +114,10 @@ def required_signers(event: Event) -> set[ServerName]:
         signers.add(event.sender.server_name)
     if event.room_version.event_format is EventFormat.SENDER_ASSIGNED_ID:
         signers.add(event.event_id.server_name)
-    authorised_via = event.content.get("join_authorised_via_users_server")
-    if event.room_version.restricted_join_rule and membership == "join" and authorised_via is not None:
+    key = "join_authorised_via_users_server"
+    if event.room_version.restricted_join_rule and event.type == "m.room.member" and key in event.content:
         try:
-            signers.add(UserId.parse(authorised_via).server_name)
+            signers.add(UserId.parse(event.content[key]).server_name)
         except (InvalidIdentifier, AttributeError, TypeError) as error:
             raise BadSignature("join_authorised_via_users_server is not a user id") from error
     return signers
