@@ -25,11 +25,14 @@ log = structlog.get_logger(__name__)
 class CommitFollower:
     """Keeps one `CommitLog` up to date. `poll_s` bounds how long a lost hint goes unnoticed."""
 
-    def __init__(self, database: Database, codec: Codec, commit_log: CommitLog, *, poll_s: float = 15.0) -> None:
+    def __init__(
+        self, database: Database, codec: Codec, commit_log: CommitLog, *, poll_s: float = 15.0, alone: bool = False
+    ) -> None:
         self._database = database
         self._codec = codec
         self._log = commit_log
         self._poll_s = poll_s
+        self._alone = alone
         self._channel = "commits_" + schema_of(database.options.dsn)
         self._look = asyncio.Event()
         self._notify = asyncio.Event()
@@ -63,6 +66,11 @@ class CommitFollower:
     async def catch_up(self) -> None:
         """Read what the tail lacks up to now. Concurrent callers share one read; a read that began earlier does not
         count, since it may have missed the newest commit."""
+        if self._alone and not self._look.is_set():
+            return
+        await self._catch_up()
+
+    async def _catch_up(self) -> None:
         if self._catching_up is not None:
             with contextlib.suppress(Exception):
                 await asyncio.shield(self._catching_up)
@@ -94,7 +102,7 @@ class CommitFollower:
             try:
                 if self._connection is None or self._connection.is_closed():
                     await self._connect()
-                await self.catch_up()
+                await self._catch_up()
             except CONNECTION_LOST as error:
                 log.warning("the commit log can't be followed now", error=type(error).__name__)
                 await asyncio.sleep(0.2)

@@ -14,6 +14,8 @@ from urllib.parse import unquote, urlsplit
 
 import asyncpg
 
+PING = "SELECT 1"
+
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 DatabaseError = asyncpg.PostgresError
 CONNECTION_LOST = (
@@ -78,6 +80,11 @@ class Database:
                     await pool.close()
             except TimeoutError:
                 pool.terminate()
+
+    async def ping(self) -> None:
+        """Raises unless the database answers."""
+        async with self._open_pool.acquire() as connection:
+            await connection.execute(PING)
 
     @property
     def _open_pool(self) -> "asyncpg.Pool[asyncpg.Record]":

@@ -28,12 +28,17 @@ class Store:
         await self.database.close()
 
 
-async def open_store(options: DatabaseOptions, codec: Codec, writer_options: WriterOptions | None = None) -> Store:
-    """Open the storage of a migrated schema; raises OSError or `DatabaseError` where PostgreSQL can't be reached."""
+async def open_store(
+    options: DatabaseOptions, codec: Codec, writer_options: WriterOptions | None = None, *, alone: bool = False
+) -> Store:
+    """Open the storage of a migrated schema; raises OSError or `DatabaseError` where PostgreSQL can't be reached.
+
+    `alone` says that no other process writes this schema, so that the commit log's tail is never behind.
+    """
     database = Database(options)
     await database.open()
     commit_log = CommitLog()
-    follower = CommitFollower(database, codec, commit_log)
+    follower = CommitFollower(database, codec, commit_log, alone=alone)
     writer = Writer(database, codec, writer_options)
     snapshots = SnapshotCache()
     writer.on_commit = follower.committed

@@ -1,0 +1,117 @@
+"""One homeserver of a process: its store, its services, its background loops."""
+
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from tim_server.app.accounts import account_services
+from tim_server.app.parts import Parts, now_ms
+from tim_server.app.rooms import room_services
+from tim_server.background.reap import reaping_loops
+from tim_server.background.supervise import Loop
+from tim_server.config.settings import Settings, TenantSettings
+from tim_server.config.signing_key import read_signing_key
+from tim_server.matrix.events.build import Author
+from tim_server.services.homeserver import Homeserver
+from tim_server.services.rooms.auth_events import ParsedEvents
+from tim_server.services.rooms.head import RoomHeads
+from tim_server.services.rooms.queue import QueueOptions, RoomQueues
+from tim_server.storage.codec import Codec, SealingKey
+from tim_server.storage.database import DatabaseOptions
+from tim_server.storage.store import Store, open_store
+from tim_server.storage.writer import WriterOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenHomeserver:
+    """A homeserver that runs. `host_names` are those that requests for it may name; `closers` are awaited in order
+    before the store is closed."""
+
+    homeserver: Homeserver
+    store: Store
+    host_names: tuple[str, ...]
+    loops: Sequence[Loop]
+    closers: Sequence[Callable[[], Awaitable[None]]]
+
+    async def check_database(self) -> None:
+        """Raises unless the database answers."""
+        await self.store.database.ping()
+
+    async def close(self) -> None:
+        """Finish what was accepted, then close the store."""
+        for close in self.closers:
+            await close()
+        await self.store.close()
+
+
+async def open_homeserver(settings: Settings, tenant: TenantSettings, *, worker_count: int) -> OpenHomeserver:
+    """Open the store of a migrated schema and build the services over it."""
+    store = await open_store(
+        _database_options(settings, tenant),
+        _codec(tenant),
+        WriterOptions(queue_length_max=settings.limits.writer_queue_length_max),
+        alone=worker_count == 1,
+    )
+    parts = _make_parts(settings, tenant, store, worker_count)
+    accounts, rooms = account_services(parts), room_services(parts)
+    return OpenHomeserver(
+        homeserver=Homeserver(server_name=parts.author.server_name, **accounts.fields, **rooms.fields),
+        store=store,
+        host_names=_host_names(tenant),
+        loops=reaping_loops(store),
+        closers=(*rooms.closers, parts.queues.close, *accounts.closers),
+    )
+
+
+def _make_parts(settings: Settings, tenant: TenantSettings, store: Store, worker_count: int) -> Parts:
+    author = Author(server_name=tenant.server_name, key=read_signing_key(settings.signing_key_path(tenant)))
+    heads = RoomHeads(store.database)
+    parsed = ParsedEvents(store.database, store.codec)
+    store.commit_log.subscribe(heads.follow)
+    store.writer.on_restored += [heads.clear, parsed.clear]
+    queues = RoomQueues(
+        store=store,
+        heads=heads,
+        parsed=parsed,
+        author=author,
+        now_ms=now_ms,
+        options=QueueOptions(waiting_max=settings.limits.room_queue_length_max),
+    )
+    return Parts(
+        settings=settings,
+        tenant=tenant,
+        worker_count=worker_count,
+        store=store,
+        author=author,
+        heads=heads,
+        parsed=parsed,
+        queues=queues,
+    )
+
+
+def _database_options(settings: Settings, tenant: TenantSettings) -> DatabaseOptions:
+    database = tenant.database
+    assert database.dsn is not None, "the command line fills in the DSN of the embedded PostgreSQL"
+    share = settings.database.connections_max // len(settings.tenants)
+    return DatabaseOptions(
+        dsn=database.dsn.get_secret_value(),
+        direct_dsn=None if database.direct_dsn is None else database.direct_dsn.get_secret_value(),
+        pooler=database.direct_dsn is not None,
+        pool_size_max=max(1, min(settings.database.pool_size_max, share - 2)),
+        command_timeout_s=settings.database.command_timeout_s,
+    )
+
+
+def _codec(tenant: TenantSettings) -> Codec:
+    key = tenant.sealing.key_bytes
+    if key is None:
+        return Codec()
+    return Codec((SealingKey(key_id=hashlib.sha256(key).digest()[:4], key=key),))
+
+
+def _host_names(tenant: TenantSettings) -> tuple[str, ...]:
+    """The server name, and where clients and servers are told to find it."""
+    base_url = tenant.well_known.client_base_url
+    told = urlsplit(str(base_url)).netloc if base_url is not None else None
+    return tuple(name for name in (tenant.server_name, told, tenant.well_known.server) if name)

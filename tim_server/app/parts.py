@@ -1,0 +1,30 @@
+"""What the services of a homeserver are built from."""
+
+import time
+from dataclasses import dataclass
+
+from tim_server.config.settings import Settings, TenantSettings
+from tim_server.matrix.events.build import Author
+from tim_server.services.rooms.auth_events import ParsedEvents
+from tim_server.services.rooms.head import RoomHeads
+from tim_server.services.rooms.queue import RoomQueues
+from tim_server.storage.store import Store
+
+
+def now_ms() -> int:
+    """Milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The configuration, and what several services share."""
+
+    settings: Settings
+    tenant: TenantSettings
+    worker_count: int
+    store: Store
+    author: Author
+    heads: RoomHeads
+    parsed: ParsedEvents
+    queues: RoomQueues

@@ -1,0 +1,78 @@
+"""One process: its homeservers, its listeners, and how they start and stop."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from tim_server.app.homeserver import OpenHomeserver, open_homeserver
+from tim_server.app.listeners import make_web_server
+from tim_server.background.supervise import supervise
+from tim_server.config.settings import Settings
+from tim_server.config.signing_key import ensure_signing_key
+from tim_server.observability.log_setup import LogSettings, access_log, configure_logging
+from tim_server.storage.migrations import migrate
+from tim_server.web.server import WebServer
+
+
+async def prepare(settings: Settings) -> None:
+    """What must be there before a process starts: migrated schemas, signing keys.
+
+    Raises `DatabaseUnreachable`, `SchemaTooNew`, `MigrationFailed`, `ConfigurationError`.
+    """
+    for tenant in settings.tenants:
+        ensure_signing_key(settings.signing_key_path(tenant))
+        assert tenant.database.dsn is not None
+        dsn = tenant.database.direct_dsn or tenant.database.dsn
+        await migrate(dsn.get_secret_value())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningProcess:
+    """What runs, for those who want to look inside: tests, and commands that need no listeners."""
+
+    web_server: WebServer
+    homeservers: tuple[OpenHomeserver, ...]
+
+
+@asynccontextmanager
+async def start_process(
+    settings: Settings, *, worker_index: int = 0, worker_count: int = 1
+) -> AsyncIterator[RunningProcess]:
+    """Open the homeservers and the listeners; on leaving, finish what was accepted and close all. Needs `prepare`."""
+    observability = settings.observability
+    pseudonym_key = observability.pseudonym_key
+    log_writer = configure_logging(
+        LogSettings(
+            style=observability.log_format,
+            level=observability.log_level,
+            queue_length_max=observability.log_queue_length_max,
+            pseudonym_key=None if pseudonym_key is None else pseudonym_key.get_secret_value().encode(),
+        )
+    )
+    async with AsyncExitStack() as stack:
+        stack.callback(log_writer.stop)
+        homeservers = []
+        for tenant in settings.tenants:
+            homeservers.append(await open_homeserver(settings, tenant, worker_count=worker_count))
+            stack.push_async_callback(homeservers[-1].close)
+        web_server = make_web_server(
+            settings,
+            homeservers,
+            worker_index=worker_index,
+            worker_count=worker_count,
+            log_access=access_log(log_writer),
+        )
+        for opened in homeservers:
+            opened.shutting_down = web_server.shutting_down
+        loops = [loop for opened in homeservers for loop in opened.loops]
+        stack.push_async_callback(supervise(loops).stop)
+        await web_server.start()
+        stack.push_async_callback(web_server.stop)
+        yield RunningProcess(web_server=web_server, homeservers=tuple(homeservers))
+
+
+async def run_process(settings: Settings, *, worker_index: int, worker_count: int, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set, then finish what was accepted."""
+    async with start_process(settings, worker_index=worker_index, worker_count=worker_count):
+        await stop.wait()

@@ -1,0 +1,28 @@
+"""Reaping: loops that remove rows which nobody needs any more."""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from tim_server.background.supervise import Loop
+from tim_server.storage import client_transactions, commit_log
+from tim_server.storage.database import Connection
+from tim_server.storage.store import Store
+
+HOUR_S = 3600.0
+
+
+def reaping_loops(store: Store) -> tuple[Loop, ...]:
+    """The loops of one homeserver."""
+    reapers: dict[str, Callable[[Connection], Awaitable[None]]] = {
+        "commits": commit_log.trim,
+        "client_transactions": client_transactions.reap,
+    }
+    return tuple(
+        Loop(name=f"reap {table}", interval_s=HOUR_S, work=partial(_reap, store, reaper))
+        for table, reaper in reapers.items()
+    )
+
+
+async def _reap(store: Store, reaper: Callable[[Connection], Awaitable[None]]) -> None:
+    async with store.database.transaction() as tx:
+        await reaper(tx)
