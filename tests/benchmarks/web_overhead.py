@@ -58,7 +58,7 @@ async def send(server: Any, requester: Requester, request: SendRequest) -> SendR
 
 
 class KnownToken:
-    async def requester(self, token: str) -> Requester:
+    async def requester(self, token: str, *, locked_ok: bool = False) -> Requester:
         return Requester(user_id=UserId("@alice:example.org"), device_id="D", token_id=1)
 
 

@@ -26,7 +26,7 @@ ACCOUNTS = {
 class KnownTokens:
     """Tells requesters by token, as the accounts service does."""
 
-    async def requester(self, token):
+    async def requester(self, token, *, locked_ok=False):
         if token not in ACCOUNTS:
             raise UnknownToken(soft_logout=False)
         return ACCOUNTS[token]

@@ -4,7 +4,7 @@ from tim_server.services.accounts.requester import Requester
 from tim_server.services.homeserver import Homeserver
 from tim_server.web.request_model import RequestModel
 from tim_server.web.response_model import EmptyResponse
-from tim_server.web.route import Route
+from tim_server.web.route import Auth, Route
 
 
 class LogoutRequest(RequestModel):
@@ -13,6 +13,8 @@ class LogoutRequest(RequestModel):
 
 async def logout(server: Homeserver, requester: Requester, request: LogoutRequest) -> EmptyResponse:
     """`POST /_matrix/client/v3/logout`: end the session; its device goes with all its tokens.
+
+    Locked accounts may do this too.
 
     Spec: https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3logout
     """
@@ -30,6 +32,6 @@ async def logout_all(server: Homeserver, requester: Requester, request: LogoutRe
 
 
 ROUTES = (
-    Route("POST", "/_matrix/client/v3/logout", logout),
-    Route("POST", "/_matrix/client/v3/logout/all", logout_all),
+    Route("POST", "/_matrix/client/v3/logout", logout, auth=Auth.LOCKED_OK),
+    Route("POST", "/_matrix/client/v3/logout/all", logout_all, auth=Auth.LOCKED_OK),
 )

@@ -153,7 +153,7 @@ class Pipeline:
             if auth is Auth.OPTIONAL:
                 return None
             raise MissingToken()
-        requester = await tenant.authenticator.requester(token)
+        requester = await tenant.authenticator.requester(token, locked_ok=auth is Auth.LOCKED_OK)
         if requester.is_guest and auth in (Auth.USER, Auth.ADMIN):
             raise GuestAccessForbidden()
         if auth is Auth.ADMIN and not requester.is_admin:

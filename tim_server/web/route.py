@@ -50,6 +50,8 @@ class Auth(Enum):
     """Accounts, but not guests."""
     GUEST_OK = "guest ok"
     """Accounts and guests."""
+    LOCKED_OK = "locked ok"
+    """Accounts and guests, also while they are locked: only logging out."""
     ADMIN = "admin"
     """Administrators of the server."""
 

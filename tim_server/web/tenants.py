@@ -10,8 +10,9 @@ from tim_server.services.accounts.requester import Requester
 class Authenticator(Protocol):
     """What the edge needs in order to know who asks."""
 
-    def requester(self, token: str, /) -> Awaitable[Requester]:
-        """The account and device that `token` stands for; raises UnknownToken and other MatrixErrors."""
+    def requester(self, token: str, /, *, locked_ok: bool = False) -> Awaitable[Requester]:
+        """The account and device that `token` stands for; raises UnknownToken, UserLocked unless `locked_ok`, and other
+        MatrixErrors."""
         ...
 
 
