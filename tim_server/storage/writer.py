@@ -210,8 +210,10 @@ class Writer:
                 return
 
     def _is_lost(self, error: Exception) -> bool:
-        """Whether the connection is gone; a client-side complaint about data has the type of a lost connection too."""
-        return isinstance(error, CONNECTION_LOST) and (self._connection is None or self._connection.is_closed())
+        """Whether the connection is gone, or unusable; a client-side complaint about data does not mean that."""
+        if self._connection is None or self._connection.is_closed():
+            return True
+        return isinstance(error, CONNECTION_LOST) and not isinstance(error, asyncpg.DataError | asyncpg.InterfaceError)
 
     async def _commit_one_by_one(self, batch: list[_Unit], error: Exception) -> None:
         """What failed together is tried alone, so that only the bad unit fails."""
