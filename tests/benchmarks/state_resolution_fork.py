@@ -12,11 +12,11 @@ from typing import Any
 from tests.matrix.state_resolution.room_graph import ALICE, BOB, CAROL, Branch, joined_room
 from tim_server.matrix.identifiers import UserId
 from tim_server.matrix.state_resolution import (
-    events_to_load,
+    conflict_of,
     graph_roots,
     memberships_to_load,
-    minimal_event,
-    resolve,
+    plan_resolution,
+    resolve_conflict,
 )
 from tim_server.matrix.state_resolution.auth_graph import reachable
 
@@ -65,17 +65,18 @@ def measure(version: str, fork_events: int, members: int) -> str:
     room, states = main.room, [one.state, other.state]
     below = reachable(graph_roots(states), room.auth_graph)
     auth_graph = {event_id: room.events[event_id].auth_events for event_id in below}
-    ids, plan_ms = timed(lambda: events_to_load(room.version, states, auth_graph))
-    events = {event_id: room.events[event_id] for event_id in ids}
-    missing, _ = timed(lambda: memberships_to_load(room.version, states, events))
-    minimal = {event_id: minimal_event(room.events[event_id]) for event_id in ids | missing}
-    pickled, pickle_ms = timed(lambda: pickle.dumps((room.version, states, minimal, auth_graph, frozenset())))
+    plan, plan_ms = timed(lambda: plan_resolution(room.version, states, auth_graph))
+    events = {event_id: room.events[event_id] for event_id in plan.event_ids}
+    events |= {event_id: room.events[event_id] for event_id in memberships_to_load(plan, events)}
+    conflict, conflict_ms = timed(lambda: conflict_of(plan, events))
+    pickled, pickle_ms = timed(lambda: pickle.dumps(conflict))
     _, unpickle_ms = timed(lambda: pickle.loads(pickled))
-    _, resolve_ms = timed(lambda: resolve(room.version, states, minimal, auth_graph))
+    resolved, resolve_ms = timed(lambda: resolve_conflict(conflict))
+    _, merge_ms = timed(lambda: plan.merged(resolved))
     return (
-        f"v{version:>2}  state {len(one.state):>6}  loaded {len(minimal):>5}  plan {plan_ms:7.1f} ms  "
-        f"resolve {resolve_ms:7.1f} ms  pickle {pickle_ms:6.1f} ms  unpickle {unpickle_ms:6.1f} ms  "
-        f"{len(pickled) // 1024:>5} KiB"
+        f"v{version:>2}  state {len(one.state):>6}  loaded {len(events):>5}  here: plan {plan_ms:5.1f}  conflict "
+        f"{conflict_ms:5.1f}  pickle {pickle_ms:5.1f}  merge {merge_ms:5.1f} ms   in the pool: unpickle "
+        f"{unpickle_ms:5.1f}  resolve {resolve_ms:5.1f} ms   {len(pickled) // 1024:>5} KiB"
     )
 
 

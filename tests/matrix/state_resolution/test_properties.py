@@ -6,18 +6,20 @@ Forks are made by random members who do what the authorisation rules allow them 
 import pickle
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.matrix.state_resolution.room_graph import ALICE, BOB, CAROL, DAVE, TOPIC, Branch, joined_room, member
+from tests.matrix.state_resolution.room_graph import ALICE, BOB, CAROL, DAVE, Branch, joined_room, member
 from tim_server.matrix.errors import EventRejected
 from tim_server.matrix.event_auth import check_auth_rules
+from tim_server.matrix.identifiers import UserId
 from tim_server.matrix.state_resolution import (
-    events_to_load,
+    conflict_of,
     graph_roots,
     memberships_to_load,
-    minimal_event,
-    resolve,
+    plan_resolution,
+    resolve_conflict,
 )
 from tim_server.matrix.state_resolution.auth_graph import reachable
 
@@ -131,47 +133,62 @@ def test_unconflicted_entries_stand_and_every_entry_has_the_key_of_its_event(ver
 
 @settings(deadline=None)
 @given(version=versions, history=histories)
-def test_the_events_that_loading_names_suffice_and_their_minimal_form_too(version, history):
+def test_the_events_that_the_plan_names_suffice(version, history):
     branches = play(version, history)
     room, states = branches[0].room, [branch.state for branch in branches]
     below = reachable(graph_roots(states), room.auth_graph)
-    auth_graph = {event_id: room.events[event_id].auth_events for event_id in below}
-    events = {event_id: room.events[event_id] for event_id in events_to_load(room.version, states, auth_graph)}
-    events |= {event_id: room.events[event_id] for event_id in memberships_to_load(room.version, states, events)}
-    minimal = {event_id: minimal_event(event) for event_id, event in events.items()}
-    assert resolve(room.version, states, minimal, auth_graph) == room.resolve(*states)
+    plan = plan_resolution(room.version, states, {event_id: room.events[event_id].auth_events for event_id in below})
+    events = {event_id: room.events[event_id] for event_id in plan.event_ids}
+    events |= {event_id: room.events[event_id] for event_id in memberships_to_load(plan, events)}
+    resolved = resolve_conflict(conflict_of(plan, events)) if plan.has_conflict else {}
+    assert plan.merged(resolved) == room.resolve(*states)
 
 
-def test_what_goes_to_another_process_and_back_is_the_same():
-    main = joined_room("12")
+@pytest.mark.parametrize("version", ["1", "11", "12"])
+def test_a_conflict_goes_to_another_process_and_its_resolution_comes_back(version):
+    main = joined_room(version)
     one, other = main, main.fork()
     one.topic("topic")
     other.membership("ban", BOB, "ban", sender=ALICE)
-    states = [one.state, other.state]
-    arguments = (main.room.version, states, main.room.events, main.room.auth_graph, frozenset())
-    assert resolve(*pickle.loads(pickle.dumps(arguments))) == resolve(*arguments)
+    plan = plan_resolution(main.room.version, [one.state, other.state], main.room.auth_graph)
+    conflict = conflict_of(plan, main.room.events)
+    assert resolve_conflict(pickle.loads(pickle.dumps(conflict))) == resolve_conflict(conflict)
 
 
-def test_a_minimal_event_has_the_content_of_what_authorises_only():
+def test_a_conflict_holds_the_content_of_what_authorises_only():
     main = joined_room()
-    main.topic("topic")
-    assert minimal_event(main.room.events[main.state[TOPIC]]).content == {}
-    assert minimal_event(main.room.events[main.state[TOPIC]]).auth_events != ()
-    assert minimal_event(main.room.events[main.state[member(BOB)]]).content == {"membership": "join"}
+    one, other = main, main.fork()
+    one.topic("topic")
+    other.membership("ban", BOB, "ban", sender=ALICE)
+    plan = plan_resolution(main.room.version, [one.state, other.state], main.room.auth_graph)
+    events = conflict_of(plan, main.room.events).events
+    assert (events["$topic"].content, events["$topic"].pdu) == ({}, {})
+    assert events["$ban"].content == {"membership": "ban"}
+    assert events["$topic"].auth_events == main.room.events["$topic"].auth_events
 
 
-def test_only_what_a_fork_needs_is_loaded_in_a_room_of_many_members():
-    main = joined_room()
+@pytest.mark.parametrize(
+    ("version", "loaded"),
+    [
+        ("1", {"$one", "$other", "$create", "$power", "$public"}),
+        ("11", {"$one", "$other", "$create", "$power", "$public", "$alice"}),
+        ("12", {"$one", "$other", "$create", "$power", "$alice"}),
+    ],
+)
+def test_only_what_a_fork_needs_is_loaded_in_a_room_of_many_members(version, loaded):
+    main = joined_room(version)
     for number in range(500):
-        main.membership(f"member {number}", f"@{number}:lab.example", "join")
+        main.membership(f"member {number}", UserId(f"@{number}:lab.example"), "join")
     one, other = main, main.fork()
     one.topic("one")
     other.topic("other")
-    states = [one.state, other.state]
-    loaded = events_to_load(main.room.version, states, main.room.auth_graph)
-    assert loaded == {"$one", "$other", "$create", "$power", "$public", "$alice"}
-    events = {event_id: main.room.events[event_id] for event_id in loaded}
-    assert memberships_to_load(main.room.version, states, events) == set()
+    plan = plan_resolution(main.room.version, [one.state, other.state], main.room.auth_graph)
+    assert plan.event_ids == loaded
+    events = {event_id: main.room.events[event_id] for event_id in plan.event_ids}
+    further = memberships_to_load(plan, events)
+    assert further == ({"$alice"} if version == "1" else set())
+    events |= {event_id: main.room.events[event_id] for event_id in further}
+    assert conflict_of(plan, events).events.keys() == events.keys()
 
 
 def test_a_membership_that_is_newer_than_the_cited_one_is_loaded():
@@ -180,13 +197,14 @@ def test_a_membership_that_is_newer_than_the_cited_one_is_loaded():
     one.topic("topic", sender=BOB)
     one.membership("renamed", BOB, "join")
     other.state[member(BOB)] = "$renamed"
-    states = [one.state, other.state]
-    loaded = events_to_load(main.room.version, states, main.room.auth_graph)
-    assert "$renamed" not in loaded
-    events = {event_id: main.room.events[event_id] for event_id in loaded}
-    assert memberships_to_load(main.room.version, states, events) == {"$renamed"}
+    plan = plan_resolution(main.room.version, [one.state, other.state], main.room.auth_graph)
+    assert "$renamed" not in plan.event_ids
+    events = {event_id: main.room.events[event_id] for event_id in plan.event_ids}
+    assert memberships_to_load(plan, events) == {"$renamed"}
 
 
 def test_where_nothing_conflicts_nothing_is_loaded():
     main = joined_room()
-    assert events_to_load(main.room.version, [main.state, main.state], main.room.auth_graph) == set()
+    plan = plan_resolution(main.room.version, [main.state, main.state], main.room.auth_graph)
+    assert (plan.has_conflict, plan.event_ids) == (False, frozenset())
+    assert plan.merged({}) == main.state

@@ -14,7 +14,7 @@ POWER_LEVELS_KEY: StateKey = ("m.room.power_levels", "")
 
 
 class EventsNotLoaded(LookupError):
-    """The resolution needs an event that was not given to it: the caller has not loaded what `events_to_load` names."""
+    """The resolution needs an event that was not given to it: the caller has not loaded what the plan names."""
 
     def __init__(self, event_id: EventId) -> None:
         self.event_id = event_id

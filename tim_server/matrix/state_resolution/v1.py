@@ -4,28 +4,29 @@ Spec: https://spec.matrix.org/v1.19/rooms/v1/#state-resolution
 """
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 from tim_server.matrix.events.record import Event
 from tim_server.matrix.identifiers import EventId
+from tim_server.matrix.state_resolution.conflict import Conflict
 from tim_server.matrix.state_resolution.iterative_auth import auth_keys, is_allowed
 from tim_server.matrix.state_resolution.room_events import RoomEvents
-from tim_server.matrix.state_resolution.state_sets import StateIds, StateKey, separate_v1
+from tim_server.matrix.state_resolution.state_sets import StateIds, StateKey
 
 # Conflicts between these are resolved first, in this order; no other events affect the authorisation rules.
 _AUTH_TYPES_IN_ORDER = ("m.room.power_levels", "m.room.join_rules", "m.room.member")
 
 
-def resolve_v1(state_sets: Sequence[StateIds], room: RoomEvents) -> dict[StateKey, EventId]:
-    """The resolution of the state sets, built up in passes over the result so far, *R*."""
-    separated = separate_v1(state_sets)
+def resolve_v1(conflict: Conflict) -> dict[StateKey, EventId]:
+    """The resolution of the conflicting events, built up in passes over the result so far, *R*."""
+    room = RoomEvents(version=conflict.version, by_id=conflict.events, rejected=conflict.rejected)
     # Start by setting R to the union of the states to be resolved, excluding any conflicting events.
-    resolved = separated.unconflicted
+    resolved = dict(conflict.base_state)
     # First resolve conflicts between power levels, then between join rules, then between memberships.
     for event_type in _AUTH_TYPES_IN_ORDER:
-        disputes = {key: claims for key, claims in separated.conflicted.items() if key[0] == event_type}
+        disputes = {key: claims for key, claims in conflict.claims.items() if key[0] == event_type}
         resolved |= {key: _resolve_auth_events(claims, resolved, room) for key, claims in disputes.items()}
-    others = {key: claims for key, claims in separated.conflicted.items() if key[0] not in _AUTH_TYPES_IN_ORDER}
+    others = {key: claims for key, claims in conflict.claims.items() if key[0] not in _AUTH_TYPES_IN_ORDER}
     return resolved | {key: _resolve_other_events(claims, resolved, room) for key, claims in others.items()}
 
 

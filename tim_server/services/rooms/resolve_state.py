@@ -5,14 +5,14 @@ Spec: https://spec.matrix.org/v1.19/server-server-api/#room-state-resolution
 
 import asyncio
 import multiprocessing
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 
 from tim_server.matrix.events.record import Event
 from tim_server.matrix.identifiers import EventId
 from tim_server.matrix.room_versions import RoomVersion
-from tim_server.matrix.state_resolution import events_to_load, memberships_to_load, minimal_event, resolve
+from tim_server.matrix.state_resolution import conflict_of, memberships_to_load, plan_resolution, resolve_conflict
 from tim_server.services.rooms.auth_events import ParsedEvents
 from tim_server.storage.database import Database
 from tim_server.storage.events import AuthNode, load_auth_graph
@@ -49,18 +49,16 @@ class StateResolver:
         graph = {node.event_id: [ids[nid] for nid in node.auth_nids if nid in ids] for node in nodes.values()}
         id_sets = [{key: ids[nid] for key, nid in state_set.items()} for state_set in state_sets]
         by_id = {node.event_id: nid for nid, node in nodes.items()}
-        events = await self._load_events(version, events_to_load(version, id_sets, graph), by_id, pending)
-        further = memberships_to_load(version, id_sets, events)
-        events |= await self._load_events(version, further, by_id, pending)
+        plan = plan_resolution(version, id_sets, graph)
+        events = await self._load_events(version, plan.event_ids, by_id, pending)
+        events |= await self._load_events(version, memberships_to_load(plan, events), by_id, pending)
         rejected = frozenset(node.event_id for node in nodes.values() if node.rejected)
+        conflict = conflict_of(plan, events, rejected)
         if len(events) <= self.inline_events_max:
-            resolved = resolve(version, id_sets, events, graph, rejected)
+            resolved = plan.merged(resolve_conflict(conflict))
         else:
-            minimal = {event_id: minimal_event(event) for event_id, event in events.items()}
             loop = asyncio.get_running_loop()
-            resolved = await loop.run_in_executor(
-                self._open_pool(), resolve, version, id_sets, minimal, graph, rejected
-            )
+            resolved = plan.merged(await loop.run_in_executor(self._open_pool(), resolve_conflict, conflict))
         return {key: by_id[event_id] for key, event_id in resolved.items()}
 
     def close(self) -> None:
@@ -85,7 +83,7 @@ class StateResolver:
     async def _load_events(
         self,
         version: RoomVersion,
-        wanted: set[EventId],
+        wanted: Set[EventId],
         by_id: Mapping[EventId, int],
         pending: Mapping[int, Pending],
     ) -> dict[EventId, Event]:
