@@ -7,7 +7,7 @@ statement for all rooms together. The caller holds the rows of the rooms and the
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from tim_server.matrix.identifiers import EventId, RoomId, UserId
+from tim_server.matrix.identifiers import EventId, RoomAlias, RoomId, UserId
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection
 from tim_server.storage.events import EventRow
@@ -69,7 +69,8 @@ class ClientTransaction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoomCommit:
-    """All that one commit changes in one room, decided on head `expected_version` (None: the room is new)."""
+    """All that one commit changes in one room, decided on head `expected_version` (None: the room is new, and may have
+    a `creator`, `aliases` and a place in the public directory)."""
 
     room_nid: int
     room_id: RoomId
@@ -86,6 +87,9 @@ class RoomCommit:
     transactions: tuple[ClientTransaction, ...] = ()
     outbox: tuple[tuple[str, int], ...] = ()
     state_was_reset: bool = False
+    creator: UserId | None = None
+    aliases: tuple[RoomAlias, ...] = ()
+    is_published: bool = False
 
     @property
     def positions_needed(self) -> int:

@@ -19,8 +19,8 @@ Place: TypeAlias = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EventSelection:
-    """Which events a page holds. None for `types` or `senders` means all."""
+class EventPatterns:
+    """Which events a page holds. `types` and `not_types` are LIKE patterns; None for `types` or `senders` means all."""
 
     types: Sequence[str] | None = None
     not_types: Sequence[str] = ()
@@ -28,7 +28,7 @@ class EventSelection:
     not_senders: Sequence[str] = ()
 
 
-ALL_EVENTS = EventSelection()
+ALL_EVENTS = EventPatterns()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ SELECT {EVENT_COLUMNS} FROM (
     ORDER BY position DESC, minor DESC LIMIT $6
 ) AS scanned
 WHERE rejected IS NULL AND NOT soft_failed
-  AND ($8::text[] IS NULL OR type = ANY($8)) AND NOT type = ANY($9)
+  AND ($8::text[] IS NULL OR type LIKE ANY($8)) AND NOT type LIKE ANY($9)
   AND ($10::text[] IS NULL OR sender = ANY($10)) AND NOT sender = ANY($11)
 ORDER BY position DESC, minor DESC LIMIT $7
 """
@@ -69,7 +69,7 @@ SELECT {EVENT_COLUMNS} FROM (
     ORDER BY position, minor LIMIT $6
 ) AS scanned
 WHERE rejected IS NULL AND NOT soft_failed
-  AND ($8::text[] IS NULL OR type = ANY($8)) AND NOT type = ANY($9)
+  AND ($8::text[] IS NULL OR type LIKE ANY($8)) AND NOT type LIKE ANY($9)
   AND ($10::text[] IS NULL OR sender = ANY($10)) AND NOT sender = ANY($11)
 ORDER BY position, minor LIMIT $7
 """
@@ -88,19 +88,19 @@ ORDER BY position, minor OFFSET $6 LIMIT 1
 
 
 async def load_page(
-    tx: Connection, codec: Codec, within: TimelineRange, *, limit: int, selection: EventSelection = ALL_EVENTS
+    tx: Connection, codec: Codec, within: TimelineRange, *, limit: int, patterns: EventPatterns = ALL_EVENTS
 ) -> TimelinePage:
-    """At most `limit` of the selected events of the range."""
+    """At most `limit` events of the range that fit the patterns."""
     bounds = (within.room_nid, *within.after, *within.until)
     found = await tx.fetch(
         LOAD_NEWEST_FIRST if within.newest_first else LOAD_OLDEST_FIRST,
         *bounds,
         SCANNED_MAX,
         limit + 1,
-        selection.types,
-        selection.not_types,
-        selection.senders,
-        selection.not_senders,
+        patterns.types,
+        patterns.not_types,
+        patterns.senders,
+        patterns.not_senders,
     )
     rows = [read_row(row, codec) for row in found[:limit]]
     if len(found) > limit:

@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeVar
 import asyncpg
 import structlog
 
-from tim_server.matrix.errors import MatrixError, Unavailable
+from tim_server.matrix.errors import MatrixError, RoomInUse, Unavailable
 from tim_server.matrix.identifiers import UserId
 from tim_server.storage import clock, room_commits
 from tim_server.storage.clock import NIDS_PER_BLOCK
@@ -27,6 +27,7 @@ from tim_server.storage.codec import Codec
 from tim_server.storage.commit_log import CommitEntry, encode_touched
 from tim_server.storage.database import CONNECTION_LOST, Connection, Database
 from tim_server.storage.room_commits import PlacedCommit, RoomCommit
+from tim_server.storage.room_directory import insert_names
 from tim_server.storage.rooms import lock_rooms
 
 T_co = TypeVar("T_co", covariant=True)
@@ -143,7 +144,8 @@ class Writer:
         return value
 
     async def commit_room(self, commit: RoomCommit) -> PlacedCommit:
-        """Commit a room's decision; raises `HeadMoved` or `TransactionKnown` when it must be decided again."""
+        """Commit a room's decision; raises `HeadMoved` or `TransactionKnown` when it must be decided again, and
+        `RoomInUse` where an alias of a new room is taken."""
         placed: PlacedCommit = await self._submit(commit)
         return placed
 
@@ -249,7 +251,7 @@ class Writer:
             )
 
     async def _lock_rooms(self, tx: Connection, rooms: list[_Unit]) -> None:
-        """Lock the rooms and check that each head is the one decided on, and each transaction id new."""
+        """Lock the rooms; check that each head is the one decided on, each transaction id new, each alias free."""
         if not rooms:
             return
         known = [unit for unit in rooms if _room(unit).expected_version is not None]
@@ -260,6 +262,9 @@ class Writer:
         repeated = await room_commits.insert_client_transactions(tx, [_room(unit) for unit in rooms])
         if repeated:
             raise _UnitsFail([unit for unit in rooms if unit.work in repeated], TransactionKnown())
+        taken = await insert_names(tx, [_room(unit) for unit in rooms])
+        if taken:
+            raise _UnitsFail([unit for unit in rooms if unit.work in taken], RoomInUse())
 
     def _publish(self, attempt: _Attempt) -> None:
         assert attempt.entry is not None

@@ -5,19 +5,26 @@ from collections.abc import Iterable
 from tim_server.matrix.canonical_json import decode_lenient
 from tim_server.matrix.filters import RoomEventFilter
 from tim_server.storage.events import EventRow
-from tim_server.storage.timeline import EventSelection
+from tim_server.storage.timeline import EventPatterns
 
 
-def selection_of(event_filter: RoomEventFilter) -> EventSelection:
+_SPECIAL = str.maketrans({"\\": "\\\\", "%": "\\%", "_": "\\_"})
+
+
+def patterns_of(event_filter: RoomEventFilter) -> EventPatterns:
     """The part of a filter that the database applies: all but wildcards and `contains_url`."""
     events = event_filter.events
-    types = None if events.types is None or events.types.wildcards else sorted(events.types.exact)
-    return EventSelection(
+    types = None if events.types is None or events.types.wildcards else _like(events.types.exact)
+    return EventPatterns(
         types=types,
-        not_types=sorted(events.not_types.exact),
+        not_types=_like(events.not_types.exact),
         senders=None if events.senders is None else sorted(events.senders),
         not_senders=sorted(events.not_senders),
     )
+
+
+def _like(types: Iterable[str]) -> list[str]:
+    return sorted(event_type.translate(_SPECIAL) for event_type in types)
 
 
 def fitting(event_filter: RoomEventFilter, rows: Iterable[EventRow]) -> list[EventRow]:

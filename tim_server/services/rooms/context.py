@@ -11,7 +11,7 @@ from tim_server.matrix.filters import RoomEventFilter
 from tim_server.matrix.identifiers import EventId, RoomId
 from tim_server.services.accounts.requester import Requester
 from tim_server.services.events.client_events import ClientEvents
-from tim_server.services.events.filtering import fitting, selection_of
+from tim_server.services.events.filtering import fitting, patterns_of
 from tim_server.services.events.tokens import START, place_after, place_before, token_of
 from tim_server.services.rooms.view import RoomView, reader_of, state_after, view_room
 from tim_server.storage.codec import Codec
@@ -113,7 +113,7 @@ class RoomContext:
     ) -> TimelinePage:
         if limit == 0 or not event_filter.allows_room(view.room_id):
             return TimelinePage(rows=[], reached=None)
-        return await load_page(tx, self.codec, within, limit=limit, selection=selection_of(event_filter))
+        return await load_page(tx, self.codec, within, limit=limit, patterns=patterns_of(event_filter))
 
     async def _state(
         self, tx: Connection, row: EventRow, around: _Around, event_filter: RoomEventFilter

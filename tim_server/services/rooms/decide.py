@@ -127,10 +127,12 @@ class Decider:
         )
 
     def _grow(self, growth: _Growth, group: DraftGroup) -> tuple[EventId, ...]:
-        if group.unless is not None:
+        if group.unless is not None or group.require is not None:
             first = group.drafts[0]
             present = growth.event_of((first.type, first.state_key or ""))
-            if present is not None and group.unless(present.sender, present.content):
+            if group.require is not None:
+                group.require(None if present is None else present.content)
+            if group.unless is not None and present is not None and group.unless(present.sender, present.content):
                 return (present.event_id,)
         event_ids = tuple(self._append(growth, draft) for draft in group.drafts)
         if group.transaction is not None:

@@ -10,7 +10,7 @@ from tim_server.matrix.filters import RoomEventFilter
 from tim_server.matrix.identifiers import RoomId
 from tim_server.services.accounts.requester import Requester
 from tim_server.services.events.client_events import ClientEvents
-from tim_server.services.events.filtering import fitting, selection_of
+from tim_server.services.events.filtering import fitting, patterns_of
 from tim_server.services.events.tokens import START, place_after, place_of, token_of
 from tim_server.services.rooms.view import RoomView, reader_of, view_room
 from tim_server.storage.codec import Codec
@@ -60,7 +60,7 @@ class RoomHistory:
             start, within = _range(view, query, (newest, 0))
             if not query.filter.allows_room(room_id):
                 return HistoryPage(start=token_of(start), end=None, chunk=[], state=None)
-            page = await load_page(tx, self.codec, within, limit=limit, selection=selection_of(query.filter))
+            page = await load_page(tx, self.codec, within, limit=limit, patterns=patterns_of(query.filter))
             rows = await self.client_events.visibility.visible(tx, requester.user_id, page.rows, view.histories)
             rows = fitting(query.filter, rows)
             members = await load_sender_members(tx, self.codec, rows) if query.filter.lazy_load_members else []

@@ -14,7 +14,7 @@ import structlog
 
 from tim_server.matrix.errors import LimitExceeded, MatrixError, NotFound, Unavailable
 from tim_server.matrix.events.build import Author
-from tim_server.matrix.identifiers import EventId, RoomId
+from tim_server.matrix.identifiers import EventId, RoomAlias, RoomId
 from tim_server.matrix.room_versions import RoomVersion
 from tim_server.services.rooms.auth_events import ParsedEvents
 from tim_server.services.rooms.decide import Decider, Decision, needed_keys, new_room_head
@@ -48,6 +48,14 @@ class _Waiting:
             self.done.set_exception(answer)
         else:
             self.done.set_result(answer)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoomNames:
+    """What a new room is called on this server, and whether the public directory lists it."""
+
+    aliases: tuple[RoomAlias, ...] = ()
+    is_published: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,10 +93,13 @@ class RoomQueues:
             self._tasks[room_id] = asyncio.create_task(self._work(room_id), name="room-queue")
         return await item.done
 
-    async def create(self, room_id: RoomId | None, version: RoomVersion, group: DraftGroup) -> CreatedRoom:
+    async def create(
+        self, room_id: RoomId | None, version: RoomVersion, group: DraftGroup, names: RoomNames
+    ) -> CreatedRoom:
         """Make a room of the group's events, in one commit; `room_id` None: the create event's hash (since v12).
 
-        Raises `Forbidden` where the rules refuse one of them; nothing is stored then.
+        Raises `Forbidden` where the rules refuse one of them, `RoomInUse` where an alias is taken; nothing is stored
+        then.
         """
         nids = iter(await self.store.writer.take_nids(1 + 2 * len(group.drafts)))
         head = new_room_head(next(nids), room_id or RoomId(""), version)
@@ -98,7 +109,13 @@ class RoomQueues:
         if isinstance(answer, MatrixError):
             raise answer
         assert decision.commit is not None
-        placed = await self.store.writer.commit_room(decision.commit)
+        commit = replace(
+            decision.commit,
+            creator=group.drafts[0].sender,
+            aliases=names.aliases,
+            is_published=names.is_published,
+        )
+        placed = await self.store.writer.commit_room(commit)
         self.heads.put(replace(decision.head, head_version=placed.last_position))
         return CreatedRoom(room_id=decision.head.room_id, event_ids=answer)
 

@@ -36,7 +36,7 @@ class RoomState:
         return [self.client_events.event(row, view.version, surroundings, room_id=room_id) for row in rows]
 
     async def content(self, requester: Requester, room_id: RoomId, key: tuple[str, str]) -> bytes:
-        """The content of the event with this (type, state key); raises `Forbidden`, and `NotFound` where it is not set."""
+        """The content of the event with this (type, state key); raises `Forbidden`, or `NotFound` if not set."""
         async with self.database.read() as tx:
             view = await view_room(tx, self.codec, requester.user_id, room_id)
             row = await self._row(tx, view, key)

@@ -1,0 +1,116 @@
+"""Names of rooms on this server: aliases, and the rooms that the public directory lists. Not derived from the log.
+
+Those of a new room are written with it, before the clock is taken, because a taken alias must stop the commit.
+"""
+
+from collections.abc import Sequence
+
+from tim_server.matrix.identifiers import RoomAlias, RoomId, UserId
+from tim_server.storage.database import Connection
+from tim_server.storage.room_commits import RoomCommit
+from tim_server.storage.table_contract import TableContract
+
+TABLES = (
+    TableContract(
+        name="room_aliases",
+        owner="services.rooms.aliases",
+        bound="one row an alias",
+        reaper="whoever may delete the alias, room purge",
+    ),
+    TableContract(
+        name="published_rooms", owner="services.rooms.publish", bound="one row a listed room", reaper="room purge"
+    ),
+)
+
+INSERT_ALIASES = """
+INSERT INTO room_aliases (alias, room_nid, creator)
+SELECT new.alias, new.room_nid, new.creator
+FROM unnest($1::text[], $2::bigint[], $3::text[]) AS new (alias, room_nid, creator) ORDER BY new.alias
+ON CONFLICT DO NOTHING RETURNING room_nid
+"""
+PUBLISH_ROOMS = "INSERT INTO published_rooms (room_nid) SELECT unnest($1::bigint[]) ON CONFLICT DO NOTHING"
+
+
+async def insert_names(tx: Connection, commits: Sequence[RoomCommit]) -> list[RoomCommit]:
+    """Write aliases and listings of new rooms; the commits of which an alias is taken: then nothing may be committed."""
+    aliases = [(alias, commit) for commit in commits for alias in commit.aliases]
+    published = [commit.room_nid for commit in commits if commit.is_published]
+    if published:
+        await tx.execute(PUBLISH_ROOMS, published)
+    if not aliases:
+        return []
+    inserted = await tx.fetch(
+        INSERT_ALIASES,
+        [alias for alias, _ in aliases],
+        [commit.room_nid for _, commit in aliases],
+        [commit.creator for _, commit in aliases],
+    )
+    fresh = {row["room_nid"] for row in inserted}
+    return [commit for _, commit in aliases if commit.room_nid not in fresh]
+
+
+FIND_ALIAS = """
+SELECT a.room_nid, r.room_id, a.creator FROM room_aliases AS a JOIN rooms AS r ON r.nid = a.room_nid WHERE a.alias = $1
+"""
+
+
+async def find_alias(tx: Connection, alias: RoomAlias) -> tuple[int, RoomId, UserId] | None:
+    """Nid and id of the room that the alias points to, and who made it; None where there is no such alias."""
+    row = await tx.fetchrow(FIND_ALIAS, alias)
+    return None if row is None else (row["room_nid"], RoomId(row["room_id"]), UserId(row["creator"]))
+
+
+LOAD_ALIASES_OF_ROOM = "SELECT alias FROM room_aliases WHERE room_nid = $1 ORDER BY alias"
+
+
+async def load_aliases_of_room(tx: Connection, room_nid: int) -> list[RoomAlias]:
+    """All aliases of the room on this server."""
+    return [RoomAlias(row["alias"]) for row in await tx.fetch(LOAD_ALIASES_OF_ROOM, room_nid)]
+
+
+LOAD_ALIASES = """
+SELECT a.alias, r.room_id FROM room_aliases AS a JOIN rooms AS r ON r.nid = a.room_nid WHERE a.alias = ANY($1)
+"""
+
+
+async def load_aliases(tx: Connection, aliases: Sequence[str]) -> dict[str, RoomId]:
+    """The rooms that these aliases point to; unknown ones are left out."""
+    return {row["alias"]: RoomId(row["room_id"]) for row in await tx.fetch(LOAD_ALIASES, aliases)}
+
+
+INSERT_ALIAS = """
+INSERT INTO room_aliases (alias, room_nid, creator) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING alias
+"""
+
+
+async def insert_alias(tx: Connection, alias: RoomAlias, room_nid: int, creator: UserId) -> bool:
+    """Point a new alias to a room; False where it is taken."""
+    return await tx.fetchval(INSERT_ALIAS, alias, room_nid, creator) is not None
+
+
+DELETE_ALIAS = "DELETE FROM room_aliases WHERE alias = $1 AND room_nid = $2"
+
+
+async def delete_alias(tx: Connection, alias: RoomAlias, room_nid: int) -> None:
+    """Remove an alias, if it still points to this room."""
+    await tx.execute(DELETE_ALIAS, alias, room_nid)
+
+
+IS_PUBLISHED = "SELECT EXISTS (SELECT FROM published_rooms WHERE room_nid = $1)"
+
+
+async def is_published(tx: Connection, room_nid: int) -> bool:
+    """Whether the public directory lists the room."""
+    listed: bool = await tx.fetchval(IS_PUBLISHED, room_nid)
+    return listed
+
+
+UNPUBLISH_ROOM = "DELETE FROM published_rooms WHERE room_nid = $1"
+
+
+async def set_published(tx: Connection, room_nid: int, *, published: bool) -> None:
+    """List the room in the public directory, or take it out."""
+    if published:
+        await tx.execute(PUBLISH_ROOMS, [room_nid])
+    else:
+        await tx.execute(UNPUBLISH_ROOM, room_nid)
