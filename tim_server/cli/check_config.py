@@ -1,0 +1,60 @@
+"""`tim-server check-config`: what can be found wrong without a database or a network."""
+
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+from tim_server.config.listeners import TlsSettings
+from tim_server.config.load import ConfigurationError, Problem, load_settings
+from tim_server.config.settings import Settings
+from tim_server.config.signing_key import read_signing_key
+
+
+def check_config(config: Path) -> str:
+    """A summary of the configuration; raises `ConfigurationError`."""
+    settings = load_settings(config)
+    problems = list(_problems(config, settings))
+    if problems:
+        raise ConfigurationError(problems)
+    return "\n".join(_summary(settings))
+
+
+def _problems(config: Path, settings: Settings) -> Iterator[Problem]:
+    """Files that the configuration names and that cannot be used."""
+    for index, listener in enumerate(settings.listeners):
+        reason = _tls_problem(listener.tls) if listener.tls is not None else None
+        if reason is not None:
+            yield Problem(source=str(config), line=None, key=f"listeners.{index}.tls", reason=reason)
+    for tenant in settings.tenants:
+        path = settings.signing_key_path(tenant)
+        if path.exists():
+            try:
+                read_signing_key(path)
+            except ConfigurationError as error:
+                yield from error.problems
+        authorities = tenant.federation.ca_file
+        if authorities is not None and not authorities.is_file():
+            yield Problem(source=str(config), line=None, key="federation.ca_file", reason=f"no file {authorities}")
+
+
+def _tls_problem(tls: TlsSettings) -> str | None:
+    for path in (tls.certificate, tls.private_key):
+        if not path.is_file():
+            return f"no file {path}"
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate, tls.private_key, password=lambda: "")
+    except (OSError, ssl.SSLError) as error:
+        return f"certificate and key cannot be used: {error}"
+    return None
+
+
+def _summary(settings: Settings) -> Iterator[str]:
+    for tenant in settings.tenants:
+        where = "PostgreSQL of its own" if tenant.database.dsn is not None else "the embedded PostgreSQL"
+        yield f"homeserver {tenant.server_name}: data in {where}"
+    for listener in settings.listeners:
+        protocol = "http" if listener.tls is None else "https"
+        yield f"listens on {protocol}://{listener.address}:{listener.port} for {', '.join(listener.resources)}"
+    if settings.uses_embedded_postgres:
+        yield f"embedded PostgreSQL in {settings.embedded_postgres_folder}"
+    yield "The configuration is right."

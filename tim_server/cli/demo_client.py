@@ -1,0 +1,105 @@
+"""A Matrix client as small as can be, which prints each request it makes."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+from rich.console import Console
+
+from tim_server.cli.failures import CommandFailed
+
+API = "/_matrix/client/v3"
+SYNC_TIMEOUT_MS = 30_000
+
+Json = dict[str, Any]
+
+
+class DemoFailed(CommandFailed):
+    """The server did not answer as the specification says it should."""
+
+
+@dataclass(slots=True, kw_only=True)
+class DemoClient:
+    """One account's client. `name` is how the account is called in what is printed."""
+
+    name: str
+    session: aiohttp.ClientSession
+    console: Console
+    user_id: str = ""
+    access_token: str = ""
+    since: str | None = None
+    _transactions: int = field(default_factory=time.time_ns)
+
+    def say(self, what: str) -> None:
+        """Print what the account does next."""
+        self.console.print(f"\n[bold]{self.name}[/] {what}")
+
+    async def request(
+        self, method: str, path: str, body: Json | None = None, *, query: Mapping[str, str] | None = None
+    ) -> tuple[int, Json]:
+        """Status and body of the answer, whatever it is; the request is printed."""
+        headers = {"Authorization": f"Bearer {self.access_token}"} if self.access_token else {}
+        started = time.monotonic()
+        async with self.session.request(method, path, json=body, params=query, headers=headers) as response:
+            answer = await response.json(content_type=None)
+            elapsed_ms = round((time.monotonic() - started) * 1000)
+            self.console.print(f"    [dim]{method} {path} → {response.status} in {elapsed_ms} ms[/]")
+            if not isinstance(answer, dict):
+                raise DemoFailed(f"{method} {path} was answered with something else than a JSON object")
+            return response.status, answer
+
+    async def call(
+        self, method: str, path: str, body: Json | None = None, *, query: Mapping[str, str] | None = None
+    ) -> Json:
+        """The body of an answer of status 200; raises `DemoFailed` for any other."""
+        status, answer = await self.request(method, path, body, query=query)
+        if status != 200:
+            raise DemoFailed(
+                f"{method} {path} was answered with {status} {answer.get('errcode')}: {answer.get('error')}"
+            )
+        return answer
+
+    async def sign_in(self, username: str, password: str) -> None:
+        """Register the account, or log in where a former run has registered it."""
+        path, body = f"{API}/register", {"username": username, "password": password}
+        status, answer = await self.request("POST", path, body)
+        if status == 401 and "session" in answer:
+            auth = {"type": "m.login.dummy", "session": answer["session"]}
+            status, answer = await self.request("POST", path, {**body, "auth": auth})
+        if status == 400 and answer.get("errcode") == "M_USER_IN_USE":
+            login = {"type": "m.login.password", "identifier": {"type": "m.id.user", "user": username}}
+            answer = await self.call("POST", f"{API}/login", {**login, "password": password})
+        elif status != 200:
+            raise DemoFailed(f"the account {username} could not be registered: {answer.get('error')}")
+        self.user_id, self.access_token = answer["user_id"], answer["access_token"]
+
+    async def send(self, room_id: str, text: str, *, event_type: str = "m.room.message") -> str:
+        """Send a message; its event id."""
+        answer = await self.call(
+            "PUT",
+            f"{API}/rooms/{quote(room_id)}/send/{event_type}/{self._next_transaction()}",
+            {"msgtype": "m.text", "body": text},
+        )
+        event_id: str = answer["event_id"]
+        return event_id
+
+    async def redact(self, room_id: str, event_id: str, reason: str) -> None:
+        """Take an event back."""
+        path = f"{API}/rooms/{quote(room_id)}/redact/{quote(event_id)}/{self._next_transaction()}"
+        await self.call("PUT", path, {"reason": reason})
+
+    async def sync(self, *, timeout_ms: int = 0) -> Json:
+        """What is new since the last call; waits up to `timeout_ms` for something to happen."""
+        query = {"timeout": str(timeout_ms)}
+        if self.since is not None:
+            query["since"] = self.since
+        answer = await self.call("GET", f"{API}/sync", query=query)
+        self.since = answer["next_batch"]
+        return answer
+
+    def _next_transaction(self) -> str:
+        self._transactions += 1
+        return f"demo{self._transactions}"
