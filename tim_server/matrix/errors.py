@@ -34,8 +34,6 @@ class BadSignature(Exception):
     """A signature or content hash does not verify, or is missing."""
 
 
-
-
 class Unknown(MatrixError):
     """M_UNKNOWN: the request could not be carried out."""
 
