@@ -49,7 +49,7 @@ def configure_logging(settings: LogSettings, sink: Sink | None = None) -> LogWri
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
-    root.handlers[:] = [_QueueHandler(writer.put)]
+    root.handlers[:] = [_LibraryRecords(writer.put)]
     root.setLevel(level)
     logging.captureWarnings(True)
     writer.start()
@@ -84,7 +84,7 @@ class _QueueLogger:
     debug = info = warning = error = critical = exception = msg
 
 
-class _QueueHandler(logging.Handler):
+class _LibraryRecords(logging.Handler):
     """Takes the records of libraries."""
 
     def __init__(self, put: LogEvent) -> None:
