@@ -17,7 +17,7 @@ TABLES = (
     TableContract(
         name="account_data",
         owner="services.account_data",
-        bound="accounts × account_data.entries_per_user_max",
+        bound="accounts × 10,000 entries of up to limits.account_data_bytes_max",
         reaper="erasure of the account",
     ),
 )

@@ -13,7 +13,7 @@ TABLES = (
     TableContract(
         name="devices",
         owner="services.accounts",
-        bound="accounts × accounts.devices_per_user_max",
+        bound="accounts × tokens.devices_per_user_max",
         reaper="logout, deactivation, and each login beyond the bound (the device seen longest ago goes)",
     ),
 )

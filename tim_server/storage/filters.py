@@ -13,7 +13,7 @@ TABLES = (
     TableContract(
         name="filters",
         owner="services.filters",
-        bound="accounts × filters.per_user_max; equal definitions are kept once",
+        bound="accounts × limits.filters_per_user_max; equal definitions are kept once",
         reaper="each new filter beyond the bound (the oldest goes)",
     ),
 )

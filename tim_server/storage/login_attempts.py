@@ -10,8 +10,8 @@ from tim_server.storage.table_contract import TableContract
 TABLES = (
     TableContract(
         name="login_attempts",
-        owner="services.accounts.passwords",
-        bound="account names tried within accounts.login_failure_window_ms",
+        owner="services.accounts.check_password",
+        bound="account names tried within passwords.attempts_window_ms",
         reaper="each attempt removes expired rows",
     ),
 )

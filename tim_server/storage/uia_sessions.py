@@ -13,7 +13,7 @@ TABLES = (
     TableContract(
         name="uia_sessions",
         owner="services.accounts.uia",
-        bound="sessions begun within accounts.uia_session_lifetime_ms",
+        bound="sessions begun within tokens.interactive_session_lifetime_ms",
         reaper="each new session removes expired rows, and folds consumed ones into their registration token",
     ),
 )

@@ -3,9 +3,10 @@
 Spec: https://spec.matrix.org/v1.19/client-server-api/#using-access-tokens
 """
 
+import contextlib
 from dataclasses import dataclass
 
-from tim_server.matrix.errors import UnknownToken, UserLocked
+from tim_server.matrix.errors import Unavailable, UnknownToken, UserLocked
 from tim_server.matrix.identifiers import UserId
 from tim_server.services.accounts.policy import Clock, TokenPolicy
 from tim_server.services.accounts.requester import Requester
@@ -69,7 +70,8 @@ class Authenticator:
             )
             self.token_cache.drop_user(owner.user_id)
         if owner.last_seen_ts <= now - self.policy.seen_interval_ms:
-            await self.writer.write(_Seen(users=(owner.user_id,), device_id=owner.device_id, now=now))
+            with contextlib.suppress(Unavailable):  # reading goes on where nothing can be written
+                await self.writer.write(_Seen(users=(owner.user_id,), device_id=owner.device_id, now=now))
 
 
 def _cached(owner: AccessTokenOwner, now: int) -> CachedToken:
