@@ -17,6 +17,8 @@ from tim_server.services.homeserver import Homeserver
 from tim_server.services.rooms.auth_events import ParsedEvents
 from tim_server.services.rooms.head import RoomHeads
 from tim_server.services.rooms.queue import QueueOptions, RoomQueues
+from tim_server.services.rooms.receive import Receiver
+from tim_server.services.rooms.resolve_state import StateResolver
 from tim_server.storage.codec import Codec, SealingKey
 from tim_server.storage.database import DatabaseOptions
 from tim_server.storage.store import Store, open_store
@@ -60,7 +62,7 @@ async def open_homeserver(settings: Settings, tenant: TenantSettings, *, worker_
         store=store,
         host_names=_host_names(tenant),
         loops=reaping_loops(store),
-        closers=(*rooms.closers, parts.queues.close, *accounts.closers),
+        closers=(*rooms.closers, parts.queues.close, *accounts.closers, parts.resolver.close),
     )
 
 
@@ -68,12 +70,14 @@ def _make_parts(settings: Settings, tenant: TenantSettings, store: Store, worker
     author = Author(server_name=tenant.server_name, key=read_signing_key(settings.signing_key_path(tenant)))
     heads = RoomHeads(store.database)
     parsed = ParsedEvents(store.database, store.codec)
+    resolver = StateResolver(database=store.database, parsed=parsed)
     store.commit_log.subscribe(heads.follow)
     store.writer.on_restored += [heads.clear, parsed.clear]
     queues = RoomQueues(
         store=store,
         heads=heads,
         parsed=parsed,
+        receiver=Receiver(store=store, parsed=parsed, resolver=resolver),
         author=author,
         now_ms=now_ms,
         options=QueueOptions(waiting_max=settings.limits.room_queue_length_max),
@@ -87,6 +91,7 @@ def _make_parts(settings: Settings, tenant: TenantSettings, store: Store, worker
         heads=heads,
         parsed=parsed,
         queues=queues,
+        resolver=resolver,
     )
 
 

@@ -8,6 +8,7 @@ from tim_server.matrix.events.build import Author
 from tim_server.services.rooms.auth_events import ParsedEvents
 from tim_server.services.rooms.head import RoomHeads
 from tim_server.services.rooms.queue import RoomQueues
+from tim_server.services.rooms.resolve_state import StateResolver
 from tim_server.storage.store import Store
 
 
@@ -28,3 +29,4 @@ class Parts:
     heads: RoomHeads
     parsed: ParsedEvents
     queues: RoomQueues
+    resolver: StateResolver

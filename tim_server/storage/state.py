@@ -117,6 +117,19 @@ async def load_state_keys(tx: Connection, nids: Iterable[int]) -> dict[tuple[str
     return {(row["type"], row["state_key"]): row["nid"] for row in await tx.fetch(LOAD_STATE_KEYS, list(nids))}
 
 
+async def load_keys_of(tx: Connection, nids: Iterable[int]) -> dict[int, tuple[str, str]]:
+    """The key (type, state key) of each of these state events, also where several have the same."""
+    return {row["nid"]: (row["type"], row["state_key"]) for row in await tx.fetch(LOAD_STATE_KEYS, list(nids))}
+
+
+LOAD_SNAPSHOT_DEPTHS = "SELECT nid, depth FROM state_snapshots WHERE nid = ANY($1)"
+
+
+async def load_snapshot_depths(tx: Connection, nids: Iterable[int]) -> dict[int, int]:
+    """How many deltas each snapshot is away from a full one."""
+    return {row["nid"]: row["depth"] for row in await tx.fetch(LOAD_SNAPSHOT_DEPTHS, list(nids))}
+
+
 LOAD_CURRENT_STATE = "SELECT type, state_key, event_nid FROM current_state WHERE room_nid = $1"
 
 

@@ -16,7 +16,9 @@ from tim_server.matrix.room_versions import RoomVersion, room_version
 from tim_server.services.rooms.auth_events import ParsedEvents
 from tim_server.services.rooms.draft import Draft, DraftGroup, TransactionKey
 from tim_server.services.rooms.head import RoomHeads
-from tim_server.services.rooms.queue import RoomQueues
+from tim_server.services.rooms.queue import RoomNames, RoomQueues
+from tim_server.services.rooms.receive import Receiver
+from tim_server.services.rooms.resolve_state import StateResolver
 from tim_server.storage.store import Store
 
 SERVER = ServerName("hospital.example")
@@ -69,7 +71,7 @@ async def create_room(queues: RoomQueues, version: RoomVersion, *, join_rule: st
         Draft(type="m.room.join_rules", sender=ALICE, content={"join_rule": join_rule}, state_key=""),
     )
     room_id = None if version.room_id_is_create_hash else RoomId(f"!room{next(_numbers)}:{SERVER}")
-    created = await queues.create(room_id, version, DraftGroup(drafts=drafts))
+    created = await queues.create(room_id, version, DraftGroup(drafts=drafts), RoomNames())
     return created.room_id
 
 
@@ -83,10 +85,13 @@ def make_rooms(store: Store, author: Author) -> Rooms:
     """Queues over an opened store, wired as the server does."""
     heads = RoomHeads(store.database)
     store.commit_log.subscribe(heads.follow)
+    parsed = ParsedEvents(store.database, store.codec)
+    resolver = StateResolver(database=store.database, parsed=parsed)
     queues = RoomQueues(
         store=store,
         heads=heads,
-        parsed=ParsedEvents(store.database, store.codec),
+        parsed=parsed,
+        receiver=Receiver(store=store, parsed=parsed, resolver=resolver),
         author=author,
         now_ms=lambda: int(time.time() * 1000),
     )

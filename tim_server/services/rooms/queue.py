@@ -20,6 +20,7 @@ from tim_server.services.rooms.auth_events import ParsedEvents
 from tim_server.services.rooms.decide import Decider, Decision, needed_keys, new_room_head
 from tim_server.services.rooms.draft import DraftGroup, TransactionKey
 from tim_server.services.rooms.head import RoomHead, RoomHeads
+from tim_server.services.rooms.receive import EventsMissing, Incoming, Receiver
 from tim_server.storage.client_transactions import load_known_transactions
 from tim_server.storage.store import Store
 from tim_server.storage.writer import HeadMoved, TransactionKnown
@@ -38,13 +39,13 @@ class QueueOptions:
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    group: DraftGroup
+    group: DraftGroup | Incoming
     done: "asyncio.Future[tuple[EventId, ...]]"
 
-    def settle(self, answer: "tuple[EventId, ...] | MatrixError") -> None:
+    def settle(self, answer: "tuple[EventId, ...] | MatrixError | EventsMissing") -> None:
         if self.done.done():
             return
-        if isinstance(answer, MatrixError):
+        if isinstance(answer, Exception):
             self.done.set_exception(answer)
         else:
             self.done.set_result(answer)
@@ -73,16 +74,18 @@ class RoomQueues:
     store: Store
     heads: RoomHeads
     parsed: ParsedEvents
+    receiver: Receiver
     author: Author
     now_ms: Callable[[], int]
     options: QueueOptions = field(default_factory=QueueOptions)
     _waiting: dict[RoomId, deque[_Waiting]] = field(default_factory=dict)
     _tasks: dict[RoomId, "asyncio.Task[None]"] = field(default_factory=dict)
 
-    async def submit(self, room_id: RoomId, group: DraftGroup) -> tuple[EventId, ...]:
-        """Have the group decided and committed; the ids of its events.
+    async def submit(self, room_id: RoomId, group: DraftGroup | Incoming) -> tuple[EventId, ...]:
+        """Have the group decided and committed; the ids of its events, of what arrives those that became visible.
 
-        Raises `NotFound` for an unknown room, `Forbidden` where the rules refuse, `LimitExceeded` when too much waits.
+        Raises `NotFound` for an unknown room, `Forbidden` where the rules refuse, `LimitExceeded` when too much waits,
+        and for what arrives `EventsMissing`.
         """
         waiting = self._waiting.setdefault(room_id, deque())
         if len(waiting) >= self.options.waiting_max:
@@ -131,20 +134,27 @@ class RoomQueues:
                 batch = self._take(waiting)
                 try:
                     await self._process(room_id, batch)
-                except Exception as error:
-                    if not isinstance(error, MatrixError):
-                        log.exception("a room's drafts could not be processed", room_id=room_id)
+                except (MatrixError, EventsMissing) as error:
                     for item in batch:
-                        item.settle(error if isinstance(error, MatrixError) else Unavailable())
+                        item.settle(error)
+                except Exception:
+                    log.exception("a room's drafts could not be processed", room_id=room_id)
+                    for item in batch:
+                        item.settle(Unavailable())
         finally:
             del self._waiting[room_id], self._tasks[room_id]
 
     def _take(self, waiting: deque[_Waiting]) -> list[_Waiting]:
+        """What is decided at once: many drafts, or one group of what arrives."""
         batch = [waiting.popleft()]
+        if isinstance(batch[0].group, Incoming):
+            return batch
         count = len(batch[0].group.drafts)
-        while waiting and count + len(waiting[0].group.drafts) <= self.options.drafts_per_decision_max:
+        while waiting and isinstance(waiting[0].group, DraftGroup):
+            count += len(waiting[0].group.drafts)
+            if count > self.options.drafts_per_decision_max:
+                break
             batch.append(waiting.popleft())
-            count += len(batch[-1].group.drafts)
         return batch
 
     async def _process(self, room_id: RoomId, batch: list[_Waiting]) -> None:
@@ -152,7 +162,7 @@ class RoomQueues:
             head = await self.heads.get(room_id)
             if head is None:
                 raise NotFound("Unknown room")
-            decision = await self._decide(head, [item.group for item in batch])
+            decision = await self._decide(head, batch)
             if decision.commit is None:
                 if await self.heads.is_current(head):
                     _settle(batch, decision.answers)
@@ -176,7 +186,10 @@ class RoomQueues:
                 return
         raise Unavailable("The room is changing too quickly; try again")
 
-    async def _decide(self, head: RoomHead, groups: Sequence[DraftGroup]) -> Decision:
+    async def _decide(self, head: RoomHead, batch: Sequence[_Waiting]) -> Decision:
+        if isinstance(batch[0].group, Incoming):
+            return await self.receiver.decide(head, batch[0].group)
+        groups = [item.group for item in batch if isinstance(item.group, DraftGroup)]
         nids = {nid for key in needed_keys(head, groups) if (nid := head.state.get(key)) is not None}
         known = await self.parsed.load(nids, head.version)
         fresh = await self.store.writer.take_nids(2 * sum(len(group.drafts) for group in groups))
@@ -188,7 +201,7 @@ class RoomQueues:
 
         Of two waiting groups with the same transaction, the second shares the answer of the first.
         """
-        keys = [item.group.transaction for item in batch if item.group.transaction is not None]
+        keys = [key for item in batch if (key := _transaction_of(item)) is not None]
         async with self.store.database.connection() as connection:
             known = await load_known_transactions(
                 connection, [(key.user_id, key.device_id, key.key_hash) for key in keys]
@@ -196,7 +209,7 @@ class RoomQueues:
         left: list[_Waiting] = []
         first: dict[TransactionKey, _Waiting] = {}
         for item in batch:
-            key = item.group.transaction
+            key = _transaction_of(item)
             if key is None:
                 left.append(item)
             elif (event_id := known.get((key.user_id, key.device_id, key.key_hash))) is not None:
@@ -207,6 +220,10 @@ class RoomQueues:
                 first[key] = item
                 left.append(item)
         return left
+
+
+def _transaction_of(item: _Waiting) -> TransactionKey | None:
+    return item.group.transaction if isinstance(item.group, DraftGroup) else None
 
 
 def _share(item: _Waiting, done: "asyncio.Future[tuple[EventId, ...]]") -> None:

@@ -61,7 +61,7 @@ class StateResolver:
             resolved = plan.merged(await loop.run_in_executor(self._open_pool(), resolve_conflict, conflict))
         return {key: by_id[event_id] for key, event_id in resolved.items()}
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Stop the processes."""
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,138 @@
+"""Receiving: forks made by another server, rejection, soft failure, resolved states."""
+
+import asyncio
+
+import pytest
+
+from tests.services.rooms.conftest import ALICE, Rooms
+from tests.services.rooms.forks import CAROL, MEMBER, room_with_carol
+from tim_server.matrix.identifiers import RoomId
+from tim_server.services.rooms.receive import EventsMissing, Incoming
+from tim_server.storage.events import load_events, load_events_by_id
+from tim_server.storage.rooms import load_room
+from tim_server.storage.state import load_current_state, load_snapshots_at
+
+
+async def state_of(rooms: Rooms, room_id: RoomId) -> dict[tuple[str, str], dict[str, object]]:
+    """Contents of the room's resolved state, as the database has it."""
+    head = await rooms.queues.heads.get(room_id)
+    async with rooms.store.database.read() as tx:
+        room = await load_room(tx, room_id)
+        assert head is not None and room is not None
+        nids = await load_current_state(tx, room.nid)
+    assert nids == dict(head.state)
+    events = await rooms.queues.parsed.load(nids.values(), head.version)
+    return {key: events[nid].content for key, nid in nids.items()}
+
+
+@pytest.mark.parametrize("version", ["2", "6", "10", "11", "12"])
+async def test_an_event_of_another_server_extends_the_room(rooms: Rooms, version: str) -> None:
+    room_id, fork = await room_with_carol(rooms, version)
+    message = fork.make("m.room.message", {"body": "hello"})
+    assert await rooms.queues.submit(room_id, Incoming(events=(message,))) == (message.event_id,)
+    own = await rooms.send(room_id, ALICE)
+    async with rooms.store.database.read() as tx:
+        rows = await load_events_by_id(tx, rooms.store.codec, [own, message.event_id])
+    assert rows[own].prev_nids == [rows[message.event_id].nid]
+    assert (await state_of(rooms, room_id))[MEMBER, CAROL] == {"membership": "join"}
+
+
+async def test_the_same_event_twice_is_stored_once(rooms: Rooms) -> None:
+    room_id, fork = await room_with_carol(rooms)
+    message = fork.make("m.room.message", {"body": "hello"})
+    await rooms.queues.submit(room_id, Incoming(events=(message,)))
+    assert await rooms.queues.submit(room_id, Incoming(events=(message,))) == ()
+
+
+async def test_an_event_whose_prev_events_are_missing_changes_nothing(rooms: Rooms) -> None:
+    room_id, fork = await room_with_carol(rooms)
+    fork.make("m.room.message", {"body": "never arrives"})
+    late = fork.make("m.room.message", {"body": "hello"})
+    with pytest.raises(EventsMissing):
+        await rooms.queues.submit(room_id, Incoming(events=(late,)))
+
+
+async def test_an_event_that_its_auth_events_do_not_allow_is_rejected(rooms: Rooms) -> None:
+    room_id, fork = await room_with_carol(rooms)
+    topic = fork.make("m.room.topic", {"topic": "mine"}, state_key="")
+    assert await rooms.queues.submit(room_id, Incoming(events=(topic,))) == ()
+    async with rooms.store.database.read() as tx:
+        row = (await load_events_by_id(tx, rooms.store.codec, [topic.event_id]))[topic.event_id]
+    assert row.rejected and row.position is None
+    assert ("m.room.topic", "") not in await state_of(rooms, room_id)
+
+
+async def test_an_event_from_before_a_ban_is_soft_failed(rooms: Rooms) -> None:
+    room_id, fork = await room_with_carol(rooms)
+    await rooms.member(room_id, ALICE, "ban", CAROL)
+    message = fork.make("m.room.message", {"body": "I never heard of a ban"})
+    assert await rooms.queues.submit(room_id, Incoming(events=(message,))) == ()
+    async with rooms.store.database.read() as tx:
+        row = (await load_events_by_id(tx, rooms.store.codec, [message.event_id]))[message.event_id]
+        room = await load_room(tx, room_id)
+    assert row.soft_failed and row.position is None
+    assert room is not None and row.event_id not in [event_id for _, event_id in room.forward_extremities]
+
+
+@pytest.mark.parametrize("version", ["1", "2", "11", "12"])
+async def test_a_fork_merges_and_both_sides_keep_their_state(rooms: Rooms, version: str) -> None:
+    founder = {} if version == "12" else {str(ALICE): 100}
+    room_id, fork = await room_with_carol(rooms, version, users={str(CAROL): 50} | founder)
+    name = fork.make("m.room.name", {"name": "Ward 7"}, state_key="")
+    await rooms.send(room_id, ALICE, "m.room.topic", state_key="", content={"topic": "rounds"})
+    await rooms.queues.submit(room_id, Incoming(events=(name,)))
+    head = await rooms.queues.heads.get(room_id)
+    assert head is not None and len(head.extremities) == 2
+    state = await state_of(rooms, room_id)
+    assert state["m.room.name", ""] == {"name": "Ward 7"}
+    assert state["m.room.topic", ""] == {"topic": "rounds"}
+    await rooms.send(room_id, ALICE)
+    head = await rooms.queues.heads.get(room_id)
+    assert head is not None and len(head.extremities) == 1
+
+
+async def test_a_concurrent_ban_wins_over_what_the_banned_user_did(rooms: Rooms) -> None:
+    room_id, fork = await room_with_carol(rooms, users={str(ALICE): 100, str(CAROL): 50})
+    topic = fork.make("m.room.topic", {"topic": "Carol was here"}, state_key="")
+    await rooms.member(room_id, ALICE, "ban", CAROL)
+    await rooms.queues.submit(room_id, Incoming(events=(topic,)))
+    state = await state_of(rooms, room_id)
+    assert state[MEMBER, CAROL]["membership"] == "ban"
+    assert ("m.room.topic", "") not in state
+
+
+async def test_the_state_log_tells_what_was_resolved(rooms: Rooms) -> None:
+    room_id, fork = await room_with_carol(rooms, users={str(ALICE): 100, str(CAROL): 50})
+    await rooms.send(room_id, ALICE, "m.room.topic", state_key="", content={"topic": "rounds"})
+    await rooms.queues.submit(room_id, Incoming(events=(fork.make("m.room.name", {"name": "x"}, state_key=""),)))
+    position = rooms.store.commit_log.position
+    async with rooms.store.database.read() as tx:
+        room = await load_room(tx, room_id)
+        assert room is not None
+        snapshot = (await load_snapshots_at(tx, [(room.nid, position)]))[room.nid, position]
+        assert snapshot == room.snapshot
+        members = (await rooms.store.snapshots.load(tx, [snapshot]))[snapshot]
+        current = await load_current_state(tx, room.nid)
+        assert members == frozenset(current.values())
+        assert len(await load_events(tx, rooms.store.codec, members)) == len(members)
+
+
+async def test_a_long_fork_resolves_without_delaying_other_rooms(rooms: Rooms) -> None:
+    room_id, fork = await room_with_carol(rooms, users={str(ALICE): 100, str(CAROL): 50})
+    branch = tuple(
+        fork.make("m.room.topic", {"topic": f"{i}"}, state_key="")
+        if i % 2
+        else fork.make("org.example.state", {"topic": f"{i}"}, state_key=f"{i % 50}")
+        for i in range(300)
+    )
+    for i in range(100):
+        await rooms.send(room_id, ALICE, "m.room.topic", state_key="", content={"topic": f"ours {i}"})
+    other = await rooms.create()
+    receiving = asyncio.create_task(rooms.queues.submit(room_id, Incoming(events=branch)))
+    sent = 0
+    while not receiving.done():
+        await rooms.send(other, ALICE)
+        sent += 1
+    assert len(await receiving) == 300
+    assert sent > 3
+    assert isinstance((await state_of(rooms, room_id))["m.room.topic", ""]["topic"], str)

@@ -1,0 +1,110 @@
+"""States along the branches of a room's graph: before and after events that arrive, stored or not stored yet."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tim_server.matrix.events.record import Event
+from tim_server.matrix.room_versions import RoomVersion
+from tim_server.services.rooms.resolve_state import Pending, StateResolver
+from tim_server.storage.events import AuthNode, EventRow
+from tim_server.storage.state import DELTA_DEPTH_MAX, SnapshotRow, load_keys_of, load_snapshot_depths
+from tim_server.storage.store import Store
+
+StateNids = Mapping[tuple[str, str], int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """A state, and the snapshot that holds it (0: the empty state)."""
+
+    nids: StateNids
+    snapshot: int
+    snapshot_depth: int
+
+
+EMPTY = State(nids={}, snapshot=0, snapshot_depth=0)
+
+
+@dataclass(slots=True, kw_only=True)
+class Branches:
+    """The states that one decision works with. `snapshots` are new ones, to be stored with the decision."""
+
+    store: Store
+    resolver: StateResolver
+    version: RoomVersion
+    room_nid: int
+    nids: Iterator[int]
+    pending: dict[int, Pending] = field(default_factory=dict)
+    snapshots: list[SnapshotRow] = field(default_factory=list)
+    _after: dict[int, State] = field(default_factory=dict)
+
+    async def load_after(self, rows: Sequence[EventRow]) -> None:
+        """Learn the states after these stored events, in three queries."""
+        rows = [row for row in rows if row.nid not in self._after and row.snapshot is not None]
+        snapshots = {row.snapshot for row in rows if row.snapshot}
+        async with self.store.database.read() as tx:
+            members = await self.store.snapshots.load(tx, snapshots)
+            depths = await load_snapshot_depths(tx, snapshots)
+            every = {nid for found in members.values() for nid in found}
+            keys = await load_keys_of(tx, every)
+        for row in rows:
+            assert row.snapshot is not None
+            before = State(
+                nids={keys[nid]: nid for nid in members.get(row.snapshot, ())},
+                snapshot=row.snapshot,
+                snapshot_depth=depths.get(row.snapshot, 0),
+            )
+            changes = row.state_key is not None and row.rejected is None
+            self._after[row.nid] = (
+                self.with_event(before, (row.type, row.state_key or ""), row.nid) if changes else before
+            )
+
+    def with_event(self, before: State, key: tuple[str, str], nid: int) -> State:
+        """The state after a state event."""
+        replaced = before.nids.get(key)
+        nids = {**before.nids, key: nid}
+        return self._snapshot(nids, before, added=(nid,), removed=() if replaced is None else (replaced,))
+
+    def set_after(self, nid: int, state: State) -> None:
+        """Record the state after an event of this decision."""
+        self._after[nid] = state
+
+    async def before(self, prev_nids: Sequence[int]) -> State:
+        """The state before an event with these `prev_events`, whose states after must be known."""
+        states = [self._after[nid] for nid in prev_nids]
+        if not states:
+            return EMPTY
+        first = states[0]
+        if all(state.snapshot == first.snapshot for state in states[1:]):
+            return first
+        resolved = await self.resolver.resolve(self.version, [state.nids for state in states], self.pending)
+        for state in states:
+            if state.nids == resolved:
+                return state
+        old, new = set(first.nids.values()), set(resolved.values())
+        return self._snapshot(resolved, first, added=tuple(sorted(new - old)), removed=tuple(sorted(old - new)))
+
+    def _snapshot(self, nids: StateNids, parent: State, *, added: Sequence[int], removed: Sequence[int]) -> State:
+        depth = parent.snapshot_depth + 1
+        is_full = parent.snapshot == 0 or depth > DELTA_DEPTH_MAX or len(added) + len(removed) > len(nids)
+        row = SnapshotRow(
+            nid=next(self.nids),
+            room_nid=self.room_nid,
+            parent=None if is_full else parent.snapshot,
+            depth=0 if is_full else depth,
+            added=tuple(sorted(nids.values())) if is_full else tuple(added),
+            removed=() if is_full else tuple(removed),
+        )
+        self.snapshots.append(row)
+        return State(nids=nids, snapshot=row.nid, snapshot_depth=row.depth)
+
+
+def changes_between(old: StateNids, new: StateNids) -> dict[tuple[str, str], int | None]:
+    """What must be set (or, None, removed) to come from one state to another."""
+    changed: dict[tuple[str, str], int | None] = {key: nid for key, nid in new.items() if old.get(key) != nid}
+    return changed | {key: None for key in old.keys() - new.keys()}
+
+
+def pending_of(nid: int, event: Event, auth_nids: Sequence[int], *, rejected: bool) -> Pending:
+    """An event of this decision as the resolver needs it."""
+    return Pending(node=AuthNode(nid=nid, event_id=event.event_id, auth_nids=auth_nids, rejected=rejected), event=event)

@@ -1,0 +1,286 @@
+"""Receiving: events of other servers become part of the room, or are rejected, or soft-failed.
+
+What comes here has passed the checks that need no room (form, signatures, hashes), and each event's `prev_events` and
+`auth_events` are stored or come before it. The checks here are numbered as in the specification.
+
+Spec: https://spec.matrix.org/v1.19/server-server-api/#checks-performed-on-receipt-of-a-pdu
+"""
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from tim_server.matrix.canonical_json import encode_relaxed
+from tim_server.matrix.errors import EventRejected
+from tim_server.matrix.event_auth import auth_types_for, check_auth_events, check_auth_rules
+from tim_server.matrix.events.record import Event
+from tim_server.matrix.identifiers import EventId, UserId
+from tim_server.services.rooms.auth_events import ParsedEvents
+from tim_server.services.rooms.branches import Branches, State, StateNids, changes_between, pending_of
+from tim_server.services.rooms.decide import Decision, membership_of
+from tim_server.services.rooms.head import RoomHead, joined_servers_after
+from tim_server.services.rooms.resolve_state import StateResolver
+from tim_server.storage.events import EventRow, load_events_by_id
+from tim_server.storage.room_commits import MembershipChange, NewEvent, RoomCommit, StateChange
+from tim_server.storage.store import Store
+
+CREATE = ("m.room.create", "")
+DEPTH_TRUSTED_MAX = 2**53
+EVENTS_BETWEEN_PAUSES = 20
+
+
+class EventsMissing(Exception):
+    """Events that others refer to are not stored: fetch them first."""
+
+    def __init__(self, event_ids: Sequence[EventId]) -> None:
+        super().__init__(f"{len(event_ids)} events are missing")
+        self.event_ids = tuple(event_ids)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incoming:
+    """Events of one room, each after those that it refers to."""
+
+    events: tuple[Event, ...]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Receipt:
+    """What has been decided so far."""
+
+    head: RoomHead
+    branches: Branches
+    stored: Mapping[EventId, EventRow]
+    new: dict[EventId, tuple[int, Event]] = field(default_factory=dict)
+    events: list[NewEvent] = field(default_factory=list)
+    extremities: dict[int, EventId] = field(default_factory=dict)
+    depth: int = 0
+    redactions: list[tuple[int, int]] = field(default_factory=list)
+
+    def nids_of(self, event_ids: Sequence[EventId]) -> tuple[int, ...]:
+        """The nids of events that are stored or new."""
+        return tuple(self.new[e][0] if e in self.new else self.stored[e].nid for e in event_ids)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receiver:
+    """Decides what arrives; the room's queue commits it."""
+
+    store: Store
+    parsed: ParsedEvents
+    resolver: StateResolver
+
+    async def decide(self, head: RoomHead, incoming: Incoming) -> Decision:
+        """Decide on `head`. The answer is the ids of the events that are now visible; raises `EventsMissing`."""
+        named = {e for event in incoming.events for e in (event.event_id, *event.prev_events, *event.auth_events)}
+        async with self.store.database.read() as tx:
+            stored = await load_events_by_id(tx, self.store.codec, named)
+        fresh = [event for event in incoming.events if _is_fresh(event, stored)]
+        _check_complete(fresh, stored)
+        receipt = _Receipt(
+            head=head,
+            branches=Branches(
+                store=self.store,
+                resolver=self.resolver,
+                version=head.version,
+                room_nid=head.nid,
+                nids=await self._take_nids(len(fresh), len(named)),
+            ),
+            stored=stored,
+            extremities=dict(head.extremities),
+            depth=head.depth,
+        )
+        prev_rows = [stored[e] for event in fresh for e in event.prev_events if e in stored]
+        tips = await self._load_tips(head)
+        await receipt.branches.load_after([*prev_rows, *tips])
+        for count, event in enumerate(fresh):
+            if count % EVENTS_BETWEEN_PAUSES == 0:
+                await asyncio.sleep(0)
+            await self._receive(receipt, event)
+        accepted = tuple(event.event_id for event in receipt.events if not event.outlier)
+        if not receipt.events:
+            return Decision(answers=(accepted,), commit=None, head=head)
+        return await self._conclude(receipt, accepted)
+
+    async def _take_nids(self, events: int, named: int) -> Iterator[int]:
+        """Nids for the events, for the snapshots after them, and for resolved states."""
+        wanted = 2 * events + named + 16
+        taken: list[int] = []
+        while len(taken) < wanted:
+            taken += await self.store.writer.take_nids(min(512, wanted - len(taken)))
+        return iter(taken)
+
+    async def _load_tips(self, head: RoomHead) -> list[EventRow]:
+        async with self.store.database.read() as tx:
+            return list((await load_events_by_id(tx, self.store.codec, [e for _, e in head.extremities])).values())
+
+    async def _receive(self, receipt: _Receipt, event: Event) -> None:
+        """Checks 4, 5 and 6, and what follows from them."""
+        nid = next(receipt.branches.nids)
+        prev_nids, auth_nids = receipt.nids_of(event.prev_events), receipt.nids_of(event.auth_events)
+        before = await receipt.branches.before(prev_nids)
+        rejected = await self._rejection(receipt, event, auth_nids, before)
+        soft_failed = rejected is None and await self._is_soft_failed(receipt, event, before)
+        receipt.branches.pending[nid] = pending_of(nid, event, auth_nids, rejected=rejected is not None)
+        receipt.new[event.event_id] = (nid, event)
+        self.parsed.remember(nid, event)
+        key = (event.type, event.state_key) if event.state_key is not None else None
+        receipt.events.append(
+            NewEvent(
+                nid=nid,
+                event_id=event.event_id,
+                type=event.type,
+                state_key=event.state_key,
+                sender=event.sender,
+                origin_server_ts=event.origin_server_ts,
+                depth=event.depth,
+                prev_nids=prev_nids,
+                auth_nids=auth_nids,
+                body=encode_relaxed(event.pdu),
+                snapshot=before.snapshot,
+                replaces=before.nids.get(key) if key else None,
+                outlier=soft_failed or rejected is not None,
+                soft_failed=soft_failed,
+                rejected=rejected,
+            )
+        )
+        applies = key is not None and rejected is None
+        receipt.branches.set_after(nid, receipt.branches.with_event(before, key, nid) if applies and key else before)
+        if not soft_failed and rejected is None:
+            for prev_nid in prev_nids:
+                receipt.extremities.pop(prev_nid, None)
+            receipt.extremities[nid] = event.event_id
+            receipt.depth = max(receipt.depth, min(event.depth, DEPTH_TRUSTED_MAX))
+            await self._redact(receipt, nid, event)
+
+    async def _rejection(self, receipt: _Receipt, event: Event, auth_nids: Sequence[int], before: State) -> str | None:
+        """Why the event is rejected, by its `auth_events` (check 4) or by the state before it (check 5)."""
+        version = receipt.head.version
+        auth_events = await self._load(receipt, auth_nids)
+        rejected = frozenset(e for e in event.auth_events if e in receipt.stored and receipt.stored[e].rejected)
+        rejected |= {new.event_id for new in receipt.events if new.rejected}
+        try:
+            check_auth_events(event, auth_events.values(), rejected)
+            by_key = {(e.type, e.state_key or ""): e for e in auth_events.values()}
+            create_nid = before.nids.get(CREATE) or receipt.head.state.get(CREATE)
+            if version.room_id_is_create_hash and create_nid is not None:
+                by_key |= {CREATE: (await self._load(receipt, [create_nid]))[create_nid]}
+            check_auth_rules(event, by_key, version)
+            check_auth_rules(event, await self._auth_state(receipt, event, before.nids), version)
+        except EventRejected as error:
+            return str(error)
+        return None
+
+    async def _is_soft_failed(self, receipt: _Receipt, event: Event, before: State) -> bool:
+        """Check 6: whether the room's current state forbids what the state before the event allows."""
+        if before.snapshot == receipt.head.snapshot:
+            return False
+        try:
+            check_auth_rules(event, await self._auth_state(receipt, event, receipt.head.state), receipt.head.version)
+        except EventRejected:
+            return True
+        return False
+
+    async def _auth_state(self, receipt: _Receipt, event: Event, state: StateNids) -> dict[tuple[str, str], Event]:
+        keys = auth_types_for(event.type, event.sender, event.state_key, event.content, receipt.head.version)
+        nids = {key: state[key] for key in keys | {CREATE} if key in state}
+        events = await self._load(receipt, list(nids.values()))
+        return {key: events[nid] for key, nid in nids.items()}
+
+    async def _load(self, receipt: _Receipt, nids: Sequence[int]) -> dict[int, Event]:
+        """Parsed events, stored or new; those remembered need no query."""
+        pending = receipt.branches.pending
+        found = {nid: pending[nid].event for nid in nids if nid in pending}
+        return found | await self.parsed.load([nid for nid in nids if nid not in pending], receipt.head.version)
+
+    async def _redact(self, receipt: _Receipt, nid: int, event: Event) -> None:
+        """A redaction takes effect when its sender has the power, or is of the server that sent the event.
+
+        Spec: https://spec.matrix.org/v1.19/rooms/v11/#handling-redactions
+        """
+        target = receipt.stored.get(event.redacts) if event.redacts is not None else None
+        if target is not None and target.sender.server_name == event.sender.server_name:
+            receipt.redactions.append((target.nid, nid))
+
+    async def _conclude(self, receipt: _Receipt, accepted: tuple[EventId, ...]) -> Decision:
+        """The new head: the state that the forward extremities resolve to."""
+        head = receipt.head
+        state = await receipt.branches.before(list(receipt.extremities))
+        changes = changes_between(head.state, state.nids)
+        positioned = [i for i, event in enumerate(receipt.events) if not event.outlier]
+        memberships, joined = await self._memberships(receipt, changes, positioned)
+        told = {
+            (event.type, event.state_key or ""): event.nid for event in receipt.events if event.state_key is not None
+        }
+        commit = RoomCommit(
+            room_nid=head.nid,
+            room_id=head.room_id,
+            room_version=head.version.identifier,
+            expected_version=head.head_version,
+            events=tuple(receipt.events),
+            forward_extremities=tuple(receipt.extremities),
+            depth=receipt.depth,
+            snapshot=state.snapshot,
+            snapshots=tuple(receipt.branches.snapshots),
+            state_changes=tuple(
+                StateChange(type=key[0], state_key=key[1], event_nid=nid) for key, nid in changes.items()
+            ),
+            memberships=memberships,
+            redactions=tuple(receipt.redactions),
+            state_was_reset=any(told.get(key) != nid for key, nid in changes.items())
+            or any(key not in changes for key in told),
+        )
+        after = replace(
+            head,
+            extremities=tuple(receipt.extremities.items()),
+            depth=receipt.depth,
+            snapshot=state.snapshot,
+            snapshot_depth=state.snapshot_depth,
+            state=state.nids,
+            joined_servers=joined,
+        )
+        return Decision(answers=(accepted,), commit=commit, head=after)
+
+    async def _memberships(
+        self, receipt: _Receipt, changes: Mapping[tuple[str, str], int | None], positioned: Sequence[int]
+    ) -> tuple[tuple[MembershipChange, ...], Mapping[str, int]]:
+        """What changes of the resolved memberships, at the event that says so, or else at the commit's last event."""
+        head = receipt.head
+        members = {key[1]: nid for key, nid in changes.items() if key[0] == "m.room.member"}
+        nids = [nid for nid in members.values() if nid is not None]
+        old = [nid for user in members if (nid := head.state.get(("m.room.member", user))) is not None]
+        events = await self._load(receipt, [*nids, *old])
+        index_of = {receipt.events[i].nid: i for i in positioned}
+        last = positioned[-1] if positioned else len(receipt.events) - 1
+        joined, rows = head.joined_servers, []
+        for user, nid in members.items():
+            before = head.state.get(("m.room.member", user))
+            after = "leave" if nid is None else membership_of(events[nid])
+            joined = joined_servers_after(
+                joined, UserId(user), None if before is None else membership_of(events[before]), after
+            )
+            rows.append(
+                MembershipChange(
+                    event_index=index_of.get(nid or 0, last),
+                    user_id=UserId(user),
+                    membership=after,
+                    event_nid=nid or before or 0,
+                )
+            )
+        return tuple(rows), joined
+
+
+def _is_fresh(event: Event, stored: Mapping[EventId, EventRow]) -> bool:
+    """Whether the event is not part of the graph yet."""
+    return event.event_id not in stored
+
+
+def _check_complete(events: Sequence[Event], stored: Mapping[EventId, EventRow]) -> None:
+    """Raise `EventsMissing` for what is neither stored nor among the events before."""
+    seen = set(stored)
+    missing: list[EventId] = []
+    for event in events:
+        missing += [e for e in (*event.prev_events, *event.auth_events) if e not in seen]
+        seen.add(event.event_id)
+    if missing:
+        raise EventsMissing(missing)
