@@ -159,6 +159,11 @@ def test_migrate_tells_what_it_did(config: Path) -> None:
     assert invoke("migrate", "--config", config, "--check").exit_code == 0
 
 
+def test_rebuild_derived_tells_what_it_mended(config: Path) -> None:
+    result = invoke("rebuild-derived", "--config", config)
+    assert (result.exit_code, result.output) == (0, "clinic.example: 0 rows of 0 rooms, nothing had to be mended\n")
+
+
 def test_an_unreachable_database_is_told_in_one_line(config: Path) -> None:
     config.write_text("server_name: a.org\ndata_dir: .\ndatabase: {dsn: 'postgresql://tim:geheim@127.0.0.1:1/tim'}\n")
     result = invoke("migrate", "--config", config)

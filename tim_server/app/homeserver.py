@@ -1,6 +1,5 @@
 """One homeserver of a process: its store, its services, its background loops."""
 
-import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -19,7 +18,7 @@ from tim_server.services.rooms.head import RoomHeads
 from tim_server.services.rooms.queue import QueueOptions, RoomQueues
 from tim_server.services.rooms.receive import Receiver
 from tim_server.services.rooms.resolve_state import StateResolver
-from tim_server.storage.codec import Codec, SealingKey
+from tim_server.storage.codec import make_codec
 from tim_server.storage.database import DatabaseOptions
 from tim_server.storage.store import Store, open_store
 from tim_server.storage.writer import WriterOptions
@@ -51,7 +50,7 @@ async def open_homeserver(settings: Settings, tenant: TenantSettings, *, worker_
     """Open the store of a migrated schema and build the services over it."""
     store = await open_store(
         _database_options(settings, tenant),
-        _codec(tenant),
+        make_codec(tenant.sealing.key_bytes),
         WriterOptions(queue_length_max=settings.limits.writer_queue_length_max),
         alone=worker_count == 1,
     )
@@ -106,13 +105,6 @@ def _database_options(settings: Settings, tenant: TenantSettings) -> DatabaseOpt
         pool_size_max=max(1, min(settings.database.pool_size_max, share - 2)),
         command_timeout_s=settings.database.command_timeout_s,
     )
-
-
-def _codec(tenant: TenantSettings) -> Codec:
-    key = tenant.sealing.key_bytes
-    if key is None:
-        return Codec()
-    return Codec((SealingKey(key_id=hashlib.sha256(key).digest()[:4], key=key),))
 
 
 def _host_names(tenant: TenantSettings) -> tuple[str, ...]:

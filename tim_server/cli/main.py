@@ -164,7 +164,7 @@ def generate_config(
 
 @cli.command()
 def rebuild_derived(config: ConfigOption) -> None:
-    """Make the tables that are derived from the event log anew. Stop the server first."""
+    """Make the tables that are derived from the event log anew. A running server waits meanwhile."""
     from tim_server.cli.failures import failures_told
     from tim_server.cli.rebuild_derived import rebuild
 

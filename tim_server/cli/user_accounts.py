@@ -23,7 +23,7 @@ from tim_server.services.accounts.passwords import PasswordHashing
 from tim_server.services.accounts.policy import AttemptPolicy, PasswordPolicy, TokenPolicy, UiaPolicy
 from tim_server.services.accounts.token_cache import TokenCache
 from tim_server.services.accounts.uia import InteractiveAuth
-from tim_server.storage.codec import Codec
+from tim_server.storage.codec import make_codec
 from tim_server.storage.database import DatabaseOptions
 from tim_server.storage.migrations import migrate
 from tim_server.storage.store import Store, open_store
@@ -124,7 +124,7 @@ async def _open_accounts(tenant: TenantSettings) -> AsyncIterator[Accounts]:
         raise CommandFailed(f"no database is known for {tenant.server_name}")
     direct = (direct_dsn or dsn).get_secret_value()
     await migrate(direct)
-    store = await open_store(DatabaseOptions(dsn=direct, pool_size_max=2), Codec())
+    store = await open_store(DatabaseOptions(dsn=direct, pool_size_max=2), make_codec(tenant.sealing.key_bytes))
     try:
         yield _accounts(tenant, store)
     finally:

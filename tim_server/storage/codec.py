@@ -4,6 +4,7 @@ The first byte says how the rest is kept: plain, or sealed with AES-256-GCM unde
 stands in columns of its own, so sealing needs no change of schema; destroying the key makes backups unreadable too.
 """
 
+import hashlib
 import secrets
 from dataclasses import dataclass, field
 
@@ -58,3 +59,10 @@ class Codec:
             return cipher.decrypt(rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], header)
         except Exception as error:
             raise SealedContentUnreadable("the sealed content was altered") from error
+
+
+def make_codec(key: bytes | None) -> Codec:
+    """The codec of a tenant: sealing with `key` (32 bytes), or plain without one. The key's hash names it."""
+    if key is None:
+        return Codec()
+    return Codec((SealingKey(key_id=hashlib.sha256(key).digest()[:_KEY_ID_BYTES], key=key),))

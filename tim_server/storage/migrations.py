@@ -19,8 +19,18 @@ from typing import TypeAlias
 import asyncpg
 
 from tim_server.storage.connect import connect
+from tim_server.storage.table_contract import TableContract
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+TABLES = (
+    TableContract(
+        name="schema_migrations",
+        owner="storage.migrations",
+        bound="one row a migration",
+        reaper="none: releases bound it",
+    ),
+)
 
 LOCK_TIMEOUT_S = 600.0
 LOCK_POLL_INTERVAL_S = 0.05
