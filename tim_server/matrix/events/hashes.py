@@ -3,7 +3,6 @@
 Spec: https://spec.matrix.org/v1.19/server-server-api/#calculating-the-content-hash-for-an-event
 """
 
-import binascii
 import hashlib
 from base64 import b64decode, b64encode, urlsafe_b64encode
 from collections.abc import Mapping
@@ -34,7 +33,7 @@ def decode_base64(text: str) -> bytes:
     unpadded = text.rstrip("=")
     try:
         return b64decode(unpadded + "=" * (-len(unpadded) % 4), validate=True)
-    except (binascii.Error, UnicodeEncodeError) as error:
+    except ValueError as error:
         raise ValueError("not Base64") from error
 
 
