@@ -226,6 +226,14 @@ class RoomInUse(MatrixError):
     default_message = "The room alias is taken"
 
 
+class AliasExists(MatrixError):
+    """M_UNKNOWN with 409: a room alias with that name already exists."""
+
+    errcode = "M_UNKNOWN"
+    status = 409
+    default_message = "A room alias with that name already exists"
+
+
 class InvalidRoomState(MatrixError):
     """M_INVALID_ROOM_STATE: the initial state of the room is not valid."""
 

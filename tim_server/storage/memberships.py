@@ -207,3 +207,17 @@ WHERE m.user_id = $1 AND m.membership = 'join' ORDER BY m.position
 async def load_joined_room_ids(tx: Connection, user_id: UserId) -> list[RoomId]:
     """The rooms that the user is joined to, in the order of joining."""
     return [RoomId(row["room_id"]) for row in await tx.fetch(LOAD_JOINED_ROOM_IDS, user_id)]
+
+
+IS_JOINED_TO_ANY = """
+SELECT EXISTS (
+    SELECT FROM memberships AS m JOIN rooms AS r ON r.nid = m.room_nid
+    WHERE m.user_id = $1 AND m.membership = 'join' AND r.room_id = ANY($2)
+)
+"""
+
+
+async def is_joined_to_any(tx: Connection, user_id: UserId, room_ids: Sequence[RoomId]) -> bool:
+    """Whether the user is joined to one of these rooms."""
+    joined: bool = await tx.fetchval(IS_JOINED_TO_ANY, user_id, room_ids)
+    return joined

@@ -3,6 +3,8 @@
 Spec: https://spec.matrix.org/v1.19/client-server-api/#profiles
 """
 
+from collections.abc import Sequence
+
 from tim_server.matrix.identifiers import UserId
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection
@@ -59,3 +61,16 @@ DELETE_PROFILE = "DELETE FROM profiles WHERE user_id = $1"
 async def delete_profile(tx: Connection, user_id: UserId) -> None:
     """Remove a whole profile."""
     await tx.execute(DELETE_PROFILE, user_id)
+
+
+READ_NAMES_OF_USERS = """
+SELECT user_id, field, value FROM profiles WHERE user_id = ANY($1) AND field IN ('displayname', 'avatar_url')
+"""
+
+
+async def read_names_of_users(tx: Connection, codec: Codec, users: Sequence[UserId]) -> dict[UserId, dict[str, bytes]]:
+    """Display name and avatar of these users, as JSON values, as far as they are set."""
+    names: dict[UserId, dict[str, bytes]] = {}
+    for row in await tx.fetch(READ_NAMES_OF_USERS, users):
+        names.setdefault(UserId(row["user_id"]), {})[row["field"]] = codec.decode(row["value"])
+    return names

@@ -32,7 +32,7 @@ PUBLISH_ROOMS = "INSERT INTO published_rooms (room_nid) SELECT unnest($1::bigint
 
 
 async def insert_names(tx: Connection, commits: Sequence[RoomCommit]) -> list[RoomCommit]:
-    """Write aliases and listings of new rooms; the commits of which an alias is taken: then nothing may be committed."""
+    """Write aliases and listings of new rooms; commits of which an alias is taken: nothing may be written then."""
     aliases = [(alias, commit) for commit in commits for alias in commit.aliases]
     published = [commit.room_nid for commit in commits if commit.is_published]
     if published:

@@ -7,7 +7,6 @@ from tim_server.matrix.filters import RoomEventFilter
 from tim_server.storage.events import EventRow
 from tim_server.storage.timeline import EventPatterns
 
-
 _SPECIAL = str.maketrans({"\\": "\\\\", "%": "\\%", "_": "\\_"})
 
 

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tim_server.matrix.errors import EventRejected, Forbidden, MatrixError
+from tim_server.matrix.canonical_json import CanonicalJsonError, encode
+from tim_server.matrix.errors import BadJson, EventRejected, Forbidden, MatrixError
 from tim_server.matrix.event_auth import auth_types_for, check_auth_rules
 from tim_server.matrix.event_auth.power_levels import PowerLevels
 from tim_server.matrix.events.build import Author, NewPdu, build_event
@@ -133,6 +134,7 @@ class Decider:
             if group.require is not None:
                 group.require(None if present is None else present.content)
             if group.unless is not None and present is not None and group.unless(present.sender, present.content):
+                self._append(growth.copy(), first)  # only who might send it is told that it is in place
                 return (present.event_id,)
         event_ids = tuple(self._append(growth, draft) for draft in group.drafts)
         if group.transaction is not None:
@@ -169,6 +171,8 @@ class Decider:
             redacts=draft.redacts,
             event_id=self._assigned_id(nid, head),
         )
+        if not head.version.enforces_canonical_json:
+            _check_canonical(draft.content)
         event, body = build_event(new, head.version, self.author)
         create = growth.event_of(("m.room.create", ""))
         if create is not None and head.version.room_id_is_create_hash:
@@ -243,6 +247,14 @@ class Decider:
             growth.joined_servers = joined_servers_after(
                 growth.joined_servers, user_id, None if before is None else membership_of(before), after
             )
+
+
+def _check_canonical(content: dict[str, Any]) -> None:
+    """Nothing that newer room versions forbid is sent into rooms that would still take it."""
+    try:
+        encode(content)
+    except CanonicalJsonError as error:
+        raise BadJson(f"The content is not canonical JSON: {error}") from error
 
 
 def _names_its_room(draft: Draft, head: RoomHead) -> bool:

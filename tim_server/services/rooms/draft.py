@@ -53,8 +53,9 @@ class DraftGroup:
     """Drafts of one room that are accepted or refused together, in order.
 
     `unless` may look at the current state event of the first draft's key, as (sender, content), and answer True when
-    nothing needs to be sent; the event in place is then the answer. `require` is given its content, or None where there
-    is none, and raises what the caller is to be told. A `transaction` belongs to the group's only draft.
+    nothing needs to be sent; the event in place is then the answer, for who might have sent another. `require` is given
+    its content, or None where there is none, and raises what the caller is to be told. A `transaction` belongs to the
+    group's only draft.
     """
 
     drafts: tuple[Draft, ...]

@@ -15,6 +15,7 @@ from tim_server.matrix.errors import EventRejected
 from tim_server.matrix.event_auth import auth_types_for, check_auth_events, check_auth_rules
 from tim_server.matrix.events.record import Event
 from tim_server.matrix.identifiers import EventId, UserId
+from tim_server.matrix.memberships import MemberStep, membership_steps
 from tim_server.services.rooms.auth_events import ParsedEvents
 from tim_server.services.rooms.branches import Branches, State, StateNids, changes_between, pending_of
 from tim_server.services.rooms.decide import Decision, membership_of
@@ -25,6 +26,7 @@ from tim_server.storage.room_commits import MembershipChange, NewEvent, RoomComm
 from tim_server.storage.store import Store
 
 CREATE = ("m.room.create", "")
+MEMBER = "m.room.member"
 DEPTH_TRUSTED_MAX = 2**53
 EVENTS_BETWEEN_PAUSES = 20
 
@@ -208,7 +210,7 @@ class Receiver:
         state = await receipt.branches.before(list(receipt.extremities))
         changes = changes_between(head.state, state.nids)
         positioned = [i for i, event in enumerate(receipt.events) if not event.outlier]
-        memberships, joined = await self._memberships(receipt, changes, positioned)
+        memberships, joined = await self._memberships(receipt, state.nids, positioned)
         told = {
             (event.type, event.state_key or ""): event.nid for event in receipt.events if event.state_key is not None
         }
@@ -242,32 +244,38 @@ class Receiver:
         return Decision(answers=(accepted,), commit=commit, head=after)
 
     async def _memberships(
-        self, receipt: _Receipt, changes: Mapping[tuple[str, str], int | None], positioned: Sequence[int]
+        self, receipt: _Receipt, state: StateNids, positioned: Sequence[int]
     ) -> tuple[tuple[MembershipChange, ...], Mapping[str, int]]:
-        """What changes of the resolved memberships, at the event that says so, or else at the commit's last event."""
-        head = receipt.head
-        members = {key[1]: nid for key, nid in changes.items() if key[0] == "m.room.member"}
-        nids = [nid for nid in members.values() if nid is not None]
-        old = [nid for user in members if (nid := head.state.get(("m.room.member", user))) is not None]
-        events = await self._load(receipt, [*nids, *old])
-        index_of = {receipt.events[i].nid: i for i in positioned}
+        """What changes of the resolved memberships, and who is joined then."""
+        before, after = members_of(receipt.head.state), members_of(state)
+        steps = [
+            MemberStep(index=i, user_id=event.state_key, nid=event.nid, replaces=event.replaces)
+            for i in positioned
+            if (event := receipt.events[i]).type == MEMBER and event.state_key is not None
+        ]
         last = positioned[-1] if positioned else len(receipt.events) - 1
-        joined, rows = head.joined_servers, []
-        for user, nid in members.items():
-            before = head.state.get(("m.room.member", user))
-            after = "leave" if nid is None else membership_of(events[nid])
+        changes = membership_steps(before, steps, after, last)
+        named = {nid for _, user, nid in changes for nid in (nid, before.get(user)) if nid is not None}
+        events = await self._load(receipt, list(named))
+        running, joined, rows = dict(before), receipt.head.joined_servers, []
+        for index, user, nid in changes:
+            old = running.get(user)
+            membership = "leave" if nid is None else membership_of(events[nid])
             joined = joined_servers_after(
-                joined, UserId(user), None if before is None else membership_of(events[before]), after
+                joined, UserId(user), None if old is None else membership_of(events[old]), membership
             )
+            running[user] = nid or old or 0
             rows.append(
                 MembershipChange(
-                    event_index=index_of.get(nid or 0, last),
-                    user_id=UserId(user),
-                    membership=after,
-                    event_nid=nid or before or 0,
+                    event_index=index, user_id=UserId(user), membership=membership, event_nid=nid or old or 0
                 )
             )
         return tuple(rows), joined
+
+
+def members_of(state: StateNids) -> dict[str, int]:
+    """The member events of a state, by user."""
+    return {key[1]: nid for key, nid in state.items() if key[0] == MEMBER}
 
 
 def _is_fresh(event: Event, stored: Mapping[EventId, EventRow]) -> bool:

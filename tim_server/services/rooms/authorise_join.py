@@ -1,0 +1,69 @@
+"""Restricted joins: whether a user fulfils a room's conditions, and which local member may say so.
+
+Spec: https://spec.matrix.org/v1.19/client-server-api/#restricted-rooms
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tim_server.matrix.canonical_json import decode_lenient
+from tim_server.matrix.errors import Forbidden, UnableToGrantJoin
+from tim_server.matrix.event_auth.power_levels import PowerLevels
+from tim_server.matrix.events.read import read_stored_pdu
+from tim_server.matrix.identifiers import InvalidIdentifier, RoomId, ServerName, UserId
+from tim_server.matrix.room_versions import RoomVersion
+from tim_server.services.rooms.member_content import MEMBER, membership_in
+from tim_server.services.rooms.view import load_current_events
+from tim_server.storage.codec import Codec
+from tim_server.storage.database import Connection
+from tim_server.storage.memberships import is_joined_to_any, load_members
+from tim_server.storage.rooms import RoomRow
+
+CREATE = ("m.room.create", "")
+JOIN_RULES = ("m.room.join_rules", "")
+POWER_LEVELS = ("m.room.power_levels", "")
+RESTRICTED = frozenset({"restricted", "knock_restricted"})
+
+
+async def authorising_user(
+    tx: Connection, codec: Codec, room: RoomRow, version: RoomVersion, *, joining: UserId, server_name: ServerName
+) -> UserId | None:
+    """The local member who authorises the join of `joining`; None where the join needs nobody.
+
+    Raises `Forbidden` where the user fulfils no condition, `UnableToGrantJoin` where no local member may invite.
+    """
+    member = (MEMBER, joining)
+    rows = await load_current_events(tx, codec, room.nid, [CREATE, JOIN_RULES, POWER_LEVELS, member])
+    state = {key: read_stored_pdu(decode_lenient(row.body), version, row.event_id) for key, row in rows.items()}
+    rules = state.get(JOIN_RULES)
+    if not version.restricted_join_rule or rules is None or rules.content.get("join_rule") not in RESTRICTED:
+        return None
+    if member in state and membership_in(state[member].content) in ("join", "invite", "ban"):
+        return None
+    if not await is_joined_to_any(tx, joining, allowed_rooms(rules.content)):
+        raise Forbidden("You are in none of the rooms whose members may join this one")
+    joined = [m.user_id for m in await load_members(tx, room.nid) if m.membership == "join"]
+    power = PowerLevels.of(state.get(POWER_LEVELS), state.get(CREATE))
+    found = _strongest(power, (user_id for user_id in joined if user_id.server_name == server_name))
+    if found is None:
+        raise UnableToGrantJoin()
+    return found
+
+
+def allowed_rooms(content: Mapping[str, Any]) -> list[RoomId]:
+    """The rooms whose members a restricted join rule lets in."""
+    conditions = content.get("allow")
+    rooms = []
+    for condition in conditions if isinstance(conditions, list) else []:
+        if isinstance(condition, dict) and condition.get("type") == "m.room_membership":
+            try:
+                rooms.append(RoomId.parse(condition.get("room_id", "")))
+            except (InvalidIdentifier, AttributeError, TypeError):
+                continue
+    return rooms
+
+
+def _strongest(power: PowerLevels, users: Iterable[UserId]) -> UserId | None:
+    """The user with the highest level, if that is enough to invite."""
+    strongest = max(users, key=lambda user_id: (power.user_level(user_id), user_id), default=None)
+    return strongest if strongest is not None and power.user_level(strongest) >= power.invite else None

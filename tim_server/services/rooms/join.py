@@ -1,0 +1,93 @@
+"""Join rooms, and knock on them.
+
+Spec: https://spec.matrix.org/v1.19/client-server-api/#joining-rooms
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tim_server.matrix.canonical_json import decode_lenient
+from tim_server.matrix.errors import Forbidden, GuestAccessForbidden, NotFound
+from tim_server.matrix.identifiers import RoomAlias, RoomId, ServerName, UserId
+from tim_server.matrix.room_versions import room_version
+from tim_server.services.accounts.requester import Requester
+from tim_server.services.rooms.authorise_join import authorising_user
+from tim_server.services.rooms.draft import Draft, DraftGroup
+from tim_server.services.rooms.member_content import MEMBER, load_names, member_content, membership_in
+from tim_server.services.rooms.permission import check_may_act
+from tim_server.services.rooms.queue import RoomQueues
+from tim_server.services.rooms.view import load_current_events
+from tim_server.storage.codec import Codec
+from tim_server.storage.database import Connection, Database
+from tim_server.storage.room_directory import find_alias
+from tim_server.storage.rooms import RoomRow, load_room
+
+GUEST_ACCESS = ("m.room.guest_access", "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoomJoin:
+    """Brings the requester into rooms that this server knows."""
+
+    server_name: ServerName
+    database: Database
+    codec: Codec
+    queues: RoomQueues
+
+    async def join(self, requester: Requester, room: RoomId | RoomAlias, reason: str | None) -> RoomId:
+        """Join; who is joined already stays so. The id of the room.
+
+        Raises `NotFound` for an unknown room or alias, `Forbidden` where the join rules or a ban are against it,
+        `UnableToGrantJoin` where no local member may authorise a restricted join, `GuestAccessForbidden` for guests.
+        """
+        check_may_act(requester)
+        async with self.database.read() as tx:
+            found = await self._find(tx, room)
+            version = room_version(found.room_version)
+            if requester.is_guest:
+                await self._check_guest(tx, found)
+            names = await load_names(tx, self.codec, [requester.user_id])
+            authorised_by = await authorising_user(
+                tx, self.codec, found, version, joining=requester.user_id, server_name=self.server_name
+            )
+        content = member_content("join", names=names.get(requester.user_id, {}), reason=reason)
+        if authorised_by is not None:
+            content["join_authorised_via_users_server"] = authorised_by
+        await self._submit(requester, found.room_id, content)
+        return found.room_id
+
+    async def knock(self, requester: Requester, room: RoomId | RoomAlias, reason: str | None) -> RoomId:
+        """Ask to be let in; raises `NotFound` for an unknown room or alias, `Forbidden` where the rules refuse."""
+        check_may_act(requester)
+        async with self.database.read() as tx:
+            found = await self._find(tx, room)
+            if not room_version(found.room_version).knock_join_rule:
+                raise Forbidden("The room's version knows no knocking")
+            names = await load_names(tx, self.codec, [requester.user_id])
+        content = member_content("knock", names=names.get(requester.user_id, {}), reason=reason)
+        await self._submit(requester, found.room_id, content)
+        return found.room_id
+
+    async def _find(self, tx: Connection, room: RoomId | RoomAlias) -> RoomRow:
+        if isinstance(room, RoomAlias):
+            target = await find_alias(tx, room)
+            if target is None:
+                raise NotFound("There is no such room alias")
+            room = target[1]
+        found = await load_room(tx, room)
+        if found is None:
+            raise NotFound("No server is known that is in this room")
+        return found
+
+    async def _check_guest(self, tx: Connection, room: RoomRow) -> None:
+        row = (await load_current_events(tx, self.codec, room.nid, [GUEST_ACCESS])).get(GUEST_ACCESS)
+        if row is None or decode_lenient(row.body)["content"].get("guest_access") != "can_join":
+            raise GuestAccessForbidden("Guests may not join this room")
+
+    async def _submit(self, requester: Requester, room_id: RoomId, content: dict[str, Any]) -> None:
+        def is_in_place(_sender: UserId, present: Mapping[str, Any]) -> bool:
+            return membership_in(present) == membership_in(content)
+
+        draft = Draft(type=MEMBER, state_key=requester.user_id, sender=requester.user_id, content=content)
+        await self.queues.submit(room_id, DraftGroup(drafts=(draft,), unless=is_in_place))
