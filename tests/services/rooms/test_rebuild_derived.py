@@ -1,10 +1,13 @@
 """The derived tables, made anew from the log, hold the same rows."""
 
+import random
+
 import pytest
 
 from tests.services.rooms.conftest import ALICE, BOB, SERVER, Rooms
 from tests.services.rooms.forks import CAROL, MEMBER, fork_of, room_with_carol
-from tim_server.matrix.identifiers import RoomId
+from tim_server.matrix.errors import MatrixError
+from tim_server.matrix.identifiers import RoomId, UserId
 from tim_server.services.rooms.receive import Incoming
 from tim_server.storage.rebuild import DerivedRoom, Rebuilt, derive_room, read_derived, rebuild_derived
 
@@ -67,3 +70,22 @@ async def test_the_server_goes_on_after_a_rebuild(rooms: Rooms) -> None:
     async with rooms.store.database.transaction() as tx:
         await rebuild_derived(tx, rooms.store.codec, SERVER)
     await rooms.send(room_id, ALICE)
+
+
+async def test_rebuilding_after_random_changes_of_membership_gives_the_same_rows(rooms: Rooms) -> None:
+    choice = random.Random(7)
+    users = [ALICE, BOB, *(UserId(f"@user{i}:hospital.example") for i in range(5))]
+    for version in ("1", "6", "11", "12"):
+        founder = {} if version == "12" else {str(ALICE): 100}
+        room_id, fork = await room_with_carol(rooms, version, users={str(CAROL): 50} | founder)
+        for number in range(40):
+            try:
+                await rooms.member(room_id, choice.choice(users[1:]), choice.choice(["join", "leave", "join"]))
+                await rooms.member(room_id, ALICE, choice.choice(["ban", "leave", "invite"]), choice.choice(users[1:]))
+            except MatrixError:
+                continue
+            if number % 9 == 0:
+                event = fork.make(MEMBER, {"membership": "ban"}, state_key=str(choice.choice(users[1:])))
+                await rooms.queues.submit(room_id, Incoming(events=(event,)))
+        derived, found = await derived_and_found(rooms, room_id)
+        assert derived == found
