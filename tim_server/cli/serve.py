@@ -18,6 +18,8 @@ from tim_server.config.settings import Settings
 PORT_WAIT_S = 2.0
 """How long to wait for a port: workers whose parent was killed need a moment to notice."""
 PORT_POLL_INTERVAL_S = 0.1
+STOP_MARGIN_S = 10.0
+"""How much longer than its requests a worker may take to stop."""
 
 
 def serve(config: Path, *, workers: int | None) -> None:
@@ -27,22 +29,24 @@ def serve(config: Path, *, workers: int | None) -> None:
         settings = settings.with_workers(workers)
     check_ports(settings)
     with open_databases(settings) as databases:
-        from tim_server import app
-
         if settings.workers == 1:
             run(lambda stop: _serve_here(databases, stop))
             return
-        asyncio.run(app.prepare(databases.settings))
+        from tim_server.app import prepare
+
+        asyncio.run(prepare(databases.settings))
         with logging_as(settings.observability):
-            family = Workers(config=config, count=settings.workers, stop_timeout_s=settings.limits.shutdown_timeout_s)
+            family = Workers(
+                config=config, count=settings.workers, stop_timeout_s=settings.limits.shutdown_timeout_s + STOP_MARGIN_S
+            )
             run(lambda stop: until_done(family.supervise(stop), databases.watch()))
 
 
 async def _serve_here(databases: Databases, stop: asyncio.Event) -> None:
-    from tim_server import app
+    from tim_server.app import prepare, run_process
 
-    await app.prepare(databases.settings)
-    await until_done(app.run_process(databases.settings, worker_index=0, worker_count=1, stop=stop), databases.watch())
+    await prepare(databases.settings)
+    await until_done(run_process(databases.settings, worker_index=0, worker_count=1, stop=stop), databases.watch())
 
 
 def check_ports(settings: Settings) -> None:

@@ -8,6 +8,7 @@ import contextlib
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +17,6 @@ import structlog
 from tim_server.cli.failures import CommandFailed
 
 WORKER_MODULE = "tim_server.cli.worker"
-STOP_MARGIN_S = 10.0
-"""How much longer than its requests a worker may take to stop."""
 
 log = structlog.get_logger(__name__)
 
@@ -38,10 +37,11 @@ class Patience:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workers:
-    """What is run: `count` processes on the configuration in the file `config`."""
+    """What is run: `count` processes of `command`, which is given the file `config`, a number and `count`."""
 
     config: Path
     count: int
+    command: Sequence[str] = (sys.executable, "-m", WORKER_MODULE)
     stop_timeout_s: float
     patience: Patience = Patience()
 
@@ -71,8 +71,8 @@ class Workers:
 
     async def _run_once(self, index: int, stop: asyncio.Event) -> int:
         """Run the worker until it ends by itself or `stop` is set; its exit code."""
-        command = ["-m", WORKER_MODULE, str(self.config), str(index), str(self.count)]
-        process = await asyncio.create_subprocess_exec(sys.executable, *command, stdin=PIPE, start_new_session=True)
+        command = [*self.command, str(self.config), str(index), str(self.count)]
+        process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, start_new_session=True)
         log.info("worker_started", worker=index, pid=process.pid)
         stopping = asyncio.ensure_future(stop.wait())
         ended = asyncio.ensure_future(process.wait())
@@ -80,7 +80,7 @@ class Workers:
             await asyncio.wait((stopping, ended), return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopping.cancel()
-            await asyncio.shield(end_process(process, timeout_s=self.stop_timeout_s + STOP_MARGIN_S))
+            await asyncio.shield(end_process(process, timeout_s=self.stop_timeout_s))
         return await ended
 
 

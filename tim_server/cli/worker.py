@@ -20,11 +20,11 @@ def main() -> None:
     with failures_told():
         settings = load_settings(config).with_workers(count)
         with open_databases(settings) as databases:
-            from tim_server import app
+            from tim_server.app import run_process
 
             async def serve(stop: asyncio.Event) -> None:
                 _stop_when_orphaned(stop)
-                await app.run_process(databases.settings, worker_index=index, worker_count=count, stop=stop)
+                await run_process(databases.settings, worker_index=index, worker_count=count, stop=stop)
 
             run(serve)
 
