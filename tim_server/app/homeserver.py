@@ -12,7 +12,11 @@ from tim_server.background.supervise import Loop
 from tim_server.config.settings import Settings, TenantSettings
 from tim_server.config.signing_key import read_signing_key
 from tim_server.matrix.events.build import Author
+from tim_server.matrix.identifiers import ServerName
+from tim_server.services.events.client_events import ClientEvents
+from tim_server.services.events.visibility import EventVisibility
 from tim_server.services.homeserver import Homeserver
+from tim_server.services.rooms.all_rooms import AllRooms
 from tim_server.services.rooms.auth_events import ParsedEvents
 from tim_server.services.rooms.head import RoomHeads
 from tim_server.services.rooms.queue import QueueOptions, RoomQueues
@@ -91,7 +95,16 @@ def _make_parts(settings: Settings, tenant: TenantSettings, store: Store, worker
         parsed=parsed,
         queues=queues,
         resolver=resolver,
+        membership=AllRooms(database=store.database, codec=store.codec, queues=queues),
+        client_events=_make_client_events(store, author.server_name),
     )
+
+
+def _make_client_events(store: Store, server_name: ServerName) -> ClientEvents:
+    visibility = EventVisibility(server_name=server_name, codec=store.codec, snapshots=store.snapshots)
+    client_events = ClientEvents(codec=store.codec, visibility=visibility, now_ms=now_ms)
+    store.writer.on_restored += [visibility.clear, client_events.heads.clear]
+    return client_events
 
 
 def _database_options(settings: Settings, tenant: TenantSettings) -> DatabaseOptions:

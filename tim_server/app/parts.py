@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from tim_server.config.settings import Settings, TenantSettings
 from tim_server.matrix.events.build import Author
+from tim_server.services.events.client_events import ClientEvents
+from tim_server.services.rooms.all_rooms import AllRooms
 from tim_server.services.rooms.auth_events import ParsedEvents
 from tim_server.services.rooms.head import RoomHeads
 from tim_server.services.rooms.queue import RoomQueues
@@ -30,3 +32,5 @@ class Parts:
     parsed: ParsedEvents
     queues: RoomQueues
     resolver: StateResolver
+    membership: AllRooms
+    client_events: ClientEvents

@@ -21,6 +21,19 @@ from tim_server.services.discovery import Capabilities, WellKnown
 from tim_server.services.filters.define import Filters
 from tim_server.services.profile.change import ProfileChange
 from tim_server.services.profile.read import ProfileReader
+from tim_server.services.rooms.aliases import RoomAliases
+from tim_server.services.rooms.context import RoomContext
+from tim_server.services.rooms.create import RoomCreation
+from tim_server.services.rooms.event import RoomEvent
+from tim_server.services.rooms.join import RoomJoin
+from tim_server.services.rooms.leave import RoomForget, RoomLeave
+from tim_server.services.rooms.members import RoomMembers
+from tim_server.services.rooms.messages import RoomHistory
+from tim_server.services.rooms.moderate import Moderation
+from tim_server.services.rooms.publish import RoomPublication
+from tim_server.services.rooms.redact import Redaction
+from tim_server.services.rooms.send import RoomSender
+from tim_server.services.rooms.state import RoomState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,3 +57,17 @@ class Homeserver:
     filters: Filters
     well_known: WellKnown
     capabilities: Capabilities
+    room_creation: RoomCreation
+    room_sender: RoomSender
+    redaction: Redaction
+    room_join: RoomJoin
+    room_leave: RoomLeave
+    room_forget: RoomForget
+    moderation: Moderation
+    room_aliases: RoomAliases
+    room_publication: RoomPublication
+    room_event: RoomEvent
+    room_state: RoomState
+    room_members: RoomMembers
+    room_history: RoomHistory
+    room_context: RoomContext

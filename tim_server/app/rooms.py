@@ -1,0 +1,85 @@
+"""The services of rooms: creating, sending, membership, aliases, reading."""
+
+import secrets
+from typing import Any
+
+from tim_server.app.accounts import Services
+from tim_server.app.parts import Parts
+from tim_server.services.rooms.aliases import RoomAliases
+from tim_server.services.rooms.canonical_alias import CanonicalAliasCheck
+from tim_server.services.rooms.context import RoomContext
+from tim_server.services.rooms.create import CreationPolicy, RoomCreation
+from tim_server.services.rooms.event import RoomEvent
+from tim_server.services.rooms.join import RoomJoin
+from tim_server.services.rooms.leave import RoomForget, RoomLeave
+from tim_server.services.rooms.members import RoomMembers
+from tim_server.services.rooms.messages import RoomHistory
+from tim_server.services.rooms.moderate import Moderation
+from tim_server.services.rooms.publish import RoomPublication
+from tim_server.services.rooms.redact import Redaction
+from tim_server.services.rooms.send import RoomSender
+from tim_server.services.rooms.state import RoomState
+
+
+def room_services(parts: Parts) -> Services:
+    """Build them over the store and the room queues."""
+    return Services(fields=_sending(parts) | _membership(parts) | _naming(parts) | _reading(parts))
+
+
+def _sending(parts: Parts) -> dict[str, Any]:
+    store, queues = parts.store, parts.queues
+    redaction = Redaction(database=store.database, codec=store.codec, queues=queues)
+    check = CanonicalAliasCheck(database=store.database, codec=store.codec)
+    return {
+        "redaction": redaction,
+        "room_sender": RoomSender(queues=queues, redaction=redaction, canonical_alias_check=check),
+        "room_creation": RoomCreation(
+            server_name=parts.author.server_name,
+            database=store.database,
+            codec=store.codec,
+            queues=queues,
+            policy=CreationPolicy(
+                default_version=parts.tenant.rooms.default_version,
+                invites_max=parts.settings.limits.invites_per_room_creation_max,
+            ),
+            randomness=secrets.token_bytes,
+        ),
+    }
+
+
+def _membership(parts: Parts) -> dict[str, Any]:
+    store, queues = parts.store, parts.queues
+    return {
+        "room_join": RoomJoin(
+            server_name=parts.author.server_name, database=store.database, codec=store.codec, queues=queues
+        ),
+        "room_leave": RoomLeave(database=store.database, queues=queues),
+        "room_forget": RoomForget(database=store.database, writer=store.writer),
+        "moderation": Moderation(database=store.database, codec=store.codec, queues=queues),
+    }
+
+
+def _naming(parts: Parts) -> dict[str, Any]:
+    store = parts.store
+    return {
+        "room_aliases": RoomAliases(
+            server_name=parts.author.server_name, database=store.database, codec=store.codec, queues=parts.queues
+        ),
+        "room_publication": RoomPublication(database=store.database, codec=store.codec),
+    }
+
+
+def _reading(parts: Parts) -> dict[str, Any]:
+    store, limit_max = parts.store, parts.settings.limits.messages_events_max
+    common: dict[str, Any] = {
+        "database": store.database,
+        "codec": store.codec,
+        "client_events": parts.client_events,
+    }
+    return {
+        "room_event": RoomEvent(**common),
+        "room_state": RoomState(snapshots=store.snapshots, **common),
+        "room_members": RoomMembers(**common),
+        "room_history": RoomHistory(limit_max=limit_max, **common),
+        "room_context": RoomContext(snapshots=store.snapshots, limit_max=limit_max, **common),
+    }
