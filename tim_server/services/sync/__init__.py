@@ -1,0 +1,1 @@
+"""What has changed for a user since a token: `/sync`."""

@@ -1,0 +1,65 @@
+"""The bytes of an answer, put together from parts that are JSON already: nothing is parsed, nothing encoded twice.
+
+Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import orjson
+
+from tim_server.services.events.tokens import token_of
+from tim_server.services.sync.tokens import sync_token
+from tim_server.storage.timeline import Place
+
+# Later streams give these their values; clients read a missing count as none left, and a missing list as not supported.
+_KEYS = b',"device_one_time_keys_count":{},"device_unused_fallback_key_types":[]}'
+_NO_NOTIFICATIONS = b',"unread_notifications":{"highlight_count":0,"notification_count":0}'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """An answer up to `position`: global account data, and the rooms of each section as JSON members."""
+
+    position: int
+    account_data: Sequence[bytes] = ()
+    rooms: Mapping[str, Sequence[bytes]] = field(default_factory=dict)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to tell, so that the client may be kept waiting."""
+        return not self.account_data and not any(self.rooms.values())
+
+    def as_json(self) -> bytes:
+        """The response body."""
+        parts = [b'{"next_batch":"', sync_token(self.position).encode(), b'"']
+        if self.account_data:
+            parts += [b',"account_data":', events_json(self.account_data)]
+        sections = [
+            b'"%b":{%b}' % (name.encode(), b",".join(members)) for name, members in self.rooms.items() if members
+        ]
+        if sections:
+            parts += [b',"rooms":{', b",".join(sections), b"}"]
+        parts.append(_KEYS)
+        return b"".join(parts)
+
+
+def events_json(events: Iterable[bytes]) -> bytes:
+    """A list of events in the object that most parts of an answer have: `{"events": […]}`."""
+    return b'{"events":[%b]}' % b",".join(events)
+
+
+def timeline_json(events: Iterable[bytes], *, limited: bool, prev: Place | None) -> bytes:
+    """A timeline."""
+    token = b"" if prev is None else b',"prev_batch":"%b"' % token_of(prev).encode()
+    return b'{"events":[%b],"limited":%b%b}' % (b",".join(events), b"true" if limited else b"false", token)
+
+
+def room_json(room_id: str, parts: Iterable[bytes]) -> bytes:
+    """A room's member of its section; each part is a member of the room's object."""
+    return b"%b:{%b}" % (orjson.dumps(room_id), b",".join(parts))
+
+
+def joined_room_json(room_id: str, parts: Sequence[bytes]) -> bytes:
+    """As `room_json`, with what only joined rooms have."""
+    return b"%b:{%b%b}" % (orjson.dumps(room_id), b",".join(parts), _NO_NOTIFICATIONS)

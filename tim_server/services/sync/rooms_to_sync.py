@@ -1,0 +1,122 @@
+"""Which rooms an answer speaks of, in which section, and which part of their timeline. Pure.
+
+Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from tim_server.services.events.membership_history import NO_HISTORY, Histories, MembershipHistory
+from tim_server.services.sync.request import Reading
+from tim_server.storage.memberships import UserRoom
+from tim_server.storage.state import MembershipRow
+from tim_server.storage.sync_queries import TimelineWindow
+
+
+class Section(Enum):
+    """The sections of `rooms`."""
+
+    JOIN = "join"
+    INVITE = "invite"
+    KNOCK = "knock"
+    LEAVE = "leave"
+
+
+SECTIONS = {"join": Section.JOIN, "invite": Section.INVITE, "knock": Section.KNOCK}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoomPlan:
+    """What to tell of one room.
+
+    `window` is the part of the timeline (None: only the user's own membership events). `base` is the position at which
+    the client knows the state; None means that it gets all of it. `left` is the change with which the user went out.
+    """
+
+    room: UserRoom
+    section: Section
+    history: MembershipHistory
+    window: TimelineWindow | None = None
+    base: int | None = None
+    left: MembershipRow | None = None
+
+    @property
+    def room_nid(self) -> int:
+        """The room's nid."""
+        return self.room.room_nid
+
+
+def plan_rooms(reading: Reading, rooms: Iterable[UserRoom], histories: Histories, now: int) -> list[RoomPlan]:
+    """The rooms that the answer may speak of. `rooms` are the user's; `now` is the position that is answered up to."""
+    plans = []
+    for room in rooms:
+        if not reading.filter.room.allows_room(room.room_id):
+            continue
+        history = histories.get(room.room_nid, NO_HISTORY)
+        section = SECTIONS.get(room.membership, Section.LEAVE)
+        if section is Section.JOIN:
+            plans.append(_plan_joined(reading, room, history, now))
+        elif section is not Section.LEAVE:
+            if reading.since is None or reading.full_state or room.position > reading.since:
+                plans.append(RoomPlan(room=room, section=section, history=history))
+        elif _is_leave_told(reading, room):
+            plans.append(_plan_left(reading, room, history))
+    return plans
+
+
+def _plan_joined(reading: Reading, room: UserRoom, history: MembershipHistory, now: int) -> RoomPlan:
+    stayed = reading.since is not None and _was_joined_since(history, reading.since)
+    after = reading.since if stayed and reading.since is not None else 0
+    return RoomPlan(
+        room=room,
+        section=Section.JOIN,
+        history=history,
+        window=TimelineWindow(room_nid=room.room_nid, after=after, up_to=now),
+        base=None if reading.full_state or not stayed else reading.since,
+    )
+
+
+def _was_joined_since(history: MembershipHistory, since: int) -> bool:
+    """Whether the user was joined at that position, and never anything else afterwards."""
+    later = (change.membership for change in history.changes if change.position > since)
+    return history.after((since, 0)) == "join" and all(membership == "join" for membership in later)
+
+
+def _is_leave_told(reading: Reading, room: UserRoom) -> bool:
+    if room.forgotten:
+        return False
+    if reading.since is None:
+        return reading.filter.room.include_leave
+    return room.position > reading.since
+
+
+def _plan_left(reading: Reading, room: UserRoom, history: MembershipHistory) -> RoomPlan:
+    left = _went_out(history)
+    if left is None or (reading.since is not None and left.position <= reading.since):
+        return RoomPlan(room=room, section=Section.LEAVE, history=history)
+    stayed = reading.since is not None and _was_joined_until(history, reading.since, left)
+    after = reading.since if stayed and reading.since is not None else 0
+    return RoomPlan(
+        room=room,
+        section=Section.LEAVE,
+        history=history,
+        window=TimelineWindow(room_nid=room.room_nid, after=after, up_to=left.position),
+        base=reading.since if stayed else None,
+        left=left,
+    )
+
+
+def _went_out(history: MembershipHistory) -> MembershipRow | None:
+    """The change that ended the user's last time in the room; None where they never were in it."""
+    left = None
+    for change in reversed(history.changes):
+        if change.membership == "join":
+            return left
+        left = change
+    return None
+
+
+def _was_joined_until(history: MembershipHistory, since: int, left: MembershipRow) -> bool:
+    between = (c.membership for c in history.changes if since < c.position < left.position)
+    return history.after((since, 0)) == "join" and all(membership == "join" for membership in between)

@@ -1,0 +1,111 @@
+"""The timeline of each room of an answer.
+
+Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync_response-200_timeline
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from tim_server.matrix.filters import RoomEventFilter
+from tim_server.services.events.filtering import fitting, patterns_of
+from tim_server.services.events.tokens import place_before
+from tim_server.services.events.visibility import is_presentable
+from tim_server.services.sync.request import Reading
+from tim_server.services.sync.rooms_to_sync import RoomPlan, Section
+from tim_server.services.sync.sources import Sources
+from tim_server.storage.database import Connection
+from tim_server.storage.events import EventRow
+from tim_server.storage.sync_queries import EventMark, WindowEvents, load_marks, load_windows
+from tim_server.storage.timeline import ALL_EVENTS, Place
+
+SIFTED_MAX = 500
+"""How many events are looked at where the database can't apply the whole filter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeline:
+    """Events, oldest first. `prev` is the gap before them; None where the room begins with them."""
+
+    rows: Sequence[EventRow] = ()
+    limited: bool = False
+    prev: Place | None = None
+
+
+async def load_timelines(
+    tx: Connection, sources: Sources, reading: Reading, plans: Sequence[RoomPlan], ignored: Collection[str]
+) -> dict[int, Timeline]:
+    """The timeline of each joined and left room by nid: what the user may see, and the filter lets pass."""
+    wanted = reading.filter.room.timeline
+    told = [plan for plan in plans if wanted.allows_room(plan.room.room_id) and not wanted.events.allows_nothing]
+    patterns = patterns_of(wanted)
+    windows = await load_windows(
+        tx,
+        [plan.window for plan in told if plan.window is not None],
+        limit=max(SIFTED_MAX, reading.timeline_limit) if _must_be_sifted(wanted) else reading.timeline_limit,
+        patterns=None if patterns == ALL_EVENTS else patterns,
+    )
+    marks = [mark for window in windows.values() for mark in window.marks]
+    own = await _load_own_marks(tx, told)
+    rows = await sources.rows.load(tx, [*marks, *own])
+    seen = await _seen(tx, sources, reading, plans, [rows[mark.nid] for mark in marks if mark.nid in rows])
+    timelines = {}
+    for plan in told:
+        window = windows.get(plan.room_nid, WindowEvents())
+        fetched = [rows[mark.nid] for mark in window.marks if mark.nid in rows]
+        passed = fitting(wanted, (row for row in fetched if row.nid in seen and not _is_ignored(row, ignored)))
+        timelines[plan.room_nid] = _timeline(plan, window, fetched, passed, reading.timeline_limit)
+    for mark in own:
+        if mark.nid in rows:
+            _append_own(timelines, wanted, rows[mark.nid])
+    return timelines
+
+
+def _must_be_sifted(wanted: RoomEventFilter) -> bool:
+    """Whether the filter has parts that only a look at each event decides."""
+    types = (wanted.events.types, wanted.events.not_types)
+    return wanted.contains_url is not None or any(listed is not None and listed.wildcards for listed in types)
+
+
+async def _seen(
+    tx: Connection, sources: Sources, reading: Reading, plans: Sequence[RoomPlan], rows: Sequence[EventRow]
+) -> set[int]:
+    """Nids of the rows that the user may see: what history visibility allows, and what was done to themselves."""
+    histories = {plan.room_nid: plan.history for plan in plans}
+    visible = await sources.client_events.visibility.visible(tx, reading.user_id, rows, histories)
+    seen = {row.nid for row in visible}
+    return seen | {row.nid for row in rows if _is_own_membership(row, reading) and is_presentable(row)}
+
+
+def _is_own_membership(row: EventRow, reading: Reading) -> bool:
+    return row.type == "m.room.member" and row.state_key == reading.user_id
+
+
+def _is_ignored(row: EventRow, ignored: Collection[str]) -> bool:
+    return row.sender in ignored and row.state_key is None
+
+
+def _timeline(
+    plan: RoomPlan, window: WindowEvents, fetched: Sequence[EventRow], passed: Sequence[EventRow], limit: int
+) -> Timeline:
+    kept = passed[-limit:]
+    prev: Place | None = None
+    if len(kept) < len(passed):
+        prev = place_before(kept[0])
+    elif fetched and (window.more or (plan.window is not None and plan.window.after)):
+        prev = place_before(fetched[0])
+    elif plan.window is not None and (window.more or plan.window.after):
+        prev = (plan.window.up_to if window.more else plan.window.after, 0)
+    return Timeline(rows=kept, limited=window.more or len(kept) < len(passed), prev=prev)
+
+
+async def _load_own_marks(tx: Connection, plans: Sequence[RoomPlan]) -> list[EventMark]:
+    """The user's newest membership of rooms that they are out of, where the room's window does not reach it."""
+    left = (plan for plan in plans if plan.section is Section.LEAVE)
+    wanted = [p.room.event_nid for p in left if p.left is None or p.left.event_nid != p.room.event_nid]
+    return await load_marks(tx, wanted)
+
+
+def _append_own(timelines: dict[int, Timeline], wanted: RoomEventFilter, row: EventRow) -> None:
+    before = timelines[row.room_nid]
+    if row.nid not in {other.nid for other in before.rows} and is_presentable(row) and fitting(wanted, [row]):
+        timelines[row.room_nid] = Timeline(rows=[*before.rows, row], limited=before.limited, prev=before.prev)

@@ -1,0 +1,192 @@
+"""What this process remembers of users who sync: which rooms they are in, and when something last concerned them.
+
+A view is loaded at a position and holds as long as no commit changes what it says: the user's own membership events
+drop it, and so does every state reset. So for a window that begins at or after `trusted_from`, the user was in exactly
+these rooms. Commits reach views by room and by user; whoever waits is woken only by what concerns them.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from tim_server.matrix.identifiers import RoomId, UserId
+from tim_server.matrix.room_versions import RoomVersion, room_version
+from tim_server.services.account_data.keep import ACCOUNT_DATA
+from tim_server.services.events.visibility import is_presentable
+from tim_server.storage.commit_log import CommitEntry, CommitLog
+from tim_server.storage.memberships import UserRoom
+
+MEMBER = "m.room.member"
+SYNC_STREAMS = frozenset({ACCOUNT_DATA})
+"""Streams of the commit log, beside rooms, of which `/sync` tells."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewedRoom:
+    """A room that somebody syncs, shared by their views."""
+
+    room_id: RoomId
+    version: RoomVersion
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class UserView:
+    """`rooms` holds the nid of the user's member event by the nid of each room that they are in.
+
+    `touched_at`: the newest position that concerned the user. `trusted_from`: where windows may begin that are to be
+    answered from memory.
+    """
+
+    user_id: UserId
+    rooms: Mapping[int, int]
+    ignored: frozenset[str]
+    trusted_from: int
+    touched_at: int
+    is_dropped: bool = False
+    waiting: "dict[asyncio.Future[bool], None]" = field(default_factory=dict)
+
+    def touch(self, position: int) -> None:
+        """Something at this position concerns the user: whoever waits looks."""
+        self.touched_at = max(self.touched_at, position)
+        self.wake()
+
+    def wake(self) -> None:
+        """Have all who wait look again."""
+        waiting, self.waiting = self.waiting, {}
+        for future in waiting:
+            if not future.done():
+                future.set_result(True)
+
+    async def wait(self, timeout_s: float, *, waiting_max: int) -> bool:
+        """Wait until something may concern the user; False when the time is over, or too many others wait."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[bool] = loop.create_future()
+        if len(self.waiting) >= waiting_max:
+            end_waiting(next(iter(self.waiting)))
+        self.waiting[future] = None
+        timer = loop.call_later(timeout_s, end_waiting, future)
+        try:
+            return await future
+        finally:
+            timer.cancel()
+            self.waiting.pop(future, None)
+
+
+@dataclass(slots=True, kw_only=True)
+class Views:
+    """The remembered views, least recently used dropped first; `rooms_max` bounds their rooms over all."""
+
+    commit_log: CommitLog
+    rooms_max: int = 200_000
+    _views: OrderedDict[UserId, UserView] = field(default_factory=OrderedDict)
+    _by_room: dict[int, set[UserView]] = field(default_factory=dict)
+    _rooms: dict[int, ViewedRoom] = field(default_factory=dict)
+    _count: int = 0
+
+    def get(self, user_id: UserId) -> UserView | None:
+        """The user's view, if it is remembered."""
+        view = self._views.get(user_id)
+        if view is not None:
+            self._views.move_to_end(user_id)
+        return view
+
+    def room(self, room_nid: int) -> ViewedRoom:
+        """A room of a view that is remembered."""
+        return self._rooms[room_nid]
+
+    def put(self, user_id: UserId, rooms: Iterable[UserRoom], ignored: frozenset[str], position: int) -> None:
+        """Remember what was loaded at `position`, unless a commit has changed it since."""
+        self.drop(user_id)
+        joined = [room for room in rooms if room.membership == "join"]
+        newer = self.commit_log.since(position)
+        if newer is None or any(_drops(entry, user_id) for entry in newer):
+            return
+        view = UserView(
+            user_id=user_id,
+            rooms={room.room_nid: room.event_nid for room in joined},
+            ignored=ignored,
+            trusted_from=max([position, *(entry.position for entry in newer if _is_for(entry, user_id))]),
+            touched_at=max(position, self.commit_log.position),
+        )
+        self._views[user_id] = view
+        self._count += len(view.rooms)
+        for room in joined:
+            self._by_room.setdefault(room.room_nid, set()).add(view)
+            if room.room_nid not in self._rooms:
+                self._rooms[room.room_nid] = ViewedRoom(room_id=room.room_id, version=room_version(room.room_version))
+        self._shorten()
+
+    def drop(self, user_id: UserId) -> None:
+        """Forget the user's view; whoever waits on it looks again."""
+        view = self._views.pop(user_id, None)
+        if view is None:
+            return
+        view.is_dropped = True
+        self._count -= len(view.rooms)
+        for room_nid in view.rooms:
+            of_room = self._by_room[room_nid]
+            of_room.discard(view)
+            if not of_room:
+                del self._by_room[room_nid], self._rooms[room_nid]
+        view.wake()
+
+    def clear(self) -> None:
+        """Forget everything, as after a restore."""
+        for user_id in list(self._views):
+            self.drop(user_id)
+
+    def wake_all(self) -> None:
+        """Have everybody who waits look again."""
+        for view in list(self._views.values()):
+            view.wake()
+
+    def follow(self, entry: CommitEntry) -> None:
+        """Tell the views that a commit concerns."""
+        if entry.resets:
+            self.clear()
+            return
+        for rows in entry.events.values():
+            for row in rows:
+                if row.type == MEMBER and row.state_key is not None:
+                    self.drop(UserId(row.state_key))
+        for room_nid in entry.events:
+            for view in self._by_room.get(room_nid, ()):
+                view.touch(entry.position)
+        for user_id in entry.users:
+            view_of_user = self._views.get(user_id)
+            if view_of_user is not None and _is_for(entry, user_id):
+                view_of_user.trusted_from = entry.position
+                view_of_user.touch(entry.position)
+
+    def _shorten(self) -> None:
+        """Drop views that nobody waits on, until the bound holds."""
+        if self._count <= self.rooms_max:
+            return
+        for user_id, view in list(self._views.items())[:-1]:
+            if not view.waiting:
+                self.drop(user_id)
+                if self._count <= self.rooms_max:
+                    return
+
+
+def end_waiting(future: "asyncio.Future[bool]") -> None:
+    """Have the one who waits on this future answer now."""
+    if not future.done():
+        future.set_result(False)
+
+
+def _drops(entry: CommitEntry, user_id: UserId) -> bool:
+    """Whether the commit may have changed which rooms the user is in."""
+    if entry.resets:
+        return True
+    return any(
+        row.type == MEMBER and row.state_key == user_id and is_presentable(row)
+        for rows in entry.events.values()
+        for row in rows
+    )
+
+
+def _is_for(entry: CommitEntry, user_id: UserId) -> bool:
+    """Whether the commit touches a stream of the user's that memory can't answer."""
+    return not SYNC_STREAMS.isdisjoint(entry.users.get(user_id, ()))
