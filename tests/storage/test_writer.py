@@ -10,8 +10,9 @@ import pytest
 
 from tim_server.matrix.errors import Forbidden
 from tim_server.matrix.identifiers import EventId, RoomId, UserId
+from tim_server.storage.client_transactions import ClientTransaction
 from tim_server.storage.database import Connection, DatabaseError
-from tim_server.storage.room_commits import ClientTransaction, NewEvent, RoomCommit
+from tim_server.storage.room_commits import NewEvent, RoomCommit
 from tim_server.storage.store import Store
 from tim_server.storage.writer import HeadMoved, TransactionKnown
 

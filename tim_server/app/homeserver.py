@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from tim_server.app.accounts import account_services
 from tim_server.app.parts import Parts, now_ms
@@ -63,7 +62,7 @@ async def open_homeserver(settings: Settings, tenant: TenantSettings, *, worker_
     return OpenHomeserver(
         homeserver=Homeserver(server_name=parts.author.server_name, **accounts.fields, **rooms.fields),
         store=store,
-        host_names=_host_names(tenant),
+        host_names=tenant.host_names,
         loops=reaping_loops(store),
         closers=(*rooms.closers, parts.queues.close, *accounts.closers, parts.resolver.close),
     )
@@ -118,10 +117,3 @@ def _database_options(settings: Settings, tenant: TenantSettings) -> DatabaseOpt
         pool_size_max=max(1, min(settings.database.pool_size_max, share - 2)),
         command_timeout_s=settings.database.command_timeout_s,
     )
-
-
-def _host_names(tenant: TenantSettings) -> tuple[str, ...]:
-    """The server name, and where clients and servers are told to find it."""
-    base_url = tenant.well_known.client_base_url
-    told = urlsplit(str(base_url)).netloc if base_url is not None else None
-    return tuple(name for name in (tenant.server_name, told, tenant.well_known.server) if name)

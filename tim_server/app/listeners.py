@@ -7,12 +7,13 @@ from tim_server.admin_api import routes as admin_routes
 from tim_server.app.homeserver import OpenHomeserver
 from tim_server.client_api import routes as client_routes
 from tim_server.config.listeners import ListenerSettings
-from tim_server.config.settings import Settings
+from tim_server.config.settings import Settings, TenantSettings
 from tim_server.federation_api import routes as federation_routes
 from tim_server.web.pipeline import RequestLimits
-from tim_server.web.rate_limits import RateLimit
+from tim_server.web.rate_limits import BUCKETS_MAX, RateLimit, RateLimits
 from tim_server.web.route import Route
 from tim_server.web.server import HealthListener, Listener, WebServer, WebSettings
+from tim_server.web.tenants import HostedTenant
 from tim_server.web.tls import TlsFiles
 
 
@@ -25,29 +26,42 @@ def make_web_server(
     log_access: Callable[[dict[str, Any]], None],
 ) -> WebServer:
     """The listeners of the configuration, not yet open."""
-    tenant = settings.tenants[0]
     public = [each for each in settings.listeners if each.is_public]
     operators = [each for each in settings.listeners if not each.is_public]
     return WebServer(
         listeners=[_listener(each, worker_index, worker_count) for each in public],
-        tenants={name: opened.homeserver for opened in homeservers for name in opened.host_names},
+        tenants=[
+            _hosted(tenant, opened, worker_count=worker_count, buckets_max=BUCKETS_MAX // len(homeservers))
+            for tenant, opened in zip(settings.tenants, homeservers, strict=True)
+        ],
         settings=WebSettings(
             limits=RequestLimits(
                 body_size_bytes_max=settings.limits.request_body_bytes_max,
                 json_depth_max=settings.limits.json_depth_max,
             ),
-            rate_limits={
-                name: RateLimit(per_second=bucket.per_second, burst=bucket.burst)
-                for name, bucket in tenant.rate_limits.buckets().items()
-            },
-            worker_count=worker_count,
-            trusted_proxies=tuple({str(network) for each in public for network in each.trusted_proxies}),
-            serve_r0=tenant.compatibility.r0_paths,
-            accept_query_tokens=tenant.compatibility.access_token_in_query,
             shutdown_seconds=settings.limits.shutdown_timeout_s,
         ),
         health=_health(operators[0], homeservers, worker_index) if operators else None,
         log_access=log_access,
+    )
+
+
+def _hosted(tenant: TenantSettings, opened: OpenHomeserver, *, worker_count: int, buckets_max: int) -> HostedTenant:
+    """A homeserver with the policy of its own section of the configuration."""
+    return HostedTenant(
+        homeserver=opened.homeserver,
+        host_names=opened.host_names,
+        rate_limits=RateLimits(
+            {
+                name: RateLimit(per_second=bucket.per_second, burst=bucket.burst)
+                for name, bucket in tenant.rate_limits.buckets().items()
+            },
+            exempt=tenant.rate_limits.exempt_users,
+            worker_count=worker_count,
+            buckets_max=max(1, buckets_max),
+        ),
+        accept_query_tokens=tenant.compatibility.access_token_in_query,
+        serve_r0=tenant.compatibility.r0_paths,
     )
 
 
@@ -64,6 +78,7 @@ def _listener(listener: ListenerSettings, worker_index: int, worker_count: int) 
         port=listener.port_of(worker_index),
         tls=None if tls is None else TlsFiles(certificate=tls.certificate, private_key=tls.private_key),
         share_port=worker_count > 1,
+        trusted_proxies=[str(network) for network in listener.trusted_proxies],
     )
 
 

@@ -4,8 +4,9 @@ Spec: https://spec.matrix.org/v1.19/client-server-api/#transaction-identifiers
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from tim_server.matrix.identifiers import EventId
+from tim_server.matrix.identifiers import EventId, UserId
 from tim_server.storage.database import Connection
 from tim_server.storage.table_contract import TableContract
 
@@ -17,6 +18,42 @@ TABLES = (
         reaper="storage.client_transactions.reap",
     ),
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientTransaction:
+    """A client's transaction id, for one endpoint of one device, and the event that it made."""
+
+    user_id: UserId
+    device_id: str
+    key_hash: bytes
+    txn_id: str
+    event_nid: int
+    event_id: EventId
+
+
+INSERT_CLIENT_TRANSACTIONS = """
+INSERT INTO client_transactions (user_id, device_id, key_hash, txn_id, event_nid, event_id)
+SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::text[], $5::bigint[], $6::text[])
+ON CONFLICT DO NOTHING RETURNING event_nid
+"""
+
+
+async def insert_client_transactions(tx: Connection, rows: Sequence[ClientTransaction]) -> set[int]:
+    """Record transaction ids; the nids of the events whose transaction was known already, and is not recorded."""
+    if not rows:
+        return set()
+    inserted = await tx.fetch(
+        INSERT_CLIENT_TRANSACTIONS,
+        [t.user_id for t in rows],
+        [t.device_id for t in rows],
+        [t.key_hash for t in rows],
+        [t.txn_id for t in rows],
+        [t.event_nid for t in rows],
+        [t.event_id for t in rows],
+    )
+    return {t.event_nid for t in rows} - {row["event_nid"] for row in inserted}
+
 
 LOAD_KNOWN = """
 SELECT t.user_id, t.device_id, t.key_hash, t.event_id

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from tim_server.matrix.identifiers import EventId, RoomAlias, RoomId, UserId
+from tim_server.storage.client_transactions import ClientTransaction, insert_client_transactions
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection
 from tim_server.storage.events import EventRow
+from tim_server.storage.outbox import insert_outbox
 from tim_server.storage.state import SnapshotRow
 
 
@@ -53,18 +55,6 @@ class MembershipChange:
     user_id: UserId
     membership: str
     event_nid: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientTransaction:
-    """A client's transaction id, for one endpoint of one device, and the event that it made."""
-
-    user_id: UserId
-    device_id: str
-    key_hash: bytes
-    txn_id: str
-    event_nid: int
-    event_id: EventId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,31 +140,10 @@ def event_rows(placed: PlacedCommit) -> tuple[EventRow, ...]:
     )
 
 
-INSERT_CLIENT_TRANSACTIONS = """
-INSERT INTO client_transactions (user_id, device_id, key_hash, txn_id, event_nid, event_id)
-SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[], $4::text[], $5::bigint[], $6::text[])
-ON CONFLICT DO NOTHING RETURNING event_nid
-"""
-
-
-async def insert_client_transactions(tx: Connection, commits: Sequence[RoomCommit]) -> list[RoomCommit]:
+async def insert_transactions_of(tx: Connection, commits: Sequence[RoomCommit]) -> list[RoomCommit]:
     """Record the transaction ids; the commits of which one was known already (nothing may be committed then)."""
-    rows = [t for commit in commits for t in commit.transactions]
-    if not rows:
-        return []
-    inserted = await tx.fetch(
-        INSERT_CLIENT_TRANSACTIONS,
-        [t.user_id for t in rows],
-        [t.device_id for t in rows],
-        [t.key_hash for t in rows],
-        [t.txn_id for t in rows],
-        [t.event_nid for t in rows],
-        [t.event_id for t in rows],
-    )
-    if len(inserted) == len(rows):
-        return []
-    fresh = {row["event_nid"] for row in inserted}
-    return [c for c in commits if any(t.event_nid not in fresh for t in c.transactions)]
+    known = await insert_client_transactions(tx, [t for commit in commits for t in commit.transactions])
+    return [commit for commit in commits if any(t.event_nid in known for t in commit.transactions)]
 
 
 async def store(tx: Connection, codec: Codec, placed: Sequence[PlacedCommit]) -> None:
@@ -408,17 +377,12 @@ async def _mark_redacted(tx: Connection, placed: Sequence[PlacedCommit]) -> None
     await tx.execute(MARK_REDACTED, [target for target, _ in pairs], [by for _, by in pairs])
 
 
-INSERT_OUTBOX = """
-INSERT INTO federation_outbox (destination, position, event_nid)
-SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[])
-"""
-
-
 async def _insert_outbox(tx: Connection, placed: Sequence[PlacedCommit]) -> None:
-    rows = [(destination, p.positions[i], p.commit.events[i].nid) for p in placed for destination, i in p.commit.outbox]
-    await tx.execute(
-        INSERT_OUTBOX,
-        [destination for destination, _, _ in rows],
-        [position for _, position, _ in rows],
-        [nid for _, _, nid in rows],
+    await insert_outbox(
+        tx,
+        [
+            (destination, p.positions[i] or p.last_position, p.commit.events[i].nid)
+            for p in placed
+            for destination, i in p.commit.outbox
+        ],
     )

@@ -259,7 +259,7 @@ class Writer:
         moved = [unit for unit in known if versions.get(_room(unit).room_nid) != _room(unit).expected_version]
         if moved:
             raise _UnitsFail(moved, HeadMoved())
-        repeated = await room_commits.insert_client_transactions(tx, [_room(unit) for unit in rooms])
+        repeated = await room_commits.insert_transactions_of(tx, [_room(unit) for unit in rooms])
         if repeated:
             raise _UnitsFail([unit for unit in rooms if unit.work in repeated], TransactionKnown())
         taken = await insert_names(tx, [_room(unit) for unit in rooms])

@@ -20,7 +20,8 @@ from tim_server.matrix.identifiers import EventId, RoomId, UserId
 from tim_server.matrix.room_versions import EventFormat, RoomVersion
 from tim_server.services.rooms.draft import Draft, DraftGroup
 from tim_server.services.rooms.head import RoomHead, joined_servers_after
-from tim_server.storage.room_commits import ClientTransaction, MembershipChange, NewEvent, RoomCommit, StateChange
+from tim_server.storage.client_transactions import ClientTransaction
+from tim_server.storage.room_commits import MembershipChange, NewEvent, RoomCommit, StateChange
 from tim_server.storage.state import DELTA_DEPTH_MAX, SnapshotRow
 
 StateKey = tuple[str, str]
