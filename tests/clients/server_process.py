@@ -1,0 +1,123 @@
+"""A server as an operator runs it: `tim-server serve` on a generated configuration, in processes of its own."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SERVER_NAME = "hospital.example"
+START_TIMEOUT_S = 60.0
+START_POLL_INTERVAL_S = 0.05
+STOP_TIMEOUT_S = 30.0
+
+SETTINGS = {
+    "TIM_SERVER__REGISTRATION__ENABLED": "true",
+    "TIM_SERVER__REGISTRATION__REQUIRES_TOKEN": "false",
+    "TIM_SERVER__RATE_LIMITS__ENABLED": "false",
+}
+"""What the tests change of the generated configuration."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningServer:
+    """Where clients reach a server that is ready, and where its log is."""
+
+    base_url: str
+    worker_count: int
+    log: Path
+
+    def log_text(self) -> str:
+        """What the server has logged so far."""
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def errors(self) -> list[str]:
+        """The lines of the log that mean that somebody must act: none, as long as no worker dies or trips over a bug."""
+        return [line for line in self.log_text().splitlines() if _level(line) in {"error", "critical", None}]
+
+
+@contextmanager
+def run_server(folder: Path, *, worker_count: int) -> Iterator[RunningServer]:
+    """A server with its data in `folder`, once all of its workers are ready; stopped at the end, which must succeed."""
+    port, health_port = _free_ports(1)[0], _free_ports(worker_count)[0]
+    folder.mkdir(mode=0o711)
+    config, log = folder / "tim-server.yaml", folder / "server.log"
+    options = ["--server-name", SERVER_NAME, "--data-dir", folder / "data", "--port", port]
+    config.write_bytes(_output_of("generate-config", *options, "--health-port", health_port))
+    command = _command("serve", "--config", config, "--workers", worker_count)
+    with log.open("wb") as stderr:
+        process = subprocess.Popen(command, env=_environment(), stderr=stderr, start_new_session=True)
+    server = RunningServer(base_url=f"http://127.0.0.1:{port}", worker_count=worker_count, log=log)
+    try:
+        for index in range(worker_count):
+            _wait_until_ready(f"http://127.0.0.1:{health_port + index}/ready", process, server)
+        yield server
+    finally:
+        exit_code = _stop(process)
+    assert exit_code == 0, f"the server ended with {exit_code}:\n{server.log_text()}"
+
+
+def _command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "tim_server", *map(str, arguments)]
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | SETTINGS | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+
+
+def _output_of(*arguments: object) -> bytes:
+    return subprocess.run(_command(*arguments), env=_environment(), stdout=subprocess.PIPE, check=True).stdout
+
+
+def _free_ports(count: int) -> range:
+    """Ports in a row of which none is taken now."""
+    while True:
+        with ExitStack() as stack, suppress(OSError, OverflowError):
+            first = _bound(stack, 0)
+            for offset in range(1, count):
+                _bound(stack, first + offset)
+            return range(first, first + count)
+
+
+def _bound(stack: ExitStack, port: int) -> int:
+    probe = stack.enter_context(socket.socket())
+    probe.bind(("127.0.0.1", port))
+    bound: int = probe.getsockname()[1]
+    return bound
+
+
+def _wait_until_ready(url: str, process: subprocess.Popen[bytes], server: RunningServer) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline and process.poll() is None:
+        with suppress(OSError, urllib.error.URLError), urllib.request.urlopen(url, timeout=5) as response:
+            if response.status == 200:
+                return
+        time.sleep(START_POLL_INTERVAL_S)
+    raise AssertionError(f"the server did not become ready; its log:\n{server.log_text()}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> int:
+    """Ask the server to stop, kill it when it does not; its exit code."""
+    process.terminate()
+    try:
+        return process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        return process.wait()
+
+
+def _level(line: str) -> str | None:
+    """The level of a line of the log; None for what is none, such as a trace of Python."""
+    with suppress(ValueError):
+        fields: Any = json.loads(line)
+        return str(fields.get("level"))
+    return None
