@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from tim_server.app.accounts import account_services
 from tim_server.app.parts import Parts, now_ms
 from tim_server.app.rooms import room_services
+from tim_server.app.sync import sync_services
 from tim_server.background.reap import reaping_loops
 from tim_server.background.supervise import Loop
 from tim_server.config.settings import Settings, TenantSettings
@@ -59,12 +60,13 @@ async def open_homeserver(settings: Settings, tenant: TenantSettings, *, worker_
     )
     parts = _make_parts(settings, tenant, store, worker_count)
     accounts, rooms = account_services(parts), room_services(parts)
+    sync = sync_services(parts, accounts.fields["filters"])
     return OpenHomeserver(
-        homeserver=Homeserver(server_name=parts.author.server_name, **accounts.fields, **rooms.fields),
+        homeserver=Homeserver(server_name=parts.author.server_name, **accounts.fields, **rooms.fields, **sync.fields),
         store=store,
         host_names=tenant.host_names,
         loops=reaping_loops(store),
-        closers=(*rooms.closers, parts.queues.close, *accounts.closers, parts.resolver.close),
+        closers=(*sync.closers, *rooms.closers, parts.queues.close, *accounts.closers, parts.resolver.close),
     )
 
 

@@ -34,6 +34,7 @@ from tim_server.services.rooms.publish import RoomPublication
 from tim_server.services.rooms.redact import Redaction
 from tim_server.services.rooms.send import RoomSender
 from tim_server.services.rooms.state import RoomState
+from tim_server.services.sync.sync import Sync
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,3 +72,4 @@ class Homeserver:
     room_members: RoomMembers
     room_history: RoomHistory
     room_context: RoomContext
+    sync: Sync

@@ -29,7 +29,7 @@ class SyncRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncOptions:
-    """Bounds. `shared`: other processes write to the same database, so a sync first looks for what they committed."""
+    """Bounds of answers, of waiting, and of first answers: how many are in the making, and worked on at once."""
 
     timeline_limit_default: int = 10
     timeline_limit_max: int = 500
@@ -37,7 +37,6 @@ class SyncOptions:
     waiting_per_user_max: int = 50
     first_answers_max: int = 500
     first_answers_at_once: int = 4
-    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

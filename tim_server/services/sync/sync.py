@@ -29,14 +29,14 @@ _FirstKey: TypeAlias = tuple[UserId, str | None, str | None, bool, tuple[str, ..
 
 @dataclass(slots=True, kw_only=True)
 class Sync:
-    """Answers syncs. `catch_up` looks for commits of other processes; None where there are none."""
+    """Answers syncs. `catch_up` looks for commits of other processes."""
 
     choice: FilterChoice
     views: Views
     from_memory: FromMemory
     from_database: FromDatabase
+    catch_up: Callable[[], Awaitable[None]]
     options: SyncOptions = field(default_factory=SyncOptions)
-    catch_up: Callable[[], Awaitable[None]] | None = None
     _first: "dict[_FirstKey, asyncio.Task[bytes]]" = field(default_factory=dict)
     _turns: asyncio.Semaphore = field(init=False)
     _stops: "dict[asyncio.Event, asyncio.Task[None]]" = field(default_factory=dict)
@@ -59,8 +59,7 @@ class Sync:
             state_keys=request.state_after or STATE,
             timeline_limit=timeline.limit_within(self.options.timeline_limit_default, self.options.timeline_limit_max),
         )
-        if self.catch_up is not None:
-            await self.catch_up()
+        await self.catch_up()
         if reading.since is None:
             return await self._share_first(reading, request)
         return (await self._next(reading, request)).as_json()

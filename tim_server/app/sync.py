@@ -1,0 +1,52 @@
+"""The services of `/sync`."""
+
+from tim_server.app.accounts import Services
+from tim_server.app.parts import Parts
+from tim_server.services.events.client_events import ClientEvents
+from tim_server.services.filters.define import Filters
+from tim_server.services.sync.choose_filter import FilterChoice
+from tim_server.services.sync.event_rows import EventRows
+from tim_server.services.sync.from_database import FromDatabase
+from tim_server.services.sync.from_memory import FromMemory
+from tim_server.services.sync.request import SyncOptions
+from tim_server.services.sync.sent_members import SentMembers
+from tim_server.services.sync.sources import Sources
+from tim_server.services.sync.sync import Sync
+from tim_server.services.sync.views import Views
+from tim_server.storage.store import Store
+
+
+def sync_services(parts: Parts, filters: Filters) -> Services:
+    """Build them over the store."""
+    sync = make_sync(parts.store, parts.client_events, filters, SyncOptions())
+    return Services(fields={"sync": sync}, closers=(sync.close,))
+
+
+def make_sync(store: Store, client_events: ClientEvents, filters: Filters, options: SyncOptions) -> Sync:
+    """Build it, and let the commit log's tail feed what it remembers."""
+    rows = EventRows(codec=store.codec)
+    views = Views(commit_log=store.commit_log)
+    sources = Sources(
+        codec=store.codec,
+        snapshots=store.snapshots,
+        client_events=client_events,
+        rows=rows,
+        sent_members=SentMembers(),
+    )
+    store.commit_log.subscribe(rows.follow)
+    store.commit_log.subscribe(views.follow)
+    store.writer.on_restored += [rows.clear, views.clear, sources.sent_members.clear]
+    return Sync(
+        choice=FilterChoice(filters=filters),
+        views=views,
+        from_memory=FromMemory(
+            database=store.database,
+            commit_log=store.commit_log,
+            views=views,
+            sources=sources,
+            server_name=client_events.visibility.server_name,
+        ),
+        from_database=FromDatabase(database=store.database, sources=sources, views=views),
+        options=options,
+        catch_up=store.follower.catch_up,
+    )
