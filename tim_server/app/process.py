@@ -63,8 +63,6 @@ async def start_process(
             worker_count=worker_count,
             log_access=access_log(log_writer),
         )
-        for opened in homeservers:
-            opened.shutting_down = web_server.shutting_down
         loops = [loop for opened in homeservers for loop in opened.loops]
         stack.push_async_callback(supervise(loops).stop)
         await web_server.start()
