@@ -33,7 +33,7 @@ from tim_server.web.request_model import InPath, RequestModel, WholeBody
 from tim_server.web.response_model import ResponseModel
 from tim_server.web.route import Route
 from tim_server.web.router import Router
-from tim_server.web.tenants import Tenants
+from tim_server.web.tenants import HostedTenant, Tenants
 
 ROUNDS = 7
 REQUESTS_PER_ROUND = 3000
@@ -69,9 +69,16 @@ async def hello(request: web.BaseRequest) -> web.Response:
 def make_pipeline(shutting_down: asyncio.Event) -> Pipeline:
     log = access_log(configure_logging(LogSettings(), io.BytesIO()))
     return Pipeline(
-        router=Router([Route("PUT", PATH, send)]),
-        tenants=Tenants({"example.org": SimpleNamespace(authenticator=KnownToken())}),
-        rate_limits=RateLimits({"default": RateLimit(per_second=1e9, burst=10**9)}),
+        routers={False: Router([Route("PUT", PATH, send)])},
+        tenants=Tenants(
+            [
+                HostedTenant(
+                    homeserver=SimpleNamespace(authenticator=KnownToken()),
+                    host_names=["example.org"],
+                    rate_limits=RateLimits({"default": RateLimit(per_second=1e9, burst=10**9)}),
+                )
+            ]
+        ),
         proxies=TrustedProxies([]),
         limits=RequestLimits(),
         observer=Observer(RequestMetrics(), log),

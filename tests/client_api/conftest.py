@@ -10,6 +10,7 @@ from tests.account_server import ROUTES, AccountServer, ServeAccounts
 from tests.account_services import AccountServices, Policies
 from tim_server.storage.store import Store
 from tim_server.web.server import Listener, WebServer
+from tim_server.web.tenants import HostedTenant
 
 
 @pytest.fixture
@@ -20,7 +21,10 @@ async def serve_accounts(store: Store) -> AsyncIterator[ServeAccounts]:
 
         async def serve(policies: Policies) -> AccountServer:
             services = AccountServices(store, policies)
-            server = WebServer(listeners=[Listener(routes=ROUTES)], tenants={"hospital.example": services})
+            server = WebServer(
+                listeners=[Listener(routes=ROUTES)],
+                tenants=[HostedTenant(homeserver=services, host_names=["hospital.example"])],
+            )
             await server.start()
             stack.push_async_callback(server.stop)
             return AccountServer(services=services, session=session, base_url=f"http://{server.addresses[0]}")

@@ -15,6 +15,7 @@ from tim_server.matrix.errors import UnknownToken
 from tim_server.matrix.identifiers import UserId
 from tim_server.services.accounts.requester import Requester
 from tim_server.web.server import HealthListener, Listener, WebServer, WebSettings
+from tim_server.web.tenants import HostedTenant
 
 ACCOUNTS = {
     "alice-token": Requester(user_id=UserId("@alice:example.org"), device_id="A", token_id=1),
@@ -99,16 +100,16 @@ class Server:
 
 @pytest.fixture
 async def serve():
-    """A function that starts a server: `await serve(*routes, checks=…, tenants=…, **settings)`."""
+    """A function that starts a server: `await serve(*routes, checks=…, tenants=…, policy=…, **settings)`."""
     started = []
     async with aiohttp.ClientSession(skip_auto_headers=["User-Agent"]) as session:
 
-        async def start(*routes, checks=None, tenants=None, **settings):
+        async def start(*routes, checks=None, tenants=None, policy=None, trusted_proxies=(), **settings):
             tenant = make_tenant()
             log = []
             server = WebServer(
-                listeners=[Listener(routes=routes)],
-                tenants=tenants or {"example.org": tenant},
+                listeners=[Listener(routes=routes, trusted_proxies=trusted_proxies)],
+                tenants=tenants or [HostedTenant(homeserver=tenant, host_names=["example.org"], **(policy or {}))],
                 settings=WebSettings(**{"shutdown_seconds": 2.0, **settings}),
                 health=HealthListener(checks=checks or {}),
                 log_access=log.append,

@@ -7,6 +7,7 @@ import pytest
 
 from tests.web.toy_routes import ROUTES, V3
 from tim_server.web.server import Listener, WebServer, WebSettings
+from tim_server.web.tenants import HostedTenant
 
 
 def head(method, path, *lines):
@@ -112,9 +113,13 @@ async def test_an_idle_connection_is_closed_in_the_end(serve):
     writer.close()
 
 
+def hosted(server):
+    return HostedTenant(homeserver=server.tenant, host_names=["example.org"])
+
+
 async def test_workers_share_a_port(serve):
     first = await serve(*ROUTES)
-    tenant = {"example.org": first.tenant}
+    tenant = [hosted(first)]
     one = WebServer(listeners=[Listener(routes=ROUTES, share_port=True)], tenants=tenant)
     await one.start()
     port = int(one.addresses[0].rsplit(":", 1)[1])
@@ -128,9 +133,7 @@ async def test_workers_share_a_port(serve):
 async def test_a_listener_that_cannot_be_opened_leaves_none_open(serve):
     taken = await serve(*ROUTES)
     port = int(taken.address.rsplit(":", 1)[1])
-    server = WebServer(
-        listeners=[Listener(routes=ROUTES), Listener(routes=ROUTES, port=port)], tenants={"a": taken.tenant}
-    )
+    server = WebServer(listeners=[Listener(routes=ROUTES), Listener(routes=ROUTES, port=port)], tenants=[hosted(taken)])
     with pytest.raises(OSError):
         await server.start()
     host, first_port = server.addresses[0].rsplit(":", 1)
@@ -143,7 +146,7 @@ async def test_a_unix_socket_is_served_as_from_a_proxy_and_removed(serve, tmp_pa
     path = tmp_path / "web.sock"
     server = WebServer(
         listeners=[Listener(routes=ROUTES, unix_socket=path)],
-        tenants={"a": first.tenant},
+        tenants=[hosted(first)],
         settings=WebSettings(shutdown_seconds=1),
     )
     await server.start()

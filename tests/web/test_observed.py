@@ -21,7 +21,7 @@ async def test_a_trusted_proxys_request_id_is_kept_and_others_are_not(serve):
 
 
 async def test_each_request_is_one_log_line_without_path_query_token_or_content(serve):
-    server = await serve(*ROUTES, accept_query_tokens=True)
+    server = await serve(*ROUTES, policy={"accept_query_tokens": True})
     response = await server.request("PUT", SEND + "?access_token=guest-token&x=secret", data=b'{"body":"secret"}')
     await server.request("GET", "/secret/path", token=None)
     line, unknown = server.log

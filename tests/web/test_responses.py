@@ -4,7 +4,8 @@ import pytest
 
 from tests.web.conftest import make_tenant
 from tests.web.toy_routes import ROUTES, SEND, V3
-from tim_server.web.rate_limits import RateLimit
+from tim_server.web.rate_limits import RateLimit, RateLimits
+from tim_server.web.tenants import HostedTenant
 
 CORS = {
     "Access-Control-Allow-Origin": "*",
@@ -101,7 +102,7 @@ async def test_the_scheme_of_the_authorization_header_has_any_case(serve):
 
 
 async def test_tokens_in_the_query_and_r0_paths_are_served_where_switched_on(serve):
-    server = await serve(*ROUTES, accept_query_tokens=True, serve_r0=True)
+    server = await serve(*ROUTES, policy={"accept_query_tokens": True, "serve_r0": True})
     response = await server.request("GET", "/_matrix/client/r0/whoami?access_token=alice-token", token=None)
     assert response.json()["user_id"] == "@alice:example.org"
     assert await server.error("PUT", SEND + "?access_token=foreign", token=None) == (401, "M_UNKNOWN_TOKEN")
@@ -146,7 +147,11 @@ async def test_pipelined_requests_are_answered_in_order(serve):
 
 async def test_hosts_lead_to_tenants_and_unknown_hosts_to_none(serve):
     north, south = make_tenant("north.org"), make_tenant("south.org")
-    server = await serve(*ROUTES, tenants={"north.org": north, "matrix.north.org": north, "South.org:8448": south})
+    tenants = [
+        HostedTenant(homeserver=north, host_names=["north.org", "matrix.north.org"]),
+        HostedTenant(homeserver=south, host_names=["South.org:8448"]),
+    ]
+    server = await serve(*ROUTES, tenants=tenants)
 
     async def name_at(host):
         response = await server.request("GET", f"{V3}/whoami", headers={"Host": host})
@@ -166,8 +171,47 @@ async def test_a_single_tenant_answers_any_host(serve):
     assert (await server.request("GET", f"{V3}/whoami", headers={"Host": "127.0.0.1"})).status == 200
 
 
+def limited(*, burst, **options):
+    return {"rate_limits": RateLimits({"default": RateLimit(per_second=0.1, burst=burst)}, **options)}
+
+
+async def test_limits_and_compatibility_switches_are_each_tenants_own(serve):
+    strict = HostedTenant(homeserver=make_tenant("strict"), host_names=["strict"], **limited(burst=1))
+    lax = HostedTenant(homeserver=make_tenant("lax"), host_names=["lax"], accept_query_tokens=True, serve_r0=True)
+    server = await serve(*ROUTES, tenants=[strict, lax])
+
+    async def get(host, path, **options):
+        return await server.error("GET", path, headers={"Host": host}, **options)
+
+    async def status(host, path, **options):
+        return (await server.request("GET", path, headers={"Host": host}, **options)).status
+
+    assert [await status("strict", f"{V3}/whoami") for _ in range(2)] == [200, 429]
+    assert [await status("lax", f"{V3}/whoami") for _ in range(5)] == [200] * 5
+    in_query = f"{V3}/rooms/!r:example.org/messages?dir=b&access_token=alice-token"
+    assert await get("strict", in_query, token=None) == (401, "M_MISSING_TOKEN")
+    assert await status("lax", in_query, token=None) == 200
+    assert await get("strict", "/_matrix/client/r0/whoami") == (404, "M_UNRECOGNIZED")
+    assert await status("lax", "/_matrix/client/r0/whoami") == 200
+    refused = await server.request("POST", "/_matrix/client/r0/whoami", headers={"Host": "lax"})
+    assert (refused.status, refused.headers["Allow"]) == (405, "GET, OPTIONS")
+
+
+async def test_exempt_accounts_are_not_limited(serve):
+    server = await serve(*ROUTES, policy=limited(burst=1, exempt=["@guest:example.org"]))
+    assert [(await server.request("GET", f"{V3}/whoami")).status for _ in range(2)] == [200, 429]
+    statuses = [(await server.request("GET", f"{V3}/whoami", token="guest-token")).status for _ in range(5)]
+    assert statuses == [200] * 5
+
+
+async def test_two_tenants_of_one_name_are_refused_at_the_start(serve):
+    tenants = [HostedTenant(homeserver=make_tenant(), host_names=[name]) for name in ("a.org", "A.org")]
+    with pytest.raises(ValueError, match="two tenants"):
+        await serve(*ROUTES, tenants=tenants)
+
+
 async def test_an_account_over_its_rate_is_told_when_to_come_back(serve):
-    server = await serve(*ROUTES, rate_limits={"default": RateLimit(per_second=0.1, burst=3)})
+    server = await serve(*ROUTES, policy=limited(burst=3))
     statuses = [(await server.request("GET", f"{V3}/whoami")).status for _ in range(4)]
     assert statuses == [200, 200, 200, 429]
     response = await server.request("GET", f"{V3}/whoami")
@@ -180,8 +224,7 @@ async def test_an_account_over_its_rate_is_told_when_to_come_back(serve):
 
 
 async def test_without_an_account_the_address_is_limited(serve):
-    limits = {"default": RateLimit(per_second=0.1, burst=2)}
-    server = await serve(*ROUTES, rate_limits=limits, trusted_proxies=["127.0.0.0/8"])
+    server = await serve(*ROUTES, policy=limited(burst=2), trusted_proxies=["127.0.0.0/8"])
 
     async def status_from(address):
         headers = {"X-Forwarded-For": address}
@@ -192,8 +235,9 @@ async def test_without_an_account_the_address_is_limited(serve):
 
 
 async def test_a_rate_limit_that_nobody_named_is_refused_at_the_start(serve):
+    login_only = {"rate_limits": RateLimits({"login": RateLimit(per_second=1, burst=1)})}
     with pytest.raises(ValueError, match="default"):
-        await serve(*ROUTES, rate_limits={"login": RateLimit(per_second=1, burst=1)})
+        await serve(*ROUTES, policy=login_only)
 
 
 async def test_endpoints_know_where_the_request_came_from(serve):

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.web.conftest import make_tenant
 from tests.web.toy_routes import ROUTES
 from tim_server.web.server import Listener, WebServer
+from tim_server.web.tenants import HostedTenant
 from tim_server.web.tls import TlsFiles
 
 
@@ -42,7 +43,10 @@ def write_certificate(folder, name):
 @pytest.fixture
 async def tls_server(tmp_path):
     files = write_certificate(tmp_path, "first.example")
-    server = WebServer(listeners=[Listener(routes=ROUTES, tls=files)], tenants={"a": make_tenant()})
+    server = WebServer(
+        listeners=[Listener(routes=ROUTES, tls=files)],
+        tenants=[HostedTenant(homeserver=make_tenant(), host_names=["a"])],
+    )
     await server.start()
     yield server
     await server.stop()
@@ -107,6 +111,9 @@ async def test_a_certificate_that_cannot_be_used_is_reported_and_the_old_one_kep
 
 async def test_a_missing_certificate_is_refused_at_the_start(tmp_path):
     files = TlsFiles(certificate=tmp_path / "none.pem", private_key=tmp_path / "none.pem")
-    server = WebServer(listeners=[Listener(routes=ROUTES, tls=files)], tenants={"a": make_tenant()})
+    server = WebServer(
+        listeners=[Listener(routes=ROUTES, tls=files)],
+        tenants=[HostedTenant(homeserver=make_tenant(), host_names=["a"])],
+    )
     with pytest.raises(OSError):
         await server.start()

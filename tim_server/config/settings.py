@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
 
@@ -69,6 +70,13 @@ class TenantSettings(Section):
         readable = _NOT_IN_ROLES.sub("_", self.server_name.lower()).strip("_")[:40]
         return f"tenant_{readable}_{hashlib.sha256(self.server_name.encode()).hexdigest()[:8]}"
 
+    @property
+    def host_names(self) -> tuple[str, ...]:
+        """What requests for it may have as Host: the server name, and where clients and servers are told to find it."""
+        base_url = self.well_known.client_base_url
+        told = urlsplit(str(base_url)).netloc if base_url is not None else None
+        return tuple(name for name in (self.server_name, told, self.well_known.server) if name)
+
 
 class Settings(Section):
     """One process and its homeservers."""
@@ -97,6 +105,9 @@ class Settings(Section):
         names = [tenant.server_name.lower() for tenant in self.tenants]
         if len(set(names)) < len(names):
             raise ValueError("two tenants have the same server_name")
+        hosts = [name for tenant in self.tenants for name in {name.lower() for name in tenant.host_names}]
+        if len(set(hosts)) < len(hosts):
+            raise ValueError("two tenants have the same host: their server_name, or an address in well_known")
         dsns = [dsn.get_secret_value() for dsn in (tenant.database.dsn for tenant in self.tenants) if dsn is not None]
         if len(set(dsns)) < len(dsns):
             raise ValueError("two tenants have the same dsn: each needs a database role of its own")

@@ -8,6 +8,7 @@ from tim_server.observability.metrics import RequestMetrics
 from tim_server.services.accounts.requester import Requester
 from tim_server.web.context import RequestContext
 from tim_server.web.route import Route
+from tim_server.web.router import Router
 
 UNKNOWN_ROUTE = "(unknown)"
 CLIENT_GONE_STATUS = 499
@@ -18,12 +19,13 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"
 class Exchange:
     """One request while it is answered; the pipeline fills in what it finds out."""
 
-    __slots__ = ("context", "method", "requester", "route", "started", "status")
+    __slots__ = ("context", "method", "requester", "route", "router", "started", "status")
 
     def __init__(self, method: str, context: RequestContext) -> None:
         self.started = perf_counter()
         self.method = method if method in _METHODS else "OTHER"
         self.context = context
+        self.router: Router | None = None
         self.route: Route | None = None
         self.requester: Requester | None = None
         self.status = CLIENT_GONE_STATUS

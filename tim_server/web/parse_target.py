@@ -6,6 +6,7 @@ Spec: https://spec.matrix.org/v1.19/appendices/#opaque-identifiers and RFC 3986
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from urllib.parse import parse_qs, unquote
 
 from tim_server.matrix.errors import InvalidParam
@@ -30,6 +31,7 @@ def path_segments(path: str) -> list[str]:
     return [segment if "%" not in segment and segment.isascii() else _decode(segment) for segment in segments]
 
 
+@lru_cache(maxsize=8192)  # room and user ids come again and again
 def _decode(segment: str) -> str:
     try:
         decoded = unquote(segment, errors="strict")

@@ -32,12 +32,12 @@ from tim_server.web.decode_json import JSON_DEPTH_MAX, decode_object
 from tim_server.web.errors import BadRequest, to_matrix_error
 from tim_server.web.exchange import Exchange, Observer
 from tim_server.web.parse_target import path_segments, query_values, split_target
-from tim_server.web.rate_limits import DEFAULT_BUCKET, RateLimits
+from tim_server.web.rate_limits import DEFAULT_BUCKET
 from tim_server.web.read_body import BodyStream, ClientGone, read_body
 from tim_server.web.respond import respond, respond_to_error, respond_to_preflight
 from tim_server.web.route import Auth, Route
 from tim_server.web.router import Router
-from tim_server.web.tenants import Tenant, Tenants
+from tim_server.web.tenants import HostedTenant, Tenants
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -55,16 +55,14 @@ class RequestLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pipeline:
-    """Answers the requests of one listener. `accept_query_tokens` is a compatibility switch."""
+    """Answers the requests of one listener. `routers` are the one without old `r0` paths and the one with them."""
 
-    router: Router
+    routers: Mapping[bool, Router]
     tenants: Tenants
-    rate_limits: RateLimits
     proxies: TrustedProxies
     limits: RequestLimits
     observer: Observer
     shutting_down: asyncio.Event
-    accept_query_tokens: bool = False
 
     async def answer(self, request: BaseRequest) -> StreamResponse:
         """The response to `request`, whatever happens; only a cancelled one has none."""
@@ -118,42 +116,45 @@ class Pipeline:
             matrix_error = to_matrix_error(
                 RuntimeError("cancelled from within").with_traceback(error.__traceback__), route=exchange.route_name
             )
-        return respond_to_error(matrix_error, request_id, self._allowed_methods(matrix_error, request))
+        return respond_to_error(matrix_error, request_id, _allowed_methods(matrix_error, exchange.router, request))
 
     async def _answer(self, request: BaseRequest, exchange: Exchange) -> StreamResponse:
         if request.method == "OPTIONS":
             return respond_to_preflight(exchange.context.request_id)
         tenant = self.tenants.of(exchange.context.host)
         path, query_string = split_target(request.raw_path)
-        exchange.route, path_values = self.router.find(request.method, path_segments(path))
+        exchange.router = self.routers[tenant.serve_r0]
+        exchange.route, path_values = exchange.router.find(request.method, path_segments(path))
         route = exchange.route
         query = query_values(query_string)
         exchange.requester = requester = await self._authenticate(route, tenant, request, query)
-        self.rate_limits.take(
+        tenant.rate_limits.take(
             route.rate_limit or DEFAULT_BUCKET,
             exchange.context.client_address if requester is None else requester.user_id,
         )
         body, stream = await self._read_body(route, request)
         model = route.reader.read(path_values, query, request.headers, body, stream)
         if route.auth is Auth.NONE:
-            result = await route.endpoint(tenant, model)
+            result = await route.endpoint(tenant.homeserver, model)
         else:
-            result = await route.endpoint(tenant, requester, model)
+            result = await route.endpoint(tenant.homeserver, requester, model)
         return respond(result, exchange.context.request_id)
 
-    async def _authenticate(self, route: Route, tenant: Tenant, request: BaseRequest, query: Query) -> Requester | None:
+    async def _authenticate(
+        self, route: Route, tenant: HostedTenant, request: BaseRequest, query: Query
+    ) -> Requester | None:
         """Who asks; raises MissingToken, what the authenticator raises, GuestAccessForbidden or Forbidden."""
         auth = route.auth
         if auth is Auth.NONE:
             return None
         token = _bearer_token(request.headers.get("Authorization"))
-        if token is None and self.accept_query_tokens:
+        if token is None and tenant.accept_query_tokens:
             token = next(iter(query.get("access_token", ())), None)
         if not token:
             if auth is Auth.OPTIONAL:
                 return None
             raise MissingToken()
-        requester = await tenant.authenticator.requester(token, locked_ok=auth is Auth.LOCKED_OK)
+        requester = await tenant.homeserver.authenticator.requester(token, locked_ok=auth is Auth.LOCKED_OK)
         if requester.is_guest and auth in (Auth.USER, Auth.ADMIN):
             raise GuestAccessForbidden()
         if auth is Auth.ADMIN and not requester.is_admin:
@@ -176,11 +177,12 @@ class Pipeline:
             raise NotJson("The request has no body")
         return decode_object(data, depth_max=self.limits.json_depth_max), None
 
-    def _allowed_methods(self, error: MatrixError, request: BaseRequest) -> dict[str, str] | None:
-        if not isinstance(error, MethodNotAllowed):
-            return None
-        methods = self.router.methods(path_segments(split_target(request.raw_path)[0]))
-        return {"Allow": ", ".join((*methods, "OPTIONS"))}
+
+def _allowed_methods(error: MatrixError, router: Router | None, request: BaseRequest) -> dict[str, str] | None:
+    if router is None or not isinstance(error, MethodNotAllowed):
+        return None
+    methods = router.methods(path_segments(split_target(request.raw_path)[0]))
+    return {"Allow": ", ".join((*methods, "OPTIONS"))}
 
 
 def _bearer_token(header: str | None) -> str | None:

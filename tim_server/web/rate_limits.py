@@ -6,7 +6,7 @@ Spec: https://spec.matrix.org/v1.19/client-server-api/#rate-limiting
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from time import monotonic
 
@@ -25,21 +25,26 @@ class RateLimit:
 
 
 class RateLimits:
-    """The buckets of one process. With several workers each one grants its share of a limit.
+    """The buckets of one homeserver in this process. With several workers each one grants its share of a limit.
 
     `limits` maps names of buckets to their limit; an absent or None limit means that the bucket is not limited.
+    `exempt` are accounts without limits.
     """
 
-    __slots__ = ("_buckets", "_buckets_max", "_limits", "_now")
+    __slots__ = ("_buckets", "_buckets_max", "_exempt", "_limits", "_now", "names")
 
     def __init__(
         self,
         limits: Mapping[str, RateLimit | None],
         *,
+        exempt: Collection[str] = (),
         worker_count: int = 1,
         buckets_max: int = BUCKETS_MAX,
         now: Callable[[], float] = monotonic,
     ) -> None:
+        self.names = frozenset(limits)
+        """The buckets that `limits` names."""
+        self._exempt = frozenset(exempt)
         self._limits = {name: _share(limit, worker_count) for name, limit in limits.items() if limit is not None}
         self._buckets: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()
         self._buckets_max = buckets_max
@@ -51,7 +56,7 @@ class RateLimits:
         A refused request costs nothing, so that waiting as long as the error says is enough.
         """
         limit = self._limits.get(bucket)
-        if limit is None:
+        if limit is None or key in self._exempt:
             return
         now = self._now()
         name = (bucket, key)

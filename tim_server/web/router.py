@@ -45,7 +45,10 @@ class Router:
     def find(self, method: str, segments: Sequence[str]) -> tuple[Route, dict[str, str]]:
         """The route and the values of its path parameters; raises Unrecognized or MethodNotAllowed."""
         values: list[str] = []
-        node = _walk(self._root, segments, method, values)
+        node = _descend(self._root, segments, values)
+        if node is None or method not in node.routes:
+            values.clear()
+            node = _walk(self._root, segments, method, values)
         if node is None and method == "HEAD":
             return self.find("GET", segments)
         if node is None:
@@ -93,6 +96,19 @@ def _child(node: _Node, segment: str) -> _Node:
             node.parameter = _Node()
         return node.parameter
     return node.literals.setdefault(segment, _Node())
+
+
+def _descend(node: _Node, segments: Sequence[str], values: list[str]) -> _Node | None:
+    """The node that is reached by taking each literal where there is one; quick, and nearly always the right one."""
+    for segment in segments:
+        child = node.literals.get(segment)
+        if child is None:
+            child = node.parameter
+            if child is None or segment == "":
+                return None
+            values.append(segment)
+        node = child
+    return node
 
 
 def _walk(node: _Node, segments: Sequence[str], method: str | None, values: list[str], depth: int = 0) -> _Node | None:

@@ -2,7 +2,7 @@
 
 server = WebServer(
     listeners=[Listener(host="127.0.0.1", port=8008, routes=CLIENT_ROUTES)],
-    tenants={"example.org": homeserver},
+    tenants=[HostedTenant(homeserver=homeserver, host_names=["example.org"])],
     health=HealthListener(port=9000, checks={"database": database.ping}),
 )
 await server.start()
@@ -27,10 +27,10 @@ from tim_server.web.connection import HttpServer
 from tim_server.web.exchange import Observer
 from tim_server.web.health import HealthPages, ReadyCheck
 from tim_server.web.pipeline import Pipeline, RequestLimits
-from tim_server.web.rate_limits import DEFAULT_BUCKET, RateLimit, RateLimits
+from tim_server.web.rate_limits import DEFAULT_BUCKET
 from tim_server.web.route import Route
 from tim_server.web.router import Router
-from tim_server.web.tenants import Tenant, Tenants
+from tim_server.web.tenants import HostedTenant, Tenants
 from tim_server.web.tls import ServerTls, TlsFiles
 
 _log = structlog.get_logger("web")
@@ -45,7 +45,7 @@ class Listener:
     """An address to listen at, and what is served there: `host` and `port` (0 takes any), or a unix socket.
 
     `share_port` lets several worker processes listen at the same port. `tls` None means plain HTTP, as behind a
-    reverse proxy.
+    reverse proxy. `trusted_proxies` are the networks whose forwarding headers are believed.
     """
 
     routes: Sequence[Route]
@@ -54,6 +54,7 @@ class Listener:
     unix_socket: Path | None = None
     tls: TlsFiles | None = None
     share_port: bool = False
+    trusted_proxies: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,18 +69,9 @@ class HealthListener:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebSettings:
-    """What the operator chooses for all listeners.
-
-    `rate_limits` names the buckets that routes ask for ("default" where they ask for none); a bucket without a limit
-    is not limited. `serve_r0` and `accept_query_tokens` are compatibility switches for old clients.
-    """
+    """What the operator chooses for all listeners and homeservers."""
 
     limits: RequestLimits = field(default_factory=RequestLimits)
-    rate_limits: Mapping[str, RateLimit | None] = field(default_factory=dict)
-    worker_count: int = 1
-    trusted_proxies: Sequence[str] = ()
-    serve_r0: bool = False
-    accept_query_tokens: bool = False
     keepalive_seconds: float = 75.0
     shutdown_seconds: float = 20.0
 
@@ -91,13 +83,14 @@ class WebServer:
         self,
         *,
         listeners: Sequence[Listener],
-        tenants: Mapping[str, Tenant],
+        tenants: Sequence[HostedTenant],
         settings: WebSettings | None = None,
         health: HealthListener | None = None,
         registry: CollectorRegistry | None = None,
         log_access: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
-        """Nothing is opened yet. Raises ValueError for a route whose rate limit has no name in the settings."""
+        """Nothing is opened yet. Raises ValueError for a route whose rate limit a tenant does not name, and for tenants
+        of the same name."""
         self.shutting_down = asyncio.Event()
         self.addresses: list[str] = []
         """Where the listeners are, in order, once started: `host:port` or the socket's path."""
@@ -108,8 +101,7 @@ class WebServer:
         self._settings = settings or WebSettings()
         self._registry = registry or new_registry()
         self._tenants = Tenants(tenants)
-        self._rate_limits = RateLimits(self._settings.rate_limits, worker_count=self._settings.worker_count)
-        self._proxies = TrustedProxies(self._settings.trusted_proxies)
+        self._router_kinds = {tenant.serve_r0 for tenant in tenants}
         self._observer = Observer(RequestMetrics(), log_access)
         self._registry.register(self._observer.metrics)
         self._http_servers: list[HttpServer] = []
@@ -119,7 +111,7 @@ class WebServer:
         self._tls: list[ServerTls] = []
         self._tls_watch: asyncio.Task[None] | None = None
         for listener in listeners:
-            _check_rate_limit_names(listener.routes, self._settings.rate_limits)
+            _check_rate_limit_names(listener.routes, tenants)
 
     async def start(self) -> None:
         """Open all listeners; raises OSError or ssl.SSLError where one can't be, and then none is open."""
@@ -167,14 +159,12 @@ class WebServer:
     async def _start_listener(self, listener: Listener) -> None:
         settings = self._settings
         pipeline = Pipeline(
-            router=Router(listener.routes, serve_r0=settings.serve_r0),
+            routers={serve_r0: Router(listener.routes, serve_r0=serve_r0) for serve_r0 in self._router_kinds},
             tenants=self._tenants,
-            rate_limits=self._rate_limits,
-            proxies=self._proxies,
+            proxies=TrustedProxies(listener.trusted_proxies),
             limits=settings.limits,
             observer=self._observer,
             shutting_down=self.shutting_down,
-            accept_query_tokens=settings.accept_query_tokens,
         )
         server = HttpServer(pipeline.answer, keepalive_timeout=settings.keepalive_seconds, lingering_time=3.0)
         context = None
@@ -205,10 +195,12 @@ class WebServer:
                 path.unlink(missing_ok=True)
 
 
-def _check_rate_limit_names(routes: Sequence[Route], limits: Mapping[str, RateLimit | None]) -> None:
-    unknown = {route.rate_limit or DEFAULT_BUCKET for route in routes} - limits.keys()
-    if limits and unknown:
-        raise ValueError(f"routes ask for rate limits that the settings do not name: {sorted(unknown)}")
+def _check_rate_limit_names(routes: Sequence[Route], tenants: Sequence[HostedTenant]) -> None:
+    wanted = {route.rate_limit or DEFAULT_BUCKET for route in routes}
+    for tenant in tenants:
+        unknown = wanted - tenant.rate_limits.names
+        if tenant.rate_limits.names and unknown:
+            raise ValueError(f"routes ask for rate limits that the settings do not name: {sorted(unknown)}")
 
 
 async def _listen(

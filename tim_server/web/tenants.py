@@ -1,10 +1,12 @@
 """Which homeserver a request is for: by its Host header, or the only one there is."""
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from tim_server.matrix.errors import Unrecognized
 from tim_server.services.accounts.requester import Requester
+from tim_server.web.rate_limits import RateLimits
 
 
 class Authenticator(Protocol):
@@ -25,19 +27,39 @@ class Tenant(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostedTenant:
+    """A homeserver, the names that requests for it may have as Host, and what its operator chose for them.
+
+    `accept_query_tokens` and `serve_r0` are compatibility switches for old clients.
+    """
+
+    homeserver: Tenant
+    host_names: Sequence[str]
+    rate_limits: RateLimits = field(default_factory=lambda: RateLimits({}))
+    accept_query_tokens: bool = False
+    serve_r0: bool = False
+
+
 class Tenants:
-    """Homeservers by host name. A single one answers to any name; of several, each to its own names only."""
+    """Homeservers by host name. A single one answers to any name; of several, each to its own names only.
+
+    Raises ValueError where there is none, or two have the same name.
+    """
 
     __slots__ = ("_by_host", "_single")
 
-    def __init__(self, by_host: Mapping[str, Tenant]) -> None:
-        if not by_host:
+    def __init__(self, hosted: Sequence[HostedTenant]) -> None:
+        if not hosted:
             raise ValueError("there must be a tenant")
-        self._by_host = {host.lower(): tenant for host, tenant in by_host.items()}
-        distinct = {id(tenant): tenant for tenant in by_host.values()}
-        self._single = next(iter(distinct.values())) if len(distinct) == 1 else None
+        self._by_host: dict[str, HostedTenant] = {}
+        for tenant in hosted:
+            for name in tenant.host_names:
+                if self._by_host.setdefault(name.lower(), tenant) is not tenant:
+                    raise ValueError(f"two tenants have the host name {name}")
+        self._single = hosted[0] if len(hosted) == 1 else None
 
-    def of(self, host: str) -> Tenant:
+    def of(self, host: str) -> HostedTenant:
         """The homeserver for a Host header, with or without its port; raises Unrecognized."""
         if self._single is not None:
             return self._single
