@@ -123,11 +123,13 @@ def reachable_install(install: Install, user: UnixUser, folder: Path) -> Install
     if _can_run(install, user):
         return install
     for parent in (folder / "binaries", SHARED_COPY_FOLDER):
+        if not can_traverse(next(step for step in parent.parents if step.exists()), user):
+            continue
         try:
             parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         except OSError:
             continue
-        if can_traverse(parent, user) and parent.stat().st_uid == os.geteuid():
+        if parent.stat().st_uid == os.geteuid():
             return _copied(install, parent)
     raise EmbeddedPostgresError(
         f"user {user.name}, as whom PostgreSQL runs, cannot reach {install.folder}: install tim-server in a folder "
