@@ -1,0 +1,33 @@
+"""Knocking on rooms: `knocking.yaml`."""
+
+from tim_server.services.accounts.requester import Requester
+from tim_server.services.homeserver import Homeserver
+from tim_server.web.fields import RoomIdOrAlias
+from tim_server.web.request_model import InPath, RequestModel
+from tim_server.web.response_model import ResponseModel
+from tim_server.web.route import Route
+
+
+class KnockRoomRequest(RequestModel):
+    """Which room, by id or alias, and why."""
+
+    room_id_or_alias: InPath[RoomIdOrAlias]
+    reason: str | None = None
+
+
+class KnockRoomResponse(ResponseModel):
+    """The room that was knocked on."""
+
+    room_id: str
+
+
+async def knock_room(server: Homeserver, requester: Requester, request: KnockRoomRequest) -> KnockRoomResponse:
+    """`POST /_matrix/client/v3/knock/{roomIdOrAlias}`: ask to be let in.
+
+    Spec: https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3knockroomidoralias
+    """
+    room_id = await server.room_join.knock(requester, request.room_id_or_alias, request.reason)
+    return KnockRoomResponse(room_id=room_id)
+
+
+ROUTES = (Route("POST", "/_matrix/client/v3/knock/{roomIdOrAlias}", knock_room, rate_limit="join"),)
