@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from tim_server.matrix.push_rules.defaults import default_rules
+from tim_server.services.push_rules.read import PUSH_RULES, push_rules_content
 from tim_server.services.sync.request import Reading
 from tim_server.storage.account_data import (
     GLOBAL,
@@ -21,7 +21,6 @@ from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection
 
 IGNORED_USERS = "m.ignored_user_list"
-PUSH_RULES = "m.push_rules"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +79,7 @@ def _default_push_rules(reading: Reading, entries: Iterable[AccountDataEntry]) -
     """The rules of a user who has changed none: clients wait for them."""
     if any(entry.room_id == GLOBAL and entry.type == PUSH_RULES for entry in entries):
         return []
-    content = orjson.dumps({"global": default_rules(reading.user_id).as_json()})
+    content = push_rules_content(reading.user_id)
     return [AccountDataEntry(room_id=GLOBAL, type=PUSH_RULES, content=content, position=0)]
 
 
