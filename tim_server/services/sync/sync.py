@@ -59,9 +59,9 @@ class Sync:
             state_keys=request.state_after or STATE,
             timeline_limit=timeline.limit_within(self.options.timeline_limit_default, self.options.timeline_limit_max),
         )
-        await self.catch_up()
         if reading.since is None:
             return await self._share_first(reading, request)
+        await self.catch_up()
         return (await self._next(reading, request)).as_json()
 
     async def close(self) -> None:
