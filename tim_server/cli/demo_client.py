@@ -4,15 +4,17 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import aiohttp
 from rich.console import Console
+from rich.markup import escape
 
 from tim_server.cli.failures import CommandFailed
 
 API = "/_matrix/client/v3"
 SYNC_TIMEOUT_MS = 30_000
+SEGMENT_LENGTH_MAX = 22
 
 Json = dict[str, Any]
 
@@ -35,7 +37,11 @@ class DemoClient:
 
     def say(self, what: str) -> None:
         """Print what the account does next."""
-        self.console.print(f"\n[bold]{self.name}[/] {what}")
+        self.console.print(f"\n[bold]{self.name}[/] {escape(what)}")
+
+    def show(self, what: str) -> None:
+        """Print what came of it."""
+        self.console.print(f"    [green]{escape(what)}[/]")
 
     async def request(
         self, method: str, path: str, body: Json | None = None, *, query: Mapping[str, str] | None = None
@@ -46,7 +52,8 @@ class DemoClient:
         async with self.session.request(method, path, json=body, params=query, headers=headers) as response:
             answer = await response.json(content_type=None)
             elapsed_ms = round((time.monotonic() - started) * 1000)
-            self.console.print(f"    [dim]{method} {path} → {response.status} in {elapsed_ms} ms[/]")
+            line = f"{method} {_shortened(path)} → {response.status} in {elapsed_ms} ms"
+            self.console.print(f"    {line}", style="dim", markup=False)
             if not isinstance(answer, dict):
                 raise DemoFailed(f"{method} {path} was answered with something else than a JSON object")
             return response.status, answer
@@ -103,3 +110,9 @@ class DemoClient:
     def _next_transaction(self) -> str:
         self._transactions += 1
         return f"demo{self._transactions}"
+
+
+def _shortened(path: str) -> str:
+    """The path as a person reads it: unquoted, long identifiers cut."""
+    segments = [unquote(segment) for segment in path.split("/")]
+    return "/".join(s if len(s) <= SEGMENT_LENGTH_MAX else s[: SEGMENT_LENGTH_MAX - 10] + "…" for s in segments)

@@ -13,6 +13,8 @@ NAMES = {"alice": "Alice", "bob": "Bob"}
 ROOM_NAME = "Ward 3, handover"
 MESSAGES_EACH = 3
 WAKE_UPS_MAX = 20
+SETTLE_S = 0.05
+"""Long enough for a sync to have reached the server and to wait there."""
 
 
 async def converse(alice: DemoClient, bob: DemoClient) -> None:
@@ -43,6 +45,9 @@ async def _meet(alice: DemoClient, bob: DemoClient) -> str:
     _expect(
         "Alice and Bob are not the members of the room", holds=set(members["joined"]) == {alice.user_id, bob.user_id}
     )
+    bob.show(
+        "In the room are " + " and ".join(sorted(str(member["display_name"]) for member in members["joined"].values()))
+    )
     for client in (alice, bob):
         await client.sync()
     return room_id
@@ -54,8 +59,10 @@ async def _talk(alice: DemoClient, bob: DemoClient, room_id: str) -> None:
             text = f"Message {number} of {sender.name}"
             sender.say(f"sends “{text}”; {reader.name}, whose sync was waiting, gets it.")
             waiting = asyncio.ensure_future(_next_event(reader, room_id, body=text))
+            await asyncio.sleep(SETTLE_S)
             event_id = await sender.send(room_id, text)
             event = await waiting
+            reader.show(f"{reader.name} reads: {event['content']['body']}")
             _expect(f"{reader.name} got another event than {sender.name} sent", holds=event["event_id"] == event_id)
             _expect(f"the event does not say that it is {sender.name}'s", holds=event["sender"] == sender.user_id)
 
@@ -66,6 +73,7 @@ async def _correct(alice: DemoClient, bob: DemoClient, room_id: str) -> None:
     await alice.redact(room_id, event_id, "wrong room")
     seen = await bob.call("GET", f"{API}/rooms/{quote(room_id)}/event/{quote(event_id)}")
     _expect("the redacted message is still readable", holds="body" not in seen["content"])
+    bob.show(f"What Bob finds in its place: {seen['content']}")
 
 
 async def _look_back(alice: DemoClient, bob: DemoClient, room_id: str) -> None:
@@ -80,6 +88,7 @@ async def _look_back(alice: DemoClient, bob: DemoClient, room_id: str) -> None:
         query["from"] = page["end"]
     expected = [f"Message {n} of {name}" for n in range(1, MESSAGES_EACH + 1) for name in (alice.name, bob.name)]
     _expect(f"the history holds {bodies}", holds=bodies == expected[::-1])
+    bob.show(f"Bob finds {len(bodies)} messages, the oldest is “{bodies[-1]}”")
 
 
 async def _next_event(reader: DemoClient, room_id: str, *, body: str) -> Json:
