@@ -5,11 +5,10 @@ from typing import Any
 from tests.services.rooms.conftest import ALICE, BOB, Rooms
 from tests.services.sync.conftest import MakeDevice
 from tests.services.sync.device import ids
-from tests.services.sync.test_next_sync import CAROL, room_of
+from tests.services.sync.steps import CAROL, DAVE, room_of
 from tim_server.matrix.identifiers import RoomId, UserId
 
 LAZY: dict[str, Any] = {"room": {"state": {"lazy_load_members": True}, "timeline": {"limit": 1}}}
-DAVE = UserId("@dave:hospital.example")
 
 
 def members(told: dict[str, Any], part: str = "state") -> set[str]:

@@ -1,0 +1,42 @@
+"""Account data in answers, and what it does to them."""
+
+import asyncio
+
+from tests.services.rooms.conftest import ALICE, BOB, Rooms
+from tests.services.sync.conftest import MakeDevice
+from tests.services.sync.device import ids
+from tests.services.sync.steps import CAROL, put, room_of
+from tim_server.storage.store import Store
+
+
+async def test_account_data_comes_once(rooms: Rooms, device: MakeDevice, store: Store) -> None:
+    room_id = await room_of(rooms)
+    alice = device(ALICE)
+    await alice.next()
+    waiting = asyncio.create_task(alice.next(timeout_ms=10_000))
+    await asyncio.sleep(0.05)
+    await put(store, ALICE, "org.example", b'{"a":1}')
+    answer = await asyncio.wait_for(waiting, 5)
+    assert answer["account_data"]["events"] == [{"type": "org.example", "content": {"a": 1}}]
+    await put(store, ALICE, "m.tag", b'{"tags":{}}', room_id)
+    told = await alice.joined(room_id)
+    assert told["account_data"]["events"] == [{"type": "m.tag", "content": {"tags": {}}}]
+    assert ids(told) == []
+    assert "account_data" not in await alice.next()
+
+
+async def test_messages_of_ignored_users_are_not_told(rooms: Rooms, device: MakeDevice, store: Store) -> None:
+    room_id = await room_of(rooms, BOB, CAROL)
+    carol = device(CAROL)
+    await carol.next()
+    await put(store, CAROL, "m.ignored_user_list", b'{"ignored_users":{"@bob:hospital.example":{}}}')
+    await carol.next()
+    await rooms.send(room_id, BOB)
+    assert "rooms" not in await carol.next()
+    heard = await rooms.send(room_id, ALICE)
+    left = await rooms.member(room_id, BOB, "leave")
+    assert ids(await carol.joined(room_id)) == [heard, left]
+    other_room = await rooms.create()
+    await rooms.member(other_room, BOB, "join")
+    await rooms.member(other_room, BOB, "invite", CAROL)
+    assert "invite" not in (await carol.next()).get("rooms", {})

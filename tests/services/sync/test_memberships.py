@@ -1,0 +1,114 @@
+"""Rooms that come and go: joins, leaves, bans, invites."""
+
+import asyncio
+
+from tests.services.rooms.conftest import ALICE, BOB, Rooms
+from tests.services.sync.conftest import MakeDevice
+from tests.services.sync.device import ids, keys
+from tests.services.sync.steps import CAROL, room_of
+from tim_server.storage.memberships import forget_room
+from tim_server.storage.store import Store
+
+
+async def test_a_room_that_was_joined_since_comes_whole(rooms: Rooms, device: MakeDevice) -> None:
+    room_id = await room_of(rooms, CAROL)
+    before = await rooms.send(room_id, ALICE)
+    bob = device(BOB, filter={"room": {"timeline": {"limit": 2}}})
+    await bob.next()
+    joined = await rooms.member(room_id, BOB, "join")
+    told = await bob.joined(room_id)
+    assert ids(told) == [before, joined]
+    assert told["timeline"]["limited"] is True
+    assert {("m.room.create", ""), ("m.room.member", CAROL), ("m.room.member", ALICE)} <= keys(told)
+    assert told["summary"]["m.joined_member_count"] == 3
+
+
+async def test_history_before_the_join_is_hidden_where_the_room_hides_it(rooms: Rooms, device: MakeDevice) -> None:
+    room_id = await room_of(rooms)
+    visibility = {"history_visibility": "joined"}
+    await rooms.send(room_id, ALICE, "m.room.history_visibility", state_key="", content=visibility)
+    await rooms.send(room_id, ALICE)
+    bob = device(BOB)
+    await bob.next()
+    joined = await rooms.member(room_id, BOB, "join")
+    told = await bob.joined(room_id)
+    assert ids(told)[-1] == joined
+    assert "m.room.message" not in {event["type"] for event in told["timeline"]["events"]}
+
+
+async def test_a_leave_is_told_with_what_came_before_it_and_nothing_after(rooms: Rooms, device: MakeDevice) -> None:
+    room_id = await room_of(rooms, BOB)
+    bob = device(BOB)
+    await bob.next()
+    seen = await rooms.send(room_id, ALICE)
+    left = await rooms.member(room_id, BOB, "leave")
+    await rooms.send(room_id, ALICE)
+    await rooms.send(room_id, ALICE, "m.room.name", state_key="", content={"name": "secret"})
+    answer = await bob.next()
+    told = answer["rooms"]["leave"][room_id]
+    assert ids(told) == [seen, left]
+    assert told["state"] == {"events": []}
+    await rooms.send(room_id, ALICE)
+    assert "rooms" not in await bob.next()
+
+
+async def test_a_ban_is_told_as_a_leave(rooms: Rooms, device: MakeDevice) -> None:
+    room_id = await room_of(rooms, BOB)
+    bob = device(BOB)
+    await bob.next()
+    banned = await rooms.member(room_id, ALICE, "ban", BOB)
+    told = (await bob.next())["rooms"]["leave"][room_id]
+    assert ids(told) == [banned]
+
+
+async def test_leaving_and_coming_back_gives_the_whole_room(rooms: Rooms, device: MakeDevice) -> None:
+    room_id = await room_of(rooms, BOB)
+    bob = device(BOB, filter={"room": {"timeline": {"limit": 1}}})
+    await bob.next()
+    await rooms.member(room_id, BOB, "leave")
+    away = await rooms.send(room_id, ALICE, "m.room.name", state_key="", content={"name": "Ward"})
+    await rooms.member(room_id, BOB, "join")
+    told = await bob.joined(room_id)
+    assert away in ids(told, "state")
+    assert ("m.room.create", "") in keys(told)
+
+
+async def test_a_forgotten_room_is_not_among_the_left(rooms: Rooms, device: MakeDevice, store: Store) -> None:
+    room_id = await room_of(rooms, BOB)
+    await rooms.member(room_id, BOB, "leave")
+    async with store.database.transaction() as tx:
+        await forget_room(tx, BOB, room_id, 1)
+    answer = await device(BOB, filter={"room": {"include_leave": True}}).next()
+    assert room_id not in answer.get("rooms", {}).get("leave", {})
+
+
+async def test_an_invite_comes_with_stripped_state(rooms: Rooms, device: MakeDevice) -> None:
+    room_id = await room_of(rooms, CAROL)
+    await rooms.send(room_id, ALICE, "m.room.name", state_key="", content={"name": "Ward"})
+    bob = device(BOB)
+    await bob.next()
+    waiting = asyncio.create_task(bob.next(timeout_ms=10_000))
+    await asyncio.sleep(0.05)
+    await rooms.member(room_id, ALICE, "invite", BOB)
+    told = (await asyncio.wait_for(waiting, 5))["rooms"]["invite"][room_id]["invite_state"]["events"]
+    found = {(event["type"], event["state_key"]) for event in told}
+    assert found == {
+        ("m.room.create", ""),
+        ("m.room.name", ""),
+        ("m.room.join_rules", ""),
+        ("m.room.member", ALICE),
+        ("m.room.member", BOB),
+    }
+    assert all(set(event) == {"type", "state_key", "sender", "content"} for event in told)
+    assert told[-1]["content"]["membership"] == "invite"
+
+
+async def test_an_invite_that_is_declined_is_told_as_a_leave(rooms: Rooms, device: MakeDevice) -> None:
+    room_id = await room_of(rooms)
+    await rooms.member(room_id, ALICE, "invite", BOB)
+    bob = device(BOB)
+    await bob.next()
+    declined = await rooms.member(room_id, BOB, "leave")
+    told = (await bob.next())["rooms"]["leave"][room_id]
+    assert ids(told) == [declined]
+    assert told["state"] == {"events": []}
