@@ -172,8 +172,8 @@ def test_secret_files_that_are_missing_empty_or_given_twice_are_told(write: Any)
             ":3: well_known.client_base_url: not an http or https URL",
         ),
         (
-            "data_dir: /d\ntenants: [{server_name: a.org, well_known: {client_base_url: 'https://m.org/x'}},"
-            "{server_name: b.org, well_known: {server: M.org}}]\n",
+            "data_dir: /d\ntenants: [{server_name: a.org, well_known: {client_base_url: 'https://m.example/x'}},"
+            "{server_name: b.org, well_known: {server: M.example}}]\n",
             ": two tenants have the same host: their server_name, or an address in well_known",
         ),
         (
