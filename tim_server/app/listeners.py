@@ -23,7 +23,7 @@ def make_web_server(
     *,
     worker_index: int,
     worker_count: int,
-    log_access: Callable[[dict[str, Any]], None],
+    log_access: Callable[[dict[str, Any]], None] | None,
 ) -> WebServer:
     """The listeners of the configuration, not yet open."""
     public = [each for each in settings.listeners if each.is_public]

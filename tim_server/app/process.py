@@ -61,7 +61,7 @@ async def start_process(
             homeservers,
             worker_index=worker_index,
             worker_count=worker_count,
-            log_access=access_log(log_writer),
+            log_access=access_log(log_writer) if observability.log_level in ("DEBUG", "INFO") else None,
         )
         loops = [loop for opened in homeservers for loop in opened.loops]
         stack.push_async_callback(supervise(loops).stop)

@@ -18,6 +18,7 @@ PING = "SELECT 1"
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 DatabaseError = asyncpg.PostgresError
+DuplicateKey = asyncpg.UniqueViolationError
 CONNECTION_LOST = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,

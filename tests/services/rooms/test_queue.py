@@ -95,6 +95,14 @@ async def test_memberships_follow_the_state(rooms: Rooms) -> None:
         assert found is not None and found.membership == membership
 
 
+async def test_rooms_made_in_the_same_millisecond_are_different(rooms: Rooms) -> None:
+    rooms.queues.now_ms = lambda: 1_700_000_000_000
+    made = await asyncio.gather(*(rooms.create("12") for _ in range(10)))
+    rooms.queues._created_ms = 0  # as in another process, which has not made these rooms
+    made.append(await rooms.create("12"))
+    assert len(set(made)) == 11
+
+
 async def test_two_processes_write_one_room(rooms: Rooms, store: Store, author: Author, tenant_dsn: str) -> None:
     other = await open_store(DatabaseOptions(dsn=tenant_dsn), Codec())
     others = make_rooms(other, author)

@@ -22,8 +22,11 @@ from tim_server.services.rooms.draft import DraftGroup, TransactionKey
 from tim_server.services.rooms.head import RoomHead, RoomHeads
 from tim_server.services.rooms.receive import EventsMissing, Incoming, Receiver
 from tim_server.storage.client_transactions import load_known_transactions
+from tim_server.storage.database import DuplicateKey
 from tim_server.storage.store import Store
 from tim_server.storage.writer import HeadMoved, TransactionKnown
+
+CREATE_ATTEMPTS = 20
 
 log = structlog.get_logger(__name__)
 
@@ -78,6 +81,7 @@ class RoomQueues:
     author: Author
     now_ms: Callable[[], int]
     options: QueueOptions = field(default_factory=QueueOptions)
+    _created_ms: int = 0
     _waiting: dict[RoomId, deque[_Waiting]] = field(default_factory=dict)
     _tasks: dict[RoomId, "asyncio.Task[None]"] = field(default_factory=dict)
 
@@ -104,23 +108,38 @@ class RoomQueues:
         Raises `Forbidden` where the rules refuse one of them, `RoomInUse` where an alias is taken; nothing is stored
         then.
         """
+        now_ms = self.now_ms()
+        for attempt in range(CREATE_ATTEMPTS):
+            # Since v12 two rooms that one user makes in the same millisecond would have the same id.
+            self._created_ms = max(self._created_ms + 1, now_ms + attempt)
+            decision = await self._decide_new(room_id, version, group, self._created_ms)
+            assert decision.commit is not None
+            commit = replace(
+                decision.commit,
+                creator=group.drafts[0].sender,
+                aliases=names.aliases,
+                is_published=names.is_published,
+            )
+            try:
+                placed = await self.store.writer.commit_room(commit)
+            except DuplicateKey:
+                continue
+            self.heads.put(replace(decision.head, head_version=placed.last_position))
+            (answer,) = decision.answers
+            assert not isinstance(answer, MatrixError)
+            return CreatedRoom(room_id=decision.head.room_id, event_ids=answer)
+        raise Unavailable("The room could not be made; try again")
+
+    async def _decide_new(
+        self, room_id: RoomId | None, version: RoomVersion, group: DraftGroup, now_ms: int
+    ) -> Decision:
         nids = iter(await self.store.writer.take_nids(1 + 2 * len(group.drafts)))
         head = new_room_head(next(nids), room_id or RoomId(""), version)
-        decider = Decider(author=self.author, now_ms=self.now_ms(), nids=nids)
-        decision = decider.decide(head, [group], {})
+        decision = Decider(author=self.author, now_ms=now_ms, nids=nids).decide(head, [group], {})
         (answer,) = decision.answers
         if isinstance(answer, MatrixError):
             raise answer
-        assert decision.commit is not None
-        commit = replace(
-            decision.commit,
-            creator=group.drafts[0].sender,
-            aliases=names.aliases,
-            is_published=names.is_published,
-        )
-        placed = await self.store.writer.commit_room(commit)
-        self.heads.put(replace(decision.head, head_version=placed.last_position))
-        return CreatedRoom(room_id=decision.head.room_id, event_ids=answer)
+        return decision
 
     async def close(self) -> None:
         """Finish what waits."""
