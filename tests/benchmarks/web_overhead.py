@@ -90,7 +90,7 @@ async def serve(pipe: Connection) -> None:
     loop = asyncio.get_running_loop()
     pipeline = make_pipeline(asyncio.Event())
     ports = []
-    for server in (web.Server(hello, access_log=None), HttpServer(pipeline.answer)):
+    for server in (web.Server(hello, access_log=None), HttpServer(pipeline.answer, connections_max=100)):
         listener = await loop.create_server(server, "127.0.0.1", 0)
         ports.append(listener.sockets[0].getsockname()[1])
     pipe.send(ports)
@@ -136,7 +136,7 @@ def main() -> None:
     use_uvloop = parser.parse_args().uvloop
     here, there = multiprocessing.Pipe()
     context = multiprocessing.get_context("fork")
-    process = context.Process(target=run_server, args=(there,), kwargs={"use_uvloop": use_uvloop})
+    process = context.Process(target=run_server, args=(there,), kwargs={"use_uvloop": use_uvloop}, daemon=True)
     process.start()
     ports = here.recv()
 

@@ -156,3 +156,18 @@ async def test_a_unix_socket_is_served_as_from_a_proxy_and_removed(serve, tmp_pa
     writer.close()
     await server.stop()
     assert not path.exists()
+
+
+async def test_connections_beyond_the_limit_are_closed(serve):
+    server = await serve(*ROUTES, connections_max=2)
+    kept = [await server.connect() for _ in range(2)]
+    refused, refused_writer = await server.connect()
+    assert await asyncio.wait_for(refused.read(), 2) == b""
+    refused_writer.close()
+    kept[0][1].close()
+    await asyncio.sleep(0.1)
+    reader, writer = await server.connect()
+    writer.write(head("GET", f"{V3}/whoami"))
+    assert b"alice" in await reader.read(1000)
+    for _reader, open_writer in (*kept[1:], (reader, writer)):
+        open_writer.close()

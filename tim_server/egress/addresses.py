@@ -10,7 +10,7 @@ from collections.abc import Iterable
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# https://www.iana.org/assignments/iana-ipv4-special-registry and iana-ipv6-special-registry
+# IANA's registries of special-purpose addresses (RFC 6890), and what else is no host on the internet
 _SPECIAL_NETWORKS = tuple(
     ipaddress.ip_network(network)
     for network in (

@@ -47,12 +47,26 @@ class Connection(RequestHandler):
 
 
 class HttpServer(Server):
-    """Makes a `Connection` for each client; `options` are those of aiohttp's RequestHandler."""
+    """Makes a `Connection` for each client, up to `connections_max`; `options` are those of RequestHandler."""
 
-    def __init__(self, answer: Any, **options: Any) -> None:
+    def __init__(self, answer: Any, *, connections_max: int, **options: Any) -> None:
         super().__init__(answer, loop=asyncio.get_running_loop())
+        self.connection_count = 0
+        self._connections_max = connections_max
         self._options = {"access_log": None, **options}
 
     def __call__(self) -> Connection:
         """A protocol for a new connection."""
         return Connection(self, loop=self._loop, **self._options)
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        """Count a connection; one too many is closed, as there is no memory to be had for it."""
+        super().connection_made(handler, transport)
+        self.connection_count += 1
+        if self.connection_count > self._connections_max:
+            handler.force_close()
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        """Count it no more."""
+        super().connection_lost(handler, exc)
+        self.connection_count -= 1

@@ -21,7 +21,7 @@ from typing import Any
 import structlog
 from prometheus_client.registry import CollectorRegistry
 
-from tim_server.observability.metrics import RequestMetrics, new_registry
+from tim_server.observability.metrics import ReadAtScrape, RequestMetrics, new_registry
 from tim_server.web.client_address import TrustedProxies
 from tim_server.web.connection import HttpServer
 from tim_server.web.exchange import Observer
@@ -36,6 +36,8 @@ from tim_server.web.tls import ServerTls, TlsFiles
 _log = structlog.get_logger("web")
 
 _BACKLOG = 1024
+_LINGERING_SECONDS = 3.0  # how long a refused body is still read, so that the client sees the answer
+_HEALTH_CONNECTIONS_MAX = 100
 _TLS_CHECK_SECONDS = 60.0
 _TLS_HANDSHAKE_SECONDS = 15.0
 
@@ -73,6 +75,7 @@ class WebSettings:
 
     limits: RequestLimits = field(default_factory=RequestLimits)
     keepalive_seconds: float = 75.0
+    connections_max: int = 20_000
     shutdown_seconds: float = 20.0
 
 
@@ -104,6 +107,11 @@ class WebServer:
         self._router_kinds = {tenant.serve_r0 for tenant in tenants}
         self._observer = Observer(RequestMetrics(), log_access)
         self._registry.register(self._observer.metrics)
+        self._registry.register(
+            ReadAtScrape(
+                "tim_http_connections", "Open connections", lambda: sum(s.connection_count for s in self._http_servers)
+            )
+        )
         self._http_servers: list[HttpServer] = []
         self._sockets: list[asyncio.Server] = []
         self._health_socket: asyncio.Server | None = None
@@ -166,7 +174,12 @@ class WebServer:
             observer=self._observer,
             shutting_down=self.shutting_down,
         )
-        server = HttpServer(pipeline.answer, keepalive_timeout=settings.keepalive_seconds, lingering_time=3.0)
+        server = HttpServer(
+            pipeline.answer,
+            connections_max=settings.connections_max,
+            keepalive_timeout=settings.keepalive_seconds,
+            lingering_time=_LINGERING_SECONDS,
+        )
         context = None
         if listener.tls is not None:
             tls = ServerTls(listener.tls)
@@ -179,7 +192,11 @@ class WebServer:
 
     async def _start_health(self, health: HealthListener) -> None:
         pages = HealthPages(registry=self._registry, checks=health.checks, shutting_down=self.shutting_down)
-        self._health_server = HttpServer(pages.answer, keepalive_timeout=self._settings.keepalive_seconds)
+        self._health_server = HttpServer(
+            pages.answer,
+            connections_max=_HEALTH_CONNECTIONS_MAX,
+            keepalive_timeout=self._settings.keepalive_seconds,
+        )
         self._health_socket = await _listen(self._health_server, health, None)
         self.health_address = _address_of(self._health_socket)
 
