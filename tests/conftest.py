@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.people import Hospital, run_hospital
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Database, DatabaseOptions
 from tim_server.storage.embedded import EmbeddedPostgres
@@ -78,3 +79,10 @@ def database(store: Store) -> Database:
 def writer(store: Store) -> Writer:
     """The writer of `store`."""
     return store.writer
+
+
+@pytest.fixture(scope="module")
+async def hospital(tenant_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hospital]:
+    """A whole homeserver that runs, for tests in which people talk to each other."""
+    async with run_hospital(tenant_dsn, tmp_path_factory.mktemp("hospital")) as hospital:
+        yield hospital
