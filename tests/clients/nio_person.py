@@ -80,6 +80,11 @@ class Person:
         async with asyncio.timeout(PATIENCE_S), self._delivered:
             await self._delivered.wait_for(holds)
 
+    async def hears(self, room_id: str, texts: list[str]) -> None:
+        """Wait until the sync loop has brought as many text messages as these, which must be these in this order."""
+        await self.until(lambda: len(self.heard(room_id)) >= len(texts))
+        assert self.heard(room_id) == texts
+
     @asynccontextmanager
     async def syncing(self, **options: Any) -> AsyncIterator[None]:
         """Run nio's sync loop, from its first answer on; what it complains of fails the test."""

@@ -9,15 +9,18 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 SERVER_NAME = "hospital.example"
 START_TIMEOUT_S = 60.0
 START_POLL_INTERVAL_S = 0.05
+LOG_DELAY_S = 0.15
+"""How long a line may take to reach the log: lines are gathered before they are written."""
 STOP_TIMEOUT_S = 30.0
 
 SETTINGS = {
@@ -35,14 +38,19 @@ class RunningServer:
     base_url: str
     worker_count: int
     log: Path
+    _told: Counter[str] = field(default_factory=Counter)
 
-    def log_text(self) -> str:
-        """What the server has logged so far."""
-        return self.log.read_text(encoding="utf-8", errors="replace")
+    def new_log(self, reader: str) -> str:
+        """What was logged since `reader` last asked."""
+        time.sleep(LOG_DELAY_S)
+        text = self.log.read_text(encoding="utf-8", errors="replace")
+        new = text[self._told[reader] :]
+        self._told[reader] = len(text)
+        return new
 
-    def errors(self) -> list[str]:
-        """The lines of the log that mean that somebody must act: none, as long as no worker dies or trips over a bug."""
-        return [line for line in self.log_text().splitlines() if _level(line) in {"error", "critical", None}]
+    def new_errors(self) -> list[str]:
+        """The new lines of the log that mean that somebody must act: a bug, a worker that died, a trace of Python."""
+        return [line for line in self.new_log("errors").splitlines() if _level(line) in {"error", "critical", None}]
 
 
 @contextmanager
@@ -63,7 +71,7 @@ def run_server(folder: Path, *, worker_count: int) -> Iterator[RunningServer]:
         yield server
     finally:
         exit_code = _stop(process)
-    assert exit_code == 0, f"the server ended with {exit_code}:\n{server.log_text()}"
+    assert exit_code == 0, f"the server ended with {exit_code}:\n{server.new_log('stop')}"
 
 
 def _command(*arguments: object) -> list[str]:
@@ -102,7 +110,7 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes], server: Runnin
             if response.status == 200:
                 return
         time.sleep(START_POLL_INTERVAL_S)
-    raise AssertionError(f"the server did not become ready; its log:\n{server.log_text()}")
+    raise AssertionError(f"the server did not become ready; its log:\n{server.new_log('stop')}")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.clients.server_process import SERVER_NAME, RunningServer
+from tests.clients.server_process import RunningServer
 
 if TYPE_CHECKING:
     from tests.clients.nio_person import Person
@@ -36,7 +36,7 @@ class Meeting:
             for speaker, listener, name in ((self.alice, self.bob, "Alice"), (self.bob, self.alice, "Bob")):
                 said.append(f"{name} {number}")
                 await speaker.say(self.room_id, said[-1])
-                await listener.until(lambda who=listener: who.heard(self.room_id)[-1:] == said[-1:])
+                await listener.hears(self.room_id, said)
         return said
 
 
@@ -47,14 +47,16 @@ def needs_nio() -> None:
 
 
 @pytest.fixture
-async def people(server: RunningServer) -> AsyncIterator[tuple["Person", "Person"]]:
+async def people(running_server: RunningServer) -> AsyncIterator[tuple["Person", "Person"]]:
     """Alice and Bob with fresh accounts, logged in."""
     from tests.clients.nio_person import logged_in, register
 
     async with AsyncExitStack() as stack:
         number = next(_numbers)
-        user_ids = [await register(server.base_url, f"{name}.{number}") for name in ("alice", "bob")]
-        alice, bob = [await stack.enter_async_context(logged_in(server.base_url, user_id)) for user_id in user_ids]
+        user_ids = [await register(running_server.base_url, f"{name}.{number}") for name in ("alice", "bob")]
+        alice, bob = [
+            await stack.enter_async_context(logged_in(running_server.base_url, user_id)) for user_id in user_ids
+        ]
         yield alice, bob
 
 
@@ -62,6 +64,7 @@ async def people(server: RunningServer) -> AsyncIterator[tuple["Person", "Person
 async def meeting(people: tuple["Person", "Person"]) -> AsyncIterator[Meeting]:
     """Alice and Bob in a room."""
     import nio
+
     from tests.clients.nio_person import expect
 
     alice, bob = people
@@ -80,5 +83,4 @@ async def test_ten_messages_each_way_reach_both_once_and_in_order(meeting: Meeti
     said = await meeting.talk()
     assert len(said) == 2 * MESSAGES_EACH_WAY
     for person in (meeting.alice, meeting.bob):
-        await person.until(lambda person=person: len(person.heard(meeting.room_id)) >= len(said))
-        assert person.heard(meeting.room_id) == said
+        await person.hears(meeting.room_id, said)
