@@ -64,6 +64,11 @@ class EventFilter:
         return min(max(default if self.limit is None else self.limit, 1), maximum)
 
     @property
+    def allows_everything(self) -> bool:
+        """Whether the filter excludes no event, so that none needs to be looked at."""
+        return self.types is None and self.senders is None and not self.not_senders and self.not_types.names_nothing
+
+    @property
     def allows_nothing(self) -> bool:
         """Whether the filter excludes every event, so that none needs to be looked up."""
         return self.senders == frozenset() or (self.types is not None and self.types.names_nothing)

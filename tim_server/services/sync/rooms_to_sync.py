@@ -32,6 +32,7 @@ class RoomPlan:
 
     `window` is the part of the timeline (None: only the user's own membership events). `base` is the position at which
     the client knows the state; None means that it gets all of it. `left` is the change with which the user went out.
+    `is_return`: the client may have a timeline of an earlier stay, to which this one does not connect.
     """
 
     room: UserRoom
@@ -40,6 +41,7 @@ class RoomPlan:
     window: TimelineWindow | None = None
     base: int | None = None
     left: MembershipRow | None = None
+    is_return: bool = False
 
     @property
     def room_nid(self) -> int:
@@ -74,6 +76,7 @@ def _plan_joined(reading: Reading, room: UserRoom, history: MembershipHistory, n
         history=history,
         window=TimelineWindow(room_nid=room.room_nid, after=after, up_to=now),
         base=None if reading.full_state or not stayed else reading.since,
+        is_return=not stayed and _is_return(reading, history),
     )
 
 
@@ -81,6 +84,13 @@ def _was_joined_since(history: MembershipHistory, since: int) -> bool:
     """Whether the user was joined at that position, and never anything else afterwards."""
     later = (change.membership for change in history.changes if change.position > since)
     return history.after((since, 0)) == "join" and all(membership == "join" for membership in later)
+
+
+def _is_return(reading: Reading, history: MembershipHistory) -> bool:
+    """Whether the user was in the room before, at the time of the token or earlier."""
+    if reading.since is None:
+        return False
+    return any(change.membership == "join" and change.position <= reading.since for change in history.changes)
 
 
 def _is_leave_told(reading: Reading, room: UserRoom) -> bool:
@@ -104,6 +114,7 @@ def _plan_left(reading: Reading, room: UserRoom, history: MembershipHistory) -> 
         window=TimelineWindow(room_nid=room.room_nid, after=after, up_to=left.position),
         base=reading.since if stayed else None,
         left=left,
+        is_return=not stayed and _is_return(reading, history),
     )
 
 

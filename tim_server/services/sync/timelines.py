@@ -16,7 +16,7 @@ from tim_server.services.sync.sources import Sources
 from tim_server.storage.database import Connection
 from tim_server.storage.events import EventRow
 from tim_server.storage.sync_queries import EventMark, WindowEvents, load_marks, load_windows
-from tim_server.storage.timeline import ALL_EVENTS, Place
+from tim_server.storage.timeline import Place
 
 SIFTED_MAX = 500
 """How many events are looked at where the database can't apply the whole filter."""
@@ -37,12 +37,12 @@ async def load_timelines(
     """The timeline of each joined and left room by nid: what the user may see, and the filter lets pass."""
     wanted = reading.filter.room.timeline
     told = [plan for plan in plans if wanted.allows_room(plan.room.room_id) and not wanted.events.allows_nothing]
-    patterns = patterns_of(wanted)
+    is_open = wanted.events.allows_everything and wanted.contains_url is None
     windows = await load_windows(
         tx,
         [plan.window for plan in told if plan.window is not None],
         limit=max(SIFTED_MAX, reading.timeline_limit) if _must_be_sifted(wanted) else reading.timeline_limit,
-        patterns=None if patterns == ALL_EVENTS else patterns,
+        patterns=None if is_open else patterns_of(wanted),
     )
     marks = [mark for window in windows.values() for mark in window.marks]
     own = await _load_own_marks(tx, told)
@@ -52,7 +52,8 @@ async def load_timelines(
     for plan in told:
         window = windows.get(plan.room_nid, WindowEvents())
         fetched = [rows[mark.nid] for mark in window.marks if mark.nid in rows]
-        passed = fitting(wanted, (row for row in fetched if row.nid in seen and not _is_ignored(row, ignored)))
+        passed = [row for row in fetched if row.nid in seen and not _is_ignored(row, ignored)]
+        passed = passed if is_open else fitting(wanted, passed)
         timelines[plan.room_nid] = _timeline(plan, window, fetched, passed, reading.timeline_limit)
     for mark in own:
         if mark.nid in rows:
@@ -95,7 +96,7 @@ def _timeline(
         prev = place_before(fetched[0])
     elif plan.window is not None and (window.more or plan.window.after):
         prev = (plan.window.up_to if window.more else plan.window.after, 0)
-    return Timeline(rows=kept, limited=window.more or len(kept) < len(passed), prev=prev)
+    return Timeline(rows=kept, limited=window.more or len(kept) < len(passed) or plan.is_return, prev=prev)
 
 
 async def _load_own_marks(tx: Connection, plans: Sequence[RoomPlan]) -> list[EventMark]:
