@@ -85,7 +85,8 @@ await until(() => bob.getRoom(roomId).findEventById(results.event_ids[0]).isReda
 results.redacted = (await bob.fetchRoomEvent(roomId, results.event_ids[0])).content;
 
 await bob.setAccountData("org.example.theme", { colour: "green" });
-results.account_data = await newDevice.getAccountDataFromServer("org.example.theme");
+const theme = await until(() => newDevice.getAccountData("org.example.theme"), "the account data");
+results.account_data = theme.getContent();
 
 await bob.leave(roomId);
 await until(() => alice.getRoom(roomId).getMember(bobId).membership === "leave", "Bob's leaving");
