@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from prometheus_client.registry import CollectorRegistry
+
 from tim_server.admin_api import routes as admin_routes
 from tim_server.app.homeserver import OpenHomeserver
 from tim_server.client_api import routes as client_routes
@@ -23,6 +25,7 @@ def make_web_server(
     *,
     worker_index: int,
     worker_count: int,
+    registry: CollectorRegistry,
     log_access: Callable[[dict[str, Any]], None] | None,
 ) -> WebServer:
     """The listeners of the configuration, not yet open."""
@@ -42,6 +45,7 @@ def make_web_server(
             shutdown_seconds=settings.limits.shutdown_timeout_s,
         ),
         health=_health(operators[0], homeservers, worker_index) if operators else None,
+        registry=registry,
         log_access=log_access,
     )
 

@@ -1,16 +1,19 @@
 """One process: its homeservers, its listeners, and how they start and stop."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from tim_server.app.homeserver import OpenHomeserver, open_homeserver
 from tim_server.app.listeners import make_web_server
+from tim_server.app.metrics import register_process_metrics
 from tim_server.background.supervise import supervise
 from tim_server.config.settings import Settings
 from tim_server.config.signing_key import ensure_signing_key
 from tim_server.observability.log_setup import LogSettings, access_log, configure_logging
+from tim_server.observability.metrics import new_registry
 from tim_server.storage.migrations import migrate
 from tim_server.web.server import WebServer
 
@@ -52,7 +55,8 @@ async def start_process(
     )
     async with AsyncExitStack() as stack:
         stack.callback(log_writer.stop)
-        homeservers = []
+        registry = new_registry()
+        homeservers: list[OpenHomeserver] = []
         for tenant in settings.tenants:
             homeservers.append(await open_homeserver(settings, tenant, worker_count=worker_count))
             stack.push_async_callback(homeservers[-1].close)
@@ -61,13 +65,31 @@ async def start_process(
             homeservers,
             worker_index=worker_index,
             worker_count=worker_count,
+            registry=registry,
             log_access=access_log(log_writer) if observability.log_level in ("DEBUG", "INFO") else None,
         )
+        register_process_metrics(registry, log_writer, homeservers)
         loops = [loop for opened in homeservers for loop in opened.loops]
         stack.push_async_callback(supervise(loops).stop)
         await web_server.start()
         stack.push_async_callback(web_server.stop)
+        stack.enter_context(_reload_on_hangup(web_server))
         yield RunningProcess(web_server=web_server, homeservers=tuple(homeservers))
+
+
+@contextmanager
+def _reload_on_hangup(web_server: WebServer) -> Iterator[None]:
+    """Read TLS certificates again on SIGHUP, as after a renewal."""
+    loop = asyncio.get_running_loop()
+    try:
+        loop.add_signal_handler(signal.SIGHUP, web_server.reload_tls)
+    except (RuntimeError, ValueError):  # not the main thread, as in tests
+        yield
+        return
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
 
 
 async def run_process(settings: Settings, *, worker_index: int, worker_count: int, stop: asyncio.Event) -> None:
