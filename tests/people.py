@@ -77,7 +77,7 @@ class Person:
         """Send a message event, by default some text; its id."""
         number = next(self._numbers)
         content = {"msgtype": "m.text", "body": f"message {number}"} if content is None else content
-        path = f"rooms/{room_id}/send/{type}/{txn_id or f'{self.device_id}{number}'}"
+        path = f"rooms/{room_id}/send/{type}/{quote(txn_id or f'{self.device_id}{number}', safe='')}"
         return str((await self.put(path, content))["event_id"])
 
     async def say(self, room_id: str, text: str) -> str:

@@ -57,6 +57,4 @@ def make_row(**fields: Any) -> EventRow:
 
 def change(position: int, membership: str, event_nid: int = 0) -> MembershipRow:
     """A change of Bob's membership."""
-    return MembershipRow(
-        user_id=BOB, room_nid=ROOM_NID, membership=membership, event_nid=event_nid, position=position
-    )
+    return MembershipRow(user_id=BOB, room_nid=ROOM_NID, membership=membership, event_nid=event_nid, position=position)
