@@ -1,65 +1,18 @@
 """The writer: group commit, failing alone, moved heads, known transactions."""
 
 import asyncio
-import itertools
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import pytest
 
+from tests.storage.commits import ALICE, Probe, room_commit
 from tim_server.matrix.errors import Forbidden
-from tim_server.matrix.identifiers import EventId, RoomId, UserId
+from tim_server.matrix.identifiers import EventId
 from tim_server.storage.client_transactions import ClientTransaction
 from tim_server.storage.database import Connection, DatabaseError
 from tim_server.storage.room_commits import NewEvent, RoomCommit
 from tim_server.storage.store import Store
 from tim_server.storage.writer import HeadMoved, TransactionKnown
-
-_numbers = itertools.count()
-ALICE = UserId("@alice:hospital.example")
-
-
-async def room_commit(store: Store, **changes: object) -> RoomCommit:
-    """A new room with one event, unless `changes` say otherwise."""
-    event_nid, room_nid = await store.writer.take_nids(2)
-    number = next(_numbers)
-    event = NewEvent(
-        nid=event_nid,
-        event_id=EventId(f"$event{number}"),
-        type="m.room.create",
-        state_key="",
-        sender=ALICE,
-        origin_server_ts=1,
-        depth=1,
-        prev_nids=(),
-        auth_nids=(),
-        body=b'{"type":"m.room.create"}',
-        snapshot=0,
-    )
-    fields: dict[str, object] = {
-        "room_nid": room_nid,
-        "room_id": RoomId(f"!room{number}:hospital.example"),
-        "room_version": "11",
-        "expected_version": None,
-        "events": (event,),
-        "forward_extremities": (event_nid,),
-        "depth": 1,
-        "snapshot": 0,
-    }
-    return RoomCommit(**(fields | changes))  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True)
-class Probe:
-    """A small write that does what its `act` does."""
-
-    act: Callable[[Connection, int], object]
-    users: tuple[UserId, ...] = (ALICE,)
-    streams: tuple[str, ...] = ("probe",)
-
-    async def store(self, tx: Connection, position: int) -> object:
-        return self.act(tx, position)
 
 
 def refuse(_tx: Connection, _position: int) -> object:

@@ -11,11 +11,13 @@ from typing import Any
 import asyncpg
 import structlog
 
+from tim_server.matrix.errors import Unavailable
 from tim_server.storage.codec import Codec
 from tim_server.storage.commit_log import CommitEntry, CommitLog, read_entries, read_newest_position
-from tim_server.storage.database import CONNECTION_LOST, Database, schema_of
+from tim_server.storage.database import CONNECTION_FAILURES, Database, schema_of
 
 ENTRIES_PER_READ = 1_000
+RETRY_INTERVAL_S = 0.2
 
 NOTIFY = "SELECT pg_notify($1, '')"
 
@@ -39,6 +41,7 @@ class CommitFollower:
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
         self._catching_up: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._is_failing = False
 
     async def start(self) -> None:
         """Begin at the newest position."""
@@ -63,10 +66,14 @@ class CommitFollower:
             self._look.set()
         self._notify.set()
 
+    def look(self) -> None:
+        """There may be commits that nobody told of: read them soon."""
+        self._look.set()
+
     async def catch_up(self) -> None:
         """Read what the tail lacks up to now. Concurrent callers share one read; a read that began earlier does not
-        count, since it may have missed the newest commit."""
-        if self._alone and not self._look.is_set():
+        count, since it may have missed the newest commit. Raises `Unavailable`."""
+        if self._alone and self._catching_up is None and not self._look.is_set():
             return
         await self._catch_up()
 
@@ -103,28 +110,44 @@ class CommitFollower:
                 if self._connection is None or self._connection.is_closed():
                     await self._connect()
                 await self._catch_up()
-            except CONNECTION_LOST as error:
-                log.warning("the commit log can't be followed now", error=type(error).__name__)
-                await asyncio.sleep(0.2)
+                self._is_failing = False
+            except Exception as error:
+                self._report(error)
+                await asyncio.sleep(RETRY_INTERVAL_S)
                 self._look.set()
+
+    def _report(self, error: Exception) -> None:
+        """Once for each time that following begins to fail."""
+        if self._is_failing:
+            return
+        self._is_failing = True
+        if isinstance(error, (Unavailable, *CONNECTION_FAILURES)):
+            log.warning("the commit log can't be followed now", error=type(error).__name__)
+        else:
+            log.error("the commit log can't be followed", exc_info=error)
 
     async def _announce(self) -> None:
         while True:
             await self._notify.wait()
             self._notify.clear()
-            try:
-                if self._connection is not None:
+            if self._connection is not None:
+                try:
                     await self._connection.execute(NOTIFY, self._channel)
-            except CONNECTION_LOST:
-                self._look.set()
+                except CONNECTION_FAILURES:
+                    self._look.set()  # which connects again, and then announces
 
     async def _connect(self) -> None:
         await self._disconnect()
         connection = await self._database.connect()
-        await connection.execute("SET synchronous_commit = off")
-        await connection.add_listener(self._channel, self._hear)
+        try:
+            await connection.execute("SET synchronous_commit = off")
+            await connection.add_listener(self._channel, self._hear)
+        except BaseException:
+            connection.terminate()
+            raise
         connection.add_termination_listener(lambda _connection: self._look.set())
         self._connection = connection
+        self._notify.set()  # what was to be announced meanwhile
 
     def _hear(self, _connection: Any, pid: int, _channel: str, _payload: object) -> None:
         if self._connection is None or pid != self._connection.get_server_pid():
@@ -133,5 +156,5 @@ class CommitFollower:
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            with contextlib.suppress(*CONNECTION_LOST, TimeoutError):
-                await connection.close(timeout=5)
+            with contextlib.suppress(*CONNECTION_FAILURES):
+                await connection.close(timeout=2)

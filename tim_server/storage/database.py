@@ -3,6 +3,8 @@
 A tenant's role owns a schema of the same name and sees no other; every connection carries it as its search path. Reads
 go through a pool; the writer and the commit log's tail own a direct connection each (a pooler such as pgbouncer in
 transaction mode may stand between the pool and PostgreSQL, but never before those two).
+
+While PostgreSQL can't be reached, whoever asks the pool is told `Unavailable` (503), and at once where nothing listens.
 """
 
 import asyncio
@@ -14,6 +16,8 @@ from urllib.parse import unquote, urlsplit
 
 import asyncpg
 
+from tim_server.matrix.errors import Unavailable
+
 PING = "SELECT 1"
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
@@ -21,13 +25,22 @@ DatabaseError = asyncpg.PostgresError
 DuplicateKey = asyncpg.UniqueViolationError
 CONNECTION_LOST = (
     asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     OSError,
 )
+CONNECTION_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+"""Whatever a connection may raise; where there is none yet, each of them says that none can be had."""
+
+DIRECT_SESSION_SETTINGS = {
+    "idle_in_transaction_session_timeout": "60s",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "30s",
+}
+"""PostgreSQL soon gives up the locks, the clock's above all, of a process that has vanished without a word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +48,7 @@ class DatabaseOptions:
     """Where the schema is, and how many connections reads may take.
 
     `direct_dsn` is used by the writer and for LISTEN; `pooler` says that `dsn` leads to a transaction pooler, which
-    knows no prepared statements.
+    knows no prepared statements. `connect_timeout_s` bounds the wait for a connection, new or from the pool.
     """
 
     dsn: str
@@ -43,6 +56,12 @@ class DatabaseOptions:
     pool_size_max: int = 8
     pooler: bool = False
     command_timeout_s: float = 60.0
+    connect_timeout_s: float = 10.0
+
+
+def is_lost(connection: Connection, error: BaseException) -> bool:
+    """Whether the error means that the connection is gone; a complaint about data or about its use does not."""
+    return connection.is_closed() or isinstance(error, CONNECTION_LOST)
 
 
 def schema_of(dsn: str) -> str:
@@ -68,6 +87,7 @@ class Database:
             min_size=1,
             max_size=self.options.pool_size_max,
             command_timeout=self.options.command_timeout_s,
+            timeout=self.options.connect_timeout_s,
             statement_cache_size=0 if self.options.pooler else 200,
             server_settings=_session_settings(self.options.dsn),
             reset=_keep_session_as_it_is,
@@ -85,7 +105,7 @@ class Database:
 
     async def ping(self) -> None:
         """Raises unless the database answers."""
-        async with self._open_pool.acquire() as connection:
+        async with self.connection() as connection:
             await connection.execute(PING)
 
     @property
@@ -98,28 +118,44 @@ class Database:
     async def read(self) -> AsyncIterator[Connection]:
         """A connection in a REPEATABLE READ, READ ONLY transaction: every statement sees the same moment."""
         async with (
-            self._open_pool.acquire() as connection,
+            self.connection() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             yield connection
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
-        """A connection outside any transaction, for a read of one statement."""
-        async with self._open_pool.acquire() as connection:
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """A connection in a READ COMMITTED transaction, for writes that need no clock position."""
+        async with self.connection() as connection, connection.transaction():
             yield connection
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
-        """A connection in a READ COMMITTED transaction, for writes that need no clock position."""
-        async with self._open_pool.acquire() as connection, connection.transaction():
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection outside any transaction, for a read of one statement. Like `read` and `transaction` it raises
+        `Unavailable` where PostgreSQL can't be reached, or is lost meanwhile."""
+        pool = self._open_pool
+        try:
+            async with asyncio.timeout(self.options.connect_timeout_s):
+                connection = await pool.acquire()
+        except CONNECTION_FAILURES as error:
+            raise Unavailable() from error
+        try:
             yield connection
+        except CONNECTION_FAILURES as error:
+            if is_lost(connection, error):
+                raise Unavailable() from error
+            raise
+        finally:
+            await pool.release(connection)
 
     async def connect(self) -> "asyncpg.Connection[asyncpg.Record]":
         """A direct connection that belongs to the caller: for the writer, for LISTEN, for elections."""
         dsn = self.options.direct_dsn or self.options.dsn
         return await asyncpg.connect(
-            dsn, command_timeout=self.options.command_timeout_s, server_settings=_session_settings(dsn)
+            dsn,
+            timeout=self.options.connect_timeout_s,
+            command_timeout=self.options.command_timeout_s,
+            server_settings=_session_settings(dsn) | DIRECT_SESSION_SETTINGS,
         )
 
 

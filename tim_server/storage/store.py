@@ -42,6 +42,8 @@ async def open_store(
     writer = Writer(database, codec, writer_options)
     snapshots = SnapshotCache()
     writer.on_commit = follower.committed
+    writer.on_reconnect = follower.look
+    writer.incarnations.on_restart = commit_log.start_at
     writer.on_restored.append(snapshots.clear)
     await writer.start()
     await follower.start()

@@ -5,7 +5,8 @@ order, compares head versions, takes the clock, inserts with set statements, and
 given back to be decided again. When a batch fails, its units are tried one by one, so that a bad one fails alone.
 A connection lost in COMMIT is settled by asking for the commit's row once the clock can be had again.
 
-Callers may vanish; what they asked for is still carried out.
+Callers may vanish; what they asked for is still carried out. While PostgreSQL is away, they wait for a bounded time and
+are then told `Unavailable`: what became of a commit that could not be settled they learn by repeating the request.
 """
 
 import asyncio
@@ -22,10 +23,11 @@ import structlog
 from tim_server.matrix.errors import MatrixError, RoomInUse, Unavailable
 from tim_server.matrix.identifiers import UserId
 from tim_server.storage import clock, room_commits
-from tim_server.storage.clock import NIDS_PER_BLOCK
 from tim_server.storage.codec import Codec
 from tim_server.storage.commit_log import CommitEntry, encode_touched
-from tim_server.storage.database import CONNECTION_LOST, Connection, Database
+from tim_server.storage.database import CONNECTION_FAILURES, Connection, Database, is_lost
+from tim_server.storage.incarnations import Incarnations
+from tim_server.storage.nids import Nids
 from tim_server.storage.room_commits import PlacedCommit, RoomCommit
 from tim_server.storage.room_directory import insert_names
 from tim_server.storage.rooms import lock_rooms
@@ -61,11 +63,14 @@ class TransactionKnown(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriterOptions:
-    """Bounds of the writer. `reconnect_s_max`: how long callers wait for PostgreSQL to come back."""
+    """Bounds of the writer. `reconnect_s_max`: how long callers wait for PostgreSQL to come back. `losses_max`: how
+    often a batch may lose the connection before its units are tried alone, and one of them is given up."""
 
     units_per_commit_max: int = 500
     queue_length_max: int = 20_000
-    reconnect_s_max: float = 20.0
+    reconnect_s_max: float = 10.0
+    reconnect_interval_s: float = 0.2
+    losses_max: int = 3
 
 
 @dataclass(slots=True, eq=False)
@@ -103,8 +108,8 @@ class _UnitsFail(Exception):
 
 
 class Writer:
-    """Gathers units and commits them. `on_commit` is called with each entry in commit order; `on_restored` when
-    PostgreSQL is another incarnation than before, so that nothing remembered by nid may be trusted."""
+    """Gathers units and commits them. `on_commit` is called with each entry in commit order; `on_reconnect` when there
+    may be commits that were not told of. Of a restore `incarnations` tell, and call `on_restored`."""
 
     def __init__(
         self,
@@ -120,10 +125,13 @@ class Writer:
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
         self._task: asyncio.Task[None] | None = None
         self._closing = False
-        self._incarnation: clock.Incarnation | None = None
-        self._next_nid = self._last_nid = 0
+        self._away_since: float | None = None
+        self.incarnations = Incarnations()
+        self.on_restored = self.incarnations.on_restored
+        self._nids = Nids(database, self.incarnations)
+        self.on_restored.append(self._nids.drop)
         self.on_commit: Callable[[CommitEntry], None] = lambda entry: None
-        self.on_restored: list[Callable[[], None]] = []
+        self.on_reconnect: Callable[[], None] = lambda: None
 
     async def start(self) -> None:
         """Connect, settle the clock, and begin to commit."""
@@ -137,6 +145,11 @@ class Writer:
         if self._task is not None:
             await self._task
         await self._disconnect()
+
+    @property
+    def queue_length(self) -> int:
+        """How many units wait to be committed."""
+        return len(self._queue)
 
     async def write(self, write: Write[T]) -> T:
         """Join the next commit; what `write.store` returned, once committed."""
@@ -159,16 +172,7 @@ class Writer:
 
     async def take_nids(self, count: int) -> range:
         """`count` fresh nids, which no other process gets."""
-        if count > NIDS_PER_BLOCK:
-            raise ValueError("too many nids at once")
-        if self._next_nid + count > self._last_nid:
-            async with self._database.connection() as connection:
-                block: int = await connection.fetchval(clock.NEXT_NID_BLOCK)
-            self._next_nid = block * NIDS_PER_BLOCK
-            self._last_nid = self._next_nid + NIDS_PER_BLOCK
-        first = self._next_nid
-        self._next_nid += count
-        return range(first, first + count)
+        return await self._nids.take(count)
 
     async def _run(self) -> None:
         while True:
@@ -186,9 +190,21 @@ class Writer:
                         unit.fail(Unavailable() if not isinstance(error, MatrixError) else error)
             if self._closing:
                 return
+            await self._stay_connected()
+
+    async def _stay_connected(self) -> None:
+        """Nobody waits: have a connection ready again soon after one was lost, also so that a restore is noticed."""
+        if self._connection is not None and not self._connection.is_closed():
+            return
+        try:
+            await self._connect()
+        except CONNECTION_FAILURES:
+            loop = asyncio.get_running_loop()
+            self._away_since = self._away_since or loop.time()
+            loop.call_later(self._options.reconnect_interval_s, self._wake.set)
 
     async def _commit(self, batch: list[_Unit]) -> None:
-        deadline = asyncio.get_running_loop().time() + self._options.reconnect_s_max
+        losses = 0
         while batch:
             attempt = _Attempt()
             try:
@@ -200,22 +216,19 @@ class Writer:
                     unit.fail(failure.error)
                 batch = [unit for unit in batch if unit not in failure.units]
             except Exception as error:
-                if self._is_lost(error):
-                    log.warning("connection of the writer lost", units=len(batch))
-                    if await self._settle(attempt, deadline):
-                        return
-                else:
+                if self._connection is not None and not is_lost(self._connection, error):
                     await self._commit_one_by_one(batch, error)
+                    return
+                log.warning("connection of the writer lost", units=len(batch), error=type(error).__name__)
+                if await self._settle(attempt):
+                    return
+                losses += 1
+                if losses >= self._options.losses_max:
+                    await self._commit_one_by_one(batch, Unavailable())
                     return
             else:
                 self._publish(attempt)
                 return
-
-    def _is_lost(self, error: Exception) -> bool:
-        """Whether the connection is gone, or unusable; a client-side complaint about data does not mean that."""
-        if self._connection is None or self._connection.is_closed():
-            return True
-        return isinstance(error, CONNECTION_LOST) and not isinstance(error, asyncpg.DataError | asyncpg.InterfaceError)
 
     async def _commit_one_by_one(self, batch: list[_Unit], error: Exception) -> None:
         """What failed together is tried alone, so that only the bad unit fails."""
@@ -274,46 +287,55 @@ class Writer:
         for unit, value in attempt.values:
             unit.succeed(value)
 
-    async def _settle(self, attempt: _Attempt, deadline: float) -> bool:
-        """After a lost connection: reconnect, and find out whether the commit happened."""
+    async def _settle(self, attempt: _Attempt) -> bool:
+        """After a lost connection: reconnect, and find out whether the commit happened. How long PostgreSQL may stay
+        away counts from when it was first missed, so that those who come later don't wait as long again."""
+        loop = asyncio.get_running_loop()
+        self._away_since = self._away_since or loop.time()
+        deadline = self._away_since + self._options.reconnect_s_max
         delay_s = 0.05
         while True:
-            with contextlib.suppress(*CONNECTION_LOST, TimeoutError):
-                await self._connect()
+            try:
+                async with asyncio.timeout_at(max(deadline, loop.time() + 1.0)):
+                    await self._connect()
+                    committed = await self._was_committed(attempt)
                 break
-            if asyncio.get_running_loop().time() > deadline:
-                raise Unavailable("The database can't be reached; try again")
+            except CONNECTION_FAILURES as error:
+                if loop.time() > deadline:
+                    raise Unavailable("The database can't be reached; try again") from error
             await asyncio.sleep(delay_s)
             delay_s = min(delay_s * 2, 1.0)
-        assert self._connection is not None
-        if attempt.entry is None:
-            return False
-        async with self._connection.transaction():
-            await clock.lock_clock(self._connection)
-            committed = await clock.was_committed(self._connection, position=attempt.position, nonce=attempt.nonce)
         if committed:
             self._publish(attempt)
         return committed
 
+    async def _was_committed(self, attempt: _Attempt) -> bool:
+        if attempt.entry is None:
+            return False
+        assert self._connection is not None
+        async with self._connection.transaction():
+            await clock.lock_clock(self._connection)
+            return await clock.was_committed(self._connection, position=attempt.position, nonce=attempt.nonce)
+
     async def _connect(self) -> None:
+        """Raises one of CONNECTION_FAILURES."""
         await self._disconnect()
         connection = await self._database.connect()
-        async with connection.transaction():
-            await clock.lock_clock(connection)
-            incarnation = await clock.jump_if_restored(connection)
-        if self._incarnation not in (None, incarnation):
-            log.warning("PostgreSQL was restarted or restored; what this process remembers is dropped")
-            self._next_nid = self._last_nid = 0
-            for forget in self.on_restored:
-                forget()
-        self._incarnation = incarnation
+        try:
+            await self.incarnations.settle(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        connection.add_termination_listener(lambda _connection: self._wake.set())
         self._connection = connection
+        self._away_since = None
+        self.on_reconnect()
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            with contextlib.suppress(*CONNECTION_LOST, TimeoutError):
-                await connection.close(timeout=5)
+            with contextlib.suppress(*CONNECTION_FAILURES):
+                await connection.close(timeout=2)
 
 
 def _room(unit: _Unit) -> RoomCommit:
