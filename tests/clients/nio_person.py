@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from nio import (
     AsyncClient,
@@ -13,13 +13,9 @@ from nio import (
     ErrorResponse,
     Event,
     InviteMemberEvent,
-    LoginResponse,
     MatrixRoom,
     MessageDirection,
-    RegisterResponse,
-    RoomMessagesResponse,
     RoomMessageText,
-    RoomSendResponse,
     UnknownBadEvent,
 )
 
@@ -28,12 +24,10 @@ SYNC_TIMEOUT_MS = 30_000
 PATIENCE_S = 10.0
 PAGES_MAX = 100
 
-Response = TypeVar("Response")
 
-
-def expect(response: object, kind: type[Response]) -> Response:
-    """`response`, which must be one of this kind: matrix-nio returns errors instead of raising them."""
-    assert isinstance(response, kind), response
+def checked(response: Any) -> Any:
+    """`response`, which must not be an error: matrix-nio returns errors instead of raising them."""
+    assert not isinstance(response, ErrorResponse), response
     return response
 
 
@@ -68,11 +62,21 @@ class Person:
         """The text messages of a room that the sync loop has brought."""
         return bodies(self.timelines.get(room_id, []))
 
+    async def call(self, method: str, *arguments: Any, **options: Any) -> Any:
+        """The response to a method of the client, which must succeed."""
+        return checked(await getattr(self.client, method)(*arguments, **options))
+
+    async def refusal(self, method: str, *arguments: Any, **options: Any) -> str:
+        """The errcode with which the server refuses what a method of the client asks."""
+        response = await getattr(self.client, method)(*arguments, **options)
+        assert isinstance(response, ErrorResponse), response
+        errcode: str = response.status_code
+        return errcode
+
     async def say(self, room_id: str, body: str) -> str:
         """Send a text message; its event id."""
-        content = {"msgtype": "m.text", "body": body}
-        sent = await self.client.room_send(room_id, "m.room.message", content)
-        event_id: str = expect(sent, RoomSendResponse).event_id
+        sent = await self.call("room_send", room_id, "m.room.message", {"msgtype": "m.text", "body": body})
+        event_id: str = sent.event_id
         return event_id
 
     async def until(self, holds: Callable[[], bool]) -> None:
@@ -100,15 +104,14 @@ class Person:
                 await loop
         assert not self._complaints
 
-    async def history(self, room_id: str, start: str, *, page_size: int) -> list[RoomMessagesResponse]:
-        """All pages from `start` back to the beginning of the room."""
-        pages: list[RoomMessagesResponse] = []
-        token: str | None = start
-        while token is not None:
+    async def history(self, room_id: str, start: str | None, *, page_size: int) -> list[list[Event]]:
+        """All pages from `start` (None: the end) back to the beginning of the room."""
+        pages: list[list[Event]] = []
+        while not pages or start is not None:
             assert len(pages) < PAGES_MAX, "there is no end to it"
-            page = await self.client.room_messages(room_id, token, direction=MessageDirection.back, limit=page_size)
-            pages.append(expect(page, RoomMessagesResponse))
-            token = pages[-1].end
+            page = await self.call("room_messages", room_id, start, direction=MessageDirection.back, limit=page_size)
+            pages.append(page.chunk)
+            start = page.end
         return pages
 
     async def _keep_event(self, room: MatrixRoom, event: Event) -> None:
@@ -134,7 +137,7 @@ async def logged_in(base_url: str, user_id: str) -> AsyncIterator[Person]:
     config = AsyncClientConfig(max_limit_exceeded=0, max_timeouts=0, encryption_enabled=False)
     client = AsyncClient(base_url, user_id, config=config)
     try:
-        expect(await client.login(PASSWORD, device_name="matrix-nio"), LoginResponse)
+        checked(await client.login(PASSWORD, device_name="matrix-nio"))
         yield Person(client=client)
     finally:
         await client.close()
@@ -144,8 +147,7 @@ async def register(base_url: str, name: str) -> str:
     """Make an account; its user id."""
     client = AsyncClient(base_url)
     try:
-        registered = expect(await client.register(name, PASSWORD), RegisterResponse)
+        user_id: str = checked(await client.register(name, PASSWORD)).user_id
     finally:
         await client.close()
-    user_id: str = registered.user_id
     return user_id
