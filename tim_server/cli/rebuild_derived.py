@@ -30,7 +30,7 @@ async def _rebuild(tenant: TenantSettings) -> Rebuilt:
     connection = await connect(dsn.get_secret_value())
     try:
         async with connection.transaction():
-            return await rebuild_derived(connection, make_codec(tenant.sealing.key_bytes), tenant.server_name)
+            return await rebuild_derived(connection, make_codec(tenant.sealing.key_bytes))
     finally:
         await connection.close()
 

@@ -4,13 +4,14 @@ The log is `events`, `state_snapshots` and `room_state_log`. Room by room, what 
 compared with what they do hold, and a room that differs is written again; so the same code checks and mends.
 """
 
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from tim_server.matrix.identifiers import ServerName
+from tim_server.matrix.memberships import MemberStep, membership_steps
 from tim_server.storage.clock import lock_clock
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection
@@ -48,8 +49,7 @@ class MemberEvent:
     user_id: str
     membership: str
     position: int | None
-    is_local: bool
-    is_accepted: bool
+    replaces: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ class StateMoment:
 ROOMS = "SELECT nid FROM rooms ORDER BY nid"
 
 
-async def rebuild_derived(tx: Connection, codec: Codec, server_name: ServerName) -> Rebuilt:
+async def rebuild_derived(tx: Connection, codec: Codec) -> Rebuilt:
     """Compare the derived tables of every room with the log and mend them.
 
     Holds the clock until the transaction ends, so that nothing is committed meanwhile.
@@ -71,7 +71,7 @@ async def rebuild_derived(tx: Connection, codec: Codec, server_name: ServerName)
     await lock_clock(tx)
     done = Rebuilt(mended=await _delete_roomless(tx))
     for row in await tx.fetch(ROOMS):
-        wanted = await derive_room(tx, codec, row["nid"], server_name)
+        wanted = await derive_room(tx, codec, row["nid"])
         found = await read_derived(tx, row["nid"])
         if wanted != found:
             await _write(tx, row["nid"], wanted)
@@ -97,73 +97,64 @@ def _difference(wanted: DerivedRoom, found: DerivedRoom) -> int:
 HEAD_SNAPSHOT = "SELECT snapshot FROM rooms WHERE nid = $1"
 
 
-async def derive_room(tx: Connection, codec: Codec, room_nid: int, server_name: ServerName) -> DerivedRoom:
+async def derive_room(tx: Connection, codec: Codec, room_nid: int) -> DerivedRoom:
     """What the derived tables should hold of the room."""
     head = await tx.fetchval(HEAD_SNAPSHOT, room_nid)
     state = await load_state_keys(tx, (await load_snapshots(tx, [head])).get(head, ()))
-    members = await _load_members(tx, codec, room_nid, server_name)
-    history: dict[tuple[str, int], tuple[str, str, int, int]] = {}
-    newest: dict[str, tuple[str, str, int, int]] = {}
+    history = _History(await _load_members(tx, codec, room_nid))
     before = StateMoment(position=-1, nids=frozenset())
     async for after in _state_moments(tx, room_nid):
-        for row in membership_changes(before, after, members):
-            history[row[0], row[3]] = row
-            newest[row[0]] = row
+        history.advance(before, after)
         before = after
+    newest = {row[0]: row for row in history.rows}
     return DerivedRoom(
         current_state=frozenset((type_, state_key, nid) for (type_, state_key), nid in state.items()),
         memberships=frozenset(newest.values()),
-        membership_history=frozenset(history.values()),
+        membership_history=frozenset(history.rows),
     )
 
 
-def membership_changes(
-    before: StateMoment, after: StateMoment, members: Mapping[int, MemberEvent]
-) -> Sequence[tuple[str, str, int, int]]:
-    """The rows (user_id, membership, event_nid, position) that the commit between two moments made.
+class _History:
+    """The rows (user_id, membership, event_nid, position) of a room's memberships, moment after moment."""
 
-    A commit of our own events changes a membership with each of them. One of another server's events makes one row for
-    each user whose resolved membership changed: at the event that says so, or else at the end of the commit.
-    """
-    own = [
-        (member.position, member)
-        for member in members.values()
-        if member.is_local
-        and member.is_accepted
-        and member.position is not None
-        and before.position < member.position <= after.position
-    ]
-    if own:
-        return [
-            (member.user_id, member.membership, member.nid, position) for position, member in sorted(own, key=_first)
+    def __init__(self, members: Mapping[int, MemberEvent]) -> None:
+        self.rows: list[tuple[str, str, int, int]] = []
+        self._members = members
+        self._in_force: dict[str, int] = {}
+        placed = ((member.position, member) for member in members.values() if member.position is not None)
+        self._timeline = sorted(placed, key=lambda pair: pair[0])
+
+    def advance(self, before: StateMoment, after: StateMoment) -> None:
+        """Append what the commit between two moments changed."""
+        steps = [
+            MemberStep(index=position, user_id=member.user_id, nid=member.nid, replaces=member.replaces)
+            for position, member in self._between(before.position, after.position)
         ]
-    gone = {members[nid].user_id: members[nid] for nid in before.nids - after.nids if nid in members}
-    come = {members[nid].user_id: members[nid] for nid in after.nids - before.nids if nid in members}
-    rows = [
-        (user_id, member.membership, member.nid, _position_in(before, member, after))
-        for user_id, member in come.items()
-    ]
-    rows += [(user, "leave", member.nid, after.position) for user, member in gone.items() if user not in come]
-    return rows
+        gone = {self._members[nid].user_id for nid in before.nids - after.nids if nid in self._members}
+        come = {self._members[nid].user_id: nid for nid in after.nids - before.nids if nid in self._members}
+        concerned = gone | come.keys() | {step.user_id for step in steps}
+        old = {user: nid for user in concerned if (nid := self._in_force.get(user)) is not None}
+        new = {user: nid for user, nid in old.items() if user not in gone} | come
+        for position, user, nid in membership_steps(old, steps, new, after.position):
+            shown = self._in_force[user] if nid is None else nid
+            membership = "leave" if nid is None else self._members[nid].membership
+            self.rows.append((user, membership, shown, position))
+            self._in_force[user] = shown
+        for user in gone - come.keys():
+            self._in_force.pop(user, None)
 
-
-def _first(pair: tuple[int, MemberEvent]) -> int:
-    return pair[0]
-
-
-def _position_in(before: StateMoment, member: MemberEvent, after: StateMoment) -> int:
-    if member.position is not None and before.position < member.position <= after.position:
-        return member.position
-    return after.position
+    def _between(self, after: int, up_to: int) -> Sequence[tuple[int, MemberEvent]]:
+        first = bisect_right(self._timeline, after, key=lambda pair: pair[0])
+        return self._timeline[first : bisect_right(self._timeline, up_to, key=lambda pair: pair[0])]
 
 
 MEMBER_EVENTS = """
-SELECT nid, state_key, sender, position, rejected IS NULL AND NOT soft_failed AS is_accepted, body
+SELECT nid, state_key, position, replaces, body
 FROM events WHERE room_nid = $1 AND type = 'm.room.member' AND state_key IS NOT NULL
 """
 
 
-async def _load_members(tx: Connection, codec: Codec, room_nid: int, server_name: ServerName) -> dict[int, MemberEvent]:
+async def _load_members(tx: Connection, codec: Codec, room_nid: int) -> dict[int, MemberEvent]:
     members = {}
     for row in await tx.fetch(MEMBER_EVENTS, room_nid):
         membership = orjson.loads(codec.decode(row["body"])).get("content", {}).get("membership")
@@ -172,8 +163,7 @@ async def _load_members(tx: Connection, codec: Codec, room_nid: int, server_name
             user_id=row["state_key"],
             membership=membership if isinstance(membership, str) else "leave",
             position=row["position"],
-            is_local=row["sender"].partition(":")[2] == server_name,
-            is_accepted=row["is_accepted"],
+            replaces=row["replaces"],
         )
     return members
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from tests.services.rooms.conftest import ALICE, BOB, SERVER, Rooms
+from tests.services.rooms.conftest import ALICE, BOB, Rooms
 from tests.services.rooms.forks import CAROL, MEMBER, fork_of, room_with_carol
 from tim_server.matrix.errors import MatrixError
 from tim_server.matrix.identifiers import RoomId, UserId
@@ -17,7 +17,7 @@ ROOM_NID = "SELECT nid FROM rooms WHERE room_id = $1"
 async def derived_and_found(rooms: Rooms, room_id: RoomId) -> tuple[DerivedRoom, DerivedRoom]:
     async with rooms.store.database.read() as tx:
         nid = await tx.fetchval(ROOM_NID, room_id)
-        return await derive_room(tx, rooms.store.codec, nid, SERVER), await read_derived(tx, nid)
+        return await derive_room(tx, rooms.store.codec, nid), await read_derived(tx, nid)
 
 
 async def busy_room(rooms: Rooms, version: str = "11") -> RoomId:
@@ -57,9 +57,9 @@ async def test_damage_is_found_and_mended(rooms: Rooms) -> None:
         await tx.execute("DELETE FROM membership_history WHERE room_nid = $1", nid)
         await tx.execute("INSERT INTO current_state VALUES (-1, 'm.room.topic', '', 1)")
     async with rooms.store.database.transaction() as tx:
-        first = await rebuild_derived(tx, rooms.store.codec, SERVER)
+        first = await rebuild_derived(tx, rooms.store.codec)
     async with rooms.store.database.transaction() as tx:
-        again = await rebuild_derived(tx, rooms.store.codec, SERVER)
+        again = await rebuild_derived(tx, rooms.store.codec)
     assert first.mended == 1 + 2 + len(before.membership_history) + 1
     assert again == Rebuilt(rooms=first.rooms, rows=first.rows, mended=0)
     assert (await derived_and_found(rooms, room_id))[1] == before
@@ -68,7 +68,7 @@ async def test_damage_is_found_and_mended(rooms: Rooms) -> None:
 async def test_the_server_goes_on_after_a_rebuild(rooms: Rooms) -> None:
     room_id = await busy_room(rooms)
     async with rooms.store.database.transaction() as tx:
-        await rebuild_derived(tx, rooms.store.codec, SERVER)
+        await rebuild_derived(tx, rooms.store.codec)
     await rooms.send(room_id, ALICE)
 
 
