@@ -184,10 +184,12 @@ class Writer:
                 ]
                 try:
                     await self._commit(batch)
-                except Exception as error:
+                except MatrixError as error:
+                    log.warning("the writer gave up a batch", units=len(batch), errcode=error.errcode)
+                    _fail(batch, error)
+                except Exception:
                     log.exception("the writer could not commit a batch", units=len(batch))
-                    for unit in batch:
-                        unit.fail(Unavailable() if not isinstance(error, MatrixError) else error)
+                    _fail(batch, Unavailable())
             if self._closing:
                 return
             await self._stay_connected()
@@ -212,8 +214,7 @@ class Writer:
                     await self._connect()
                 await self._attempt(batch, attempt)
             except _UnitsFail as failure:
-                for unit in failure.units:
-                    unit.fail(failure.error)
+                _fail(failure.units, failure.error)
                 batch = [unit for unit in batch if unit not in failure.units]
             except Exception as error:
                 if self._connection is not None and not is_lost(self._connection, error):
@@ -336,6 +337,11 @@ class Writer:
         if connection is not None:
             with contextlib.suppress(*CONNECTION_FAILURES):
                 await connection.close(timeout=2)
+
+
+def _fail(units: Sequence[_Unit], error: Exception) -> None:
+    for unit in units:
+        unit.fail(error)
 
 
 def _room(unit: _Unit) -> RoomCommit:
