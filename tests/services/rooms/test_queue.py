@@ -86,6 +86,16 @@ async def test_a_transaction_id_used_at_the_same_moment_makes_one_event(rooms: R
     assert len(set(event_ids)) == 1
 
 
+async def test_a_transaction_id_is_answered_though_the_first_who_used_it_is_gone(rooms: Rooms) -> None:
+    room_id = await rooms.create()
+    sending = [asyncio.create_task(rooms.send(room_id, ALICE, txn_id="repeated")) for _ in range(5)]
+    await asyncio.sleep(0)
+    sending[0].cancel()
+    async with asyncio.timeout(5):
+        event_ids = await asyncio.gather(*sending[1:])
+    assert set(event_ids) == {await rooms.send(room_id, ALICE, txn_id="repeated")}
+
+
 async def test_memberships_follow_the_state(rooms: Rooms) -> None:
     room_id = await rooms.create()
     for membership in ("join", "leave", "join"):

@@ -8,7 +8,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import structlog
 
@@ -42,10 +41,15 @@ class QueueOptions:
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
+    """`sharing` are groups with the same transaction: they get the same answer, also where the first caller is gone."""
+
     group: DraftGroup | Incoming
     done: "asyncio.Future[tuple[EventId, ...]]"
+    sharing: "list[_Waiting]" = field(default_factory=list)
 
     def settle(self, answer: "tuple[EventId, ...] | MatrixError | EventsMissing") -> None:
+        for item in self.sharing:
+            item.settle(answer)
         if self.done.done():
             return
         if isinstance(answer, Exception):
@@ -234,7 +238,7 @@ class RoomQueues:
             elif (event_id := known.get((key.user_id, key.device_id, key.key_hash))) is not None:
                 item.settle((event_id,))
             elif key in first:
-                first[key].done.add_done_callback(partial(_share, item))
+                first[key].sharing.append(item)
             else:
                 first[key] = item
                 left.append(item)
@@ -243,14 +247,6 @@ class RoomQueues:
 
 def _transaction_of(item: _Waiting) -> TransactionKey | None:
     return item.group.transaction if isinstance(item.group, DraftGroup) else None
-
-
-def _share(item: _Waiting, done: "asyncio.Future[tuple[EventId, ...]]") -> None:
-    error = done.exception()
-    if error is None:
-        item.settle(done.result())
-    else:
-        item.settle(error if isinstance(error, MatrixError) else Unavailable())
 
 
 def _settle(batch: Sequence[_Waiting], answers: Sequence[tuple[EventId, ...] | MatrixError]) -> None:
