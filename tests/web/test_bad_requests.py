@@ -121,6 +121,17 @@ async def test_a_compressed_body_is_refused_at_the_limit_of_what_it_becomes(serv
     assert await server.error("PUT", SEND, data=data, headers={"Content-Encoding": "deflate"}) == (413, "M_TOO_LARGE")
 
 
+@pytest.mark.parametrize("long", ["header", "address"])
+async def test_a_header_or_address_that_is_too_long_is_refused(serve, long):
+    server = await serve(*ROUTES, header_size_bytes_max=20_000)
+    for size, status in ((19_000, b" 200 "), (21_000, b" 431 ")):
+        text = "x" * size
+        target = f"{V3}/whoami?q={text}" if long == "address" else f"{V3}/whoami"
+        answer = await server.raw(head(f"GET {target} HTTP/1.1", *([f"X-Long: {text}"] if long == "header" else [])))
+        assert status in answer.splitlines()[0]
+    assert b"M_TOO_LARGE" in answer
+
+
 async def test_a_slow_body_times_out(serve):
     server = await serve(*ROUTES, limits=RequestLimits(body_timeout_seconds=0.2))
     answer = await server.raw(head(f"PUT {SEND} HTTP/1.1", "Content-Length: 10") + b"{")
@@ -156,8 +167,6 @@ async def test_the_token_is_checked_before_the_body_arrives(serve):
     [
         b"nonsense\r\n\r\n",
         b"GET / HTTP/9.9\r\n\r\n",
-        b"GET /" + b"x" * 10_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 10_000 + b"\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
     ],

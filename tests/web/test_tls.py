@@ -117,3 +117,21 @@ async def test_a_missing_certificate_is_refused_at_the_start(tmp_path):
     )
     with pytest.raises(OSError):
         await server.start()
+
+
+async def test_an_operator_may_want_tls_1_3_only(tmp_path):
+    server = WebServer(
+        listeners=[
+            Listener(
+                routes=ROUTES, tls=write_certificate(tmp_path, "a.example"), tls_version_min=ssl.TLSVersion.TLSv1_3
+            )
+        ],
+        tenants=[HostedTenant(homeserver=make_tenant(), host_names=["a"])],
+    )
+    await server.start()
+    try:
+        assert (await handshake(server))[1] == "TLSv1.3"
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await handshake(server, maximum_version=ssl.TLSVersion.TLSv1_2)
+    finally:
+        await server.stop()

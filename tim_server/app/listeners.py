@@ -1,5 +1,6 @@
 """The web server of a process: which routes and homeservers each listener serves."""
 
+import ssl
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from tim_server.web.route import Route
 from tim_server.web.server import HealthListener, Listener, WebServer, WebSettings
 from tim_server.web.tenants import HostedTenant
 from tim_server.web.tls import TlsFiles
+
+_TLS_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
 def make_web_server(
@@ -40,8 +43,11 @@ def make_web_server(
         settings=WebSettings(
             limits=RequestLimits(
                 body_size_bytes_max=settings.limits.request_body_bytes_max,
+                body_timeout_seconds=settings.limits.body_timeout_s,
                 json_depth_max=settings.limits.json_depth_max,
             ),
+            header_size_bytes_max=settings.limits.header_bytes_max,
+            connections_max=settings.limits.connections_max,
             shutdown_seconds=settings.limits.shutdown_timeout_s,
         ),
         health=_health(operators[0], homeservers, worker_index) if operators else None,
@@ -81,6 +87,7 @@ def _listener(listener: ListenerSettings, worker_index: int, worker_count: int) 
         host=listener.address,
         port=listener.port_of(worker_index),
         tls=None if tls is None else TlsFiles(certificate=tls.certificate, private_key=tls.private_key),
+        tls_version_min=_TLS_VERSIONS["1.2" if tls is None else tls.version_min],
         share_port=worker_count > 1,
         trusted_proxies=[str(network) for network in listener.trusted_proxies],
     )

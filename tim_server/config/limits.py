@@ -11,15 +11,15 @@ class LimitSettings(Section):
     request_body_bytes_max: int = Field(
         default=1_048_576, ge=65_536, description="Size of a request's body, except where an endpoint has its own."
     )
-    federation_body_bytes_max: int = Field(
-        default=10_485_760, ge=1_048_576, description="Size of the body of a request from another server."
-    )
     header_bytes_max: int = Field(default=16_384, ge=4_096, description="Size of one header or of the request line.")
     json_depth_max: int = Field(
         default=100, ge=10, le=200, description="How deeply objects and arrays in a request may be nested."
     )
-    request_timeout_s: float = Field(
-        default=60.0, gt=0, description="After how many seconds a request, other than a waiting sync, is given up."
+    body_timeout_s: float = Field(
+        default=30.0, gt=0, description="How many seconds a client has to send the body of a request."
+    )
+    connections_max: int = Field(
+        default=20_000, ge=10, description="How many connections each process accepts on one listener."
     )
     shutdown_timeout_s: float = Field(
         default=30.0, gt=0, description="How many seconds requests have to finish when the server is stopped."

@@ -7,10 +7,11 @@ HTTP is answered as a Matrix error too.
 import asyncio
 from typing import Any
 
+from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web import BaseRequest, RequestHandler, Server, StreamResponse
 
 from tim_server.observability.request_id import new_request_id
-from tim_server.web.errors import BadRequest, to_matrix_error
+from tim_server.web.errors import BadRequest, HeadersTooLarge, to_matrix_error
 from tim_server.web.respond import respond_to_error
 
 _READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -40,7 +41,7 @@ class Connection(RequestHandler):
         if status >= 500 and isinstance(exc, Exception):
             error = to_matrix_error(exc, route="(connection)")
         else:
-            error = BadRequest()
+            error = HeadersTooLarge() if isinstance(exc, LineTooLong) else BadRequest()
         response = respond_to_error(error, new_request_id())
         response.force_close()
         return response

@@ -28,6 +28,14 @@ class RequestTimedOut(MatrixError):
     default_message: ClassVar[str] = "The request took too long to arrive"
 
 
+class HeadersTooLarge(MatrixError):
+    """M_TOO_LARGE with 431: a header or the request line is longer than the server reads."""
+
+    errcode: ClassVar[str] = "M_TOO_LARGE"
+    status: ClassVar[int] = 431
+    default_message: ClassVar[str] = "A header or the address of the request is too long"
+
+
 class BadRequest(MatrixError):
     """M_UNKNOWN with 400: what arrived is not HTTP as this server reads it."""
 

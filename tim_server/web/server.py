@@ -55,6 +55,7 @@ class Listener:
     port: int = 0
     unix_socket: Path | None = None
     tls: TlsFiles | None = None
+    tls_version_min: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
     share_port: bool = False
     trusted_proxies: Sequence[str] = ()
 
@@ -76,6 +77,7 @@ class WebSettings:
     limits: RequestLimits = field(default_factory=RequestLimits)
     keepalive_seconds: float = 75.0
     connections_max: int = 20_000
+    header_size_bytes_max: int = 16 * 1024
     shutdown_seconds: float = 20.0
 
 
@@ -179,10 +181,12 @@ class WebServer:
             connections_max=settings.connections_max,
             keepalive_timeout=settings.keepalive_seconds,
             lingering_time=_LINGERING_SECONDS,
+            max_line_size=settings.header_size_bytes_max,
+            max_field_size=settings.header_size_bytes_max,
         )
         context = None
         if listener.tls is not None:
-            tls = ServerTls(listener.tls)
+            tls = ServerTls(listener.tls, listener.tls_version_min)
             self._tls.append(tls)
             context = tls.context
         listening = await _listen(server, listener, context)

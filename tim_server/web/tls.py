@@ -24,13 +24,14 @@ class ServerTls:
     """
 
     files: TlsFiles
+    version_min: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
     context: ssl.SSLContext = field(init=False)
     _loaded_state: tuple[float, float] = field(init=False)
 
     def __post_init__(self) -> None:
         """Load the files for the first time."""
         self._loaded_state = self._state()
-        self.context = _load(self.files)
+        self.context = self._load()
 
     def reload_if_changed(self) -> bool:
         """Take new files where there are any: whether there were. Raises as the first load does, and keeps the old."""
@@ -38,19 +39,18 @@ class ServerTls:
         if state == self._loaded_state:
             return False
         self._loaded_state = state
-        _load(self.files)  # a pair that does not fit must not reach the context in use
+        self._load()  # a pair that does not fit must not reach the context in use
         self.context.load_cert_chain(self.files.certificate, self.files.private_key)
         return True
 
     def _state(self) -> tuple[float, float]:
         return self.files.certificate.stat().st_mtime, self.files.private_key.stat().st_mtime
 
-
-def _load(files: TlsFiles) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(_CIPHERS)
-    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_NO_RENEGOTIATION
-    context.set_alpn_protocols(["http/1.1"])
-    context.load_cert_chain(files.certificate, files.private_key)
-    return context
+    def _load(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = self.version_min
+        context.set_ciphers(_CIPHERS)
+        context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_NO_RENEGOTIATION
+        context.set_alpn_protocols(["http/1.1"])
+        context.load_cert_chain(self.files.certificate, self.files.private_key)
+        return context
