@@ -68,10 +68,12 @@ class Device:
                 self._keep_room(room_id, section, told)
         for section in ("invite", "knock"):
             for room_id in sections.get(section, {}):
-                self.rooms.setdefault(room_id, KeptRoom(section)).membership = section
+                self.rooms[room_id] = KeptRoom(section)  # stripped state takes precedence over what was known
 
     def _keep_room(self, room_id: str, membership: str, told: dict[str, Any]) -> None:
         room = self.rooms.setdefault(room_id, KeptRoom(membership))
+        if membership == "join" and room.membership != "join":
+            room.state = {}  # whoever joins gets the whole state
         room.membership = membership
         if told["timeline"]["limited"]:
             room.timeline = []

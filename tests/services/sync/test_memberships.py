@@ -61,15 +61,29 @@ async def test_a_ban_is_told_as_a_leave(rooms: Rooms, device: MakeDevice) -> Non
     assert ids(told) == [banned]
 
 
-async def test_leaving_and_coming_back_gives_the_whole_room(rooms: Rooms, device: MakeDevice) -> None:
+async def test_what_was_missed_between_leaving_and_coming_back_is_told(rooms: Rooms, device: MakeDevice) -> None:
     room_id = await room_of(rooms, BOB)
     bob = device(BOB, filter={"room": {"timeline": {"limit": 1}}})
     await bob.next()
     await rooms.member(room_id, BOB, "leave")
     away = await rooms.send(room_id, ALICE, "m.room.name", state_key="", content={"name": "Ward"})
-    await rooms.member(room_id, BOB, "join")
+    joined = await rooms.member(room_id, BOB, "join")
     told = await bob.joined(room_id)
+    assert ids(told) == [joined]
     assert away in ids(told, "state")
+
+
+async def test_who_comes_back_later_gets_the_whole_room_after_a_gap(rooms: Rooms, device: MakeDevice) -> None:
+    room_id = await room_of(rooms, BOB)
+    bob = device(BOB)
+    await bob.next()
+    await rooms.member(room_id, BOB, "leave")
+    await bob.next()
+    await rooms.send(room_id, ALICE)
+    await rooms.member(room_id, BOB, "join")
+    bob.filter = {"room": {"timeline": {"limit": 1}}}
+    told = await bob.joined(room_id)
+    assert told["timeline"]["limited"] is True
     assert ("m.room.create", "") in keys(told)
 
 

@@ -135,8 +135,8 @@ class FromDatabase:
         state = loaded.states.get(plan.room_nid, ())
         account_data = loaded.room_account_data.get(plan.room.room_id, ())
         summary = loaded.summaries.get(plan.room_nid)
-        is_known = plan.base is not None and plan.section is Section.JOIN
-        if is_known and not (timeline.rows or timeline.limited or state or account_data or summary):
+        may_be_left_out = plan.section is Section.JOIN and not plan.is_whole
+        if may_be_left_out and not (timeline.rows or timeline.limited or state or account_data or summary):
             return None
         events = self._events(loaded, plan, timeline.rows)
         parts = [b'"timeline":' + timeline_json(events, limited=timeline.limited, prev=timeline.prev)]
@@ -159,7 +159,7 @@ class FromDatabase:
         reading = loaded.reading
         for plan in loaded.plans:
             key = (reading.user_id, reading.device_id, plan.room_nid)
-            if plan.base is None:
+            if plan.is_whole:
                 self.sources.sent_members.restart(key)
             rows = (*loaded.timelines.get(plan.room_nid, Timeline()).rows, *loaded.states.get(plan.room_nid, ()))
             members = {row.state_key for row in rows if row.type == MEMBER and row.state_key is not None}

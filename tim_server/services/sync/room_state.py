@@ -93,16 +93,16 @@ def _needed_members(sources: Sources, reading: Reading, room: _RoomState, summar
     needed: set[str] = {row.sender for row in room.timeline.rows}
     if summary is not None and summary.heroes is not None:
         needed.update(summary.heroes)
-    if room.plan.base is None:
+    if room.plan.is_whole:
         return needed | {reading.user_id}
-    if reading.filter.room.state.sends_redundant_members:
+    if room.plan.base is None or reading.filter.room.state.sends_redundant_members:
         return needed
     return sources.sent_members.unsent((reading.user_id, reading.device_id, room.plan.room_nid), needed, room.plan.base)
 
 
 async def _load_whole_states(tx: Connection, reading: Reading, rooms: Iterable[_RoomState]) -> None:
-    """The whole state of joined rooms that are new to the client; without members where they are loaded lazily."""
-    whole = {r.plan.room_nid: r for r in rooms if r.plan.section is Section.JOIN and r.plan.base is None}
+    """The whole state of joined rooms, where it is wanted; without members where they are loaded lazily."""
+    whole = {r.plan.room_nid: r for r in rooms if r.plan.section is Section.JOIN and r.plan.is_whole}
     load = load_state_without_members if reading.is_lazy else load_state_of_rooms
     for mark in await load(tx, list(whole)):
         whole[mark.room_nid].marks.append(mark)
@@ -118,7 +118,7 @@ async def _load_members(tx: Connection, rooms: Iterable[_RoomState]) -> None:
 
 async def _load_changes(tx: Connection, sources: Sources, reading: Reading, rooms: Iterable[_RoomState]) -> None:
     """For rooms that the client knows: what the end of the answer has and the base has not."""
-    known = [room for room in rooms if room.plan.base is not None]
+    known = [room for room in rooms if room.plan.base is not None and (reading.is_lazy or not room.plan.is_whole)]
     if not known or reading.since is None:
         return
     joined = [room for room in known if room.plan.section is Section.JOIN]
@@ -230,7 +230,7 @@ def _is_wanted(reading: Reading, room: _RoomState, key: StateKey, replaced: Even
     """Whether the client needs an event that the timeline replaces."""
     if reading.is_lazy and key[0] == MEMBER and key[1] in room.members:
         return True
-    if room.plan.base is None:
-        return not (reading.is_lazy and key[0] == MEMBER)
     # Where the state is as the client knows it, no snapshots were loaded.
-    return bool(room.base) and replaced.nid not in room.base
+    if room.base and replaced.nid not in room.base:
+        return True
+    return room.plan.is_whole and not (reading.is_lazy and key[0] == MEMBER)

@@ -31,8 +31,8 @@ class RoomPlan:
     """What to tell of one room.
 
     `window` is the part of the timeline (None: only the user's own membership events). `base` is the position at which
-    the client knows the state; None means that it gets all of it. `left` is the change with which the user went out.
-    `is_return`: the client may have a timeline of an earlier stay, to which this one does not connect.
+    the client knows the state; None where it does not. `is_whole`: it gets all of the state. `left` is the change with
+    which the user went out. `is_return`: the client may have a timeline of earlier, to which this one does not connect.
     """
 
     room: UserRoom
@@ -40,6 +40,7 @@ class RoomPlan:
     history: MembershipHistory
     window: TimelineWindow | None = None
     base: int | None = None
+    is_whole: bool = True
     left: MembershipRow | None = None
     is_return: bool = False
 
@@ -68,29 +69,31 @@ def plan_rooms(reading: Reading, rooms: Iterable[UserRoom], histories: Histories
 
 
 def _plan_joined(reading: Reading, room: UserRoom, history: MembershipHistory, now: int) -> RoomPlan:
-    stayed = reading.since is not None and _was_joined_since(history, reading.since)
-    after = reading.since if stayed and reading.since is not None else 0
+    was_joined = _was_joined(reading, history)
+    after = reading.since if was_joined and reading.since is not None else 0
     return RoomPlan(
         room=room,
         section=Section.JOIN,
         history=history,
         window=TimelineWindow(room_nid=room.room_nid, after=after, up_to=now),
-        base=None if reading.full_state or not stayed else reading.since,
-        is_return=not stayed and _is_return(reading, history),
+        base=reading.since if was_joined else None,
+        is_whole=reading.full_state or not was_joined,
+        is_return=not was_joined and _is_return(reading, history),
     )
 
 
-def _was_joined_since(history: MembershipHistory, since: int) -> bool:
-    """Whether the user was joined at that position, and never anything else afterwards."""
-    later = (change.membership for change in history.changes if change.position > since)
-    return history.after((since, 0)) == "join" and all(membership == "join" for membership in later)
+def _was_joined(reading: Reading, history: MembershipHistory) -> bool:
+    """Whether the user was in the room at the token, so that the client knows its state. What they missed by going
+    out and coming back since then is a change like any other."""
+    return reading.since is not None and history.after((reading.since, 0)) == "join"
 
 
 def _is_return(reading: Reading, history: MembershipHistory) -> bool:
-    """Whether the user was in the room before, at the time of the token or earlier."""
+    """Whether the client may have been told events of the room before: the user joined it, or went out of it."""
     if reading.since is None:
         return False
-    return any(change.membership == "join" and change.position <= reading.since for change in history.changes)
+    told = (change for change in history.changes if change.position <= reading.since)
+    return any(change.membership not in SECTIONS or change.membership == "join" for change in told)
 
 
 def _is_leave_told(reading: Reading, room: UserRoom) -> bool:
@@ -105,16 +108,17 @@ def _plan_left(reading: Reading, room: UserRoom, history: MembershipHistory) -> 
     left = _went_out(history)
     if left is None or (reading.since is not None and left.position <= reading.since):
         return RoomPlan(room=room, section=Section.LEAVE, history=history)
-    stayed = reading.since is not None and _was_joined_until(history, reading.since, left)
-    after = reading.since if stayed and reading.since is not None else 0
+    was_joined = _was_joined(reading, history)
+    after = reading.since if was_joined and reading.since is not None else 0
     return RoomPlan(
         room=room,
         section=Section.LEAVE,
         history=history,
         window=TimelineWindow(room_nid=room.room_nid, after=after, up_to=left.position),
-        base=reading.since if stayed else None,
+        base=reading.since if was_joined else None,
+        is_whole=not was_joined,
         left=left,
-        is_return=not stayed and _is_return(reading, history),
+        is_return=not was_joined and _is_return(reading, history),
     )
 
 
@@ -126,8 +130,3 @@ def _went_out(history: MembershipHistory) -> MembershipRow | None:
             return left
         left = change
     return None
-
-
-def _was_joined_until(history: MembershipHistory, since: int, left: MembershipRow) -> bool:
-    between = (c.membership for c in history.changes if since < c.position < left.position)
-    return history.after((since, 0)) == "join" and all(membership == "join" for membership in between)

@@ -46,8 +46,8 @@ async def load_summaries(
     """The summary of each joined room in which it is new to the client, or may have changed."""
     joined = [plan for plan in plans if plan.section is Section.JOIN]
     versions = {plan.room_nid: plan.room.room_version for plan in joined}
-    stayed = [plan.room_nid for plan in joined if plan.base is not None]
-    changed = {plan.room_nid for plan in joined if plan.base is None or _may_rename(timelines.get(plan.room_nid))}
+    stayed = [plan.room_nid for plan in joined if not plan.is_whole]
+    changed = {plan.room_nid for plan in joined if plan.is_whole or _may_rename(timelines.get(plan.room_nid))}
     if reading.since is not None:
         changed |= await find_membership_changes(tx, stayed, after=reading.since)
     room_nids = sorted(changed)

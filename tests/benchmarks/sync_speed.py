@@ -1,0 +1,162 @@
+"""What syncs cost this process (CPU time without PostgreSQL's), over real rooms, without HTTP.
+
+    python tests/benchmarks/sync_speed.py [--rooms 200] [--watchers 100] [--messages 200]
+
+First syncs of a user in many rooms (4 members, 20 events, limit 10), plain and lazy, the first one cold; empty
+incremental syncs of the same user; and deliveries to users who all wait in one room.
+"""
+
+import argparse
+import asyncio
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import nacl.signing
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.services.rooms.conftest import ALICE, Rooms, make_rooms
+from tests.services.sync.conftest import build_sync
+from tests.services.sync.device import Device
+from tim_server.matrix.events.build import Author
+from tim_server.matrix.events.signatures import SigningKey
+from tim_server.matrix.identifiers import ServerName, UserId
+from tim_server.services.sync.sync import Sync
+from tim_server.storage.codec import Codec
+from tim_server.storage.database import DatabaseOptions
+from tim_server.storage.embedded import EmbeddedPostgres
+from tim_server.storage.migrations import migrate, read_migrations
+from tim_server.storage.store import open_store
+
+SERVER = ServerName("hospital.example")
+REPEATS = 7
+
+
+async def measured(work: Callable[[], Awaitable[object]]) -> tuple[float, float]:
+    """Milliseconds on the clock and of this process's CPU."""
+    started, cpu = time.perf_counter(), time.process_time()
+    await work()
+    return (time.perf_counter() - started) * 1e3, (time.process_time() - cpu) * 1e3
+
+
+def user(number: int) -> UserId:
+    """A user of the benchmark."""
+    return UserId(f"@user{number}:{SERVER}")
+
+
+async def fill(rooms: Rooms, count: int) -> None:
+    """Rooms of 4 members and 20 events each."""
+
+    async def make(number: int) -> None:
+        room_id = await rooms.create()
+        members = [user(number * 3 + k) for k in range(3)]
+        for member in members:
+            await rooms.member(room_id, member, "join")
+        await rooms.send(room_id, ALICE, "m.room.name", state_key="", content={"name": f"Room {number}"})
+        for k in range(12):
+            await rooms.send(room_id, members[k % 2])
+
+    await asyncio.gather(*(make(number) for number in range(count)))
+
+
+async def first_syncs(sync: Sync, state_filter: dict[str, object]) -> None:
+    """Print figures of first syncs with a filter that is new each time."""
+    figures = []
+    sizes = set()
+    for number in range(REPEATS):
+        own = {"account_data": {"not_types": [f"x{number}"]}, "room": {"timeline": {"limit": 10}, "state": state_filter}}
+        device = Device(sync, ALICE, filter=own)
+        figures.append(await measured(device.next))
+        assert device.since is not None
+        sizes.add(len(device.rooms))
+    clock = statistics.median(figure[0] for figure in figures[1:])
+    cpu = statistics.median(figure[1] for figure in figures[1:])
+    print(f"first sync {json.dumps(state_filter):<28} cold {figures[0][0]:6.1f} ms, then {clock:6.1f} ms (CPU {cpu:.1f})")
+
+
+async def empty_syncs(sync: Sync) -> None:
+    """Print figures of incremental syncs that find nothing."""
+    device = Device(sync, ALICE)
+    await device.next()
+
+    async def ask() -> None:
+        for _ in range(500):
+            await device.ask()
+
+    clock, cpu = await measured(ask)
+    print(f"empty incremental sync: {clock * 2:.0f} µs (CPU {cpu * 2:.0f})")
+
+
+async def deliveries(sync: Sync, rooms: Rooms, watchers: int, messages: int) -> None:
+    """Print the cost of each message to each of many waiting users."""
+    room_id = await rooms.create()
+    devices = [Device(sync, user(10_000 + number), filter={"room": {"timeline": {"limit": 500}}}) for number in range(watchers)]
+    for device in devices:
+        await rooms.member(room_id, device.user_id, "join")
+        await device.next()
+        await device.next()
+    delivered = 0
+    sent = asyncio.Event()
+
+    async def watch(device: Device) -> None:
+        nonlocal delivered
+        seen = 0
+        while seen < messages:
+            told = (await device.ask(timeout_ms=30_000))
+            device.since = told["next_batch"]
+            joined = told.get("rooms", {}).get("join", {})
+            seen += sum(len(room["timeline"]["events"]) for room in joined.values())
+        delivered += seen
+
+    async def send() -> None:
+        for _ in range(messages):
+            await rooms.send(room_id, ALICE)
+            await asyncio.sleep(0.01)
+        sent.set()
+
+    alone, alone_cpu = await measured(send)
+
+    async def both() -> None:
+        await asyncio.gather(send(), *(watch(device) for device in devices))
+
+    for device in devices:
+        await device.next()
+    clock, cpu = await measured(both)
+    each = (cpu - alone_cpu) / (watchers * messages) * 1e3
+    print(f"deliveries: {delivered} to {watchers} users; {each:.0f} µs of CPU each (client's parsing included)")
+
+
+async def main(options: argparse.Namespace) -> None:
+    """Make a server's worth of rooms and measure."""
+    async with AsyncExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tim-bench-"))
+        Path(folder).chmod(0o711)
+        postgres = stack.enter_context(EmbeddedPostgres(Path(folder) / "postgres", durable=False))
+        dsn = await postgres.provision_tenant("bench")
+        await migrate(dsn, migrations=read_migrations())
+        store = await open_store(DatabaseOptions(dsn=dsn), Codec(), alone=True)
+        stack.push_async_callback(store.close)
+        key = SigningKey(key_id="ed25519:bench", key=nacl.signing.SigningKey(b"\x02" * 32))
+        rooms = make_rooms(store, Author(server_name=SERVER, key=key))
+        stack.push_async_callback(rooms.queues.close)
+        await fill(rooms, options.rooms)
+        sync = build_sync(store)
+        stack.push_async_callback(sync.close)
+        await first_syncs(sync, {})
+        await first_syncs(sync, {"lazy_load_members": True})
+        await empty_syncs(sync)
+        await deliveries(sync, rooms, options.watchers, options.messages)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rooms", type=int, default=200)
+    parser.add_argument("--watchers", type=int, default=100)
+    parser.add_argument("--messages", type=int, default=200)
+    asyncio.run(main(parser.parse_args()))
