@@ -19,6 +19,8 @@ from tim_server.storage.events import EventRow, load_events
 
 ENTRIES_MAX = 10_000
 EVENTS_MAX = 20_000
+KEPT_ROWS = 10_000
+"""How many rows the table keeps however old they are, for processes that start or fell behind."""
 
 READ_COMMITS = "SELECT position, touched FROM commits WHERE position > $1 ORDER BY position LIMIT $2"
 READ_NEWEST = "SELECT coalesce(max(position), 0) FROM commits"
@@ -54,9 +56,11 @@ def encode_touched(entry: CommitEntry) -> bytes:
 
 
 class CommitLog:
-    """The tail, its subscribers and its waiters."""
+    """The tail, its subscribers and its waiters; `entries_max` and `events_max` bound what is remembered."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, entries_max: int = ENTRIES_MAX, events_max: int = EVENTS_MAX) -> None:
+        self._entries_max = entries_max
+        self._events_max = events_max
         self._entries: deque[CommitEntry] = deque()
         self._event_count = 0
         self._subscribers: list[Callable[[CommitEntry], None]] = []
@@ -89,7 +93,7 @@ class CommitLog:
         return True
 
     def _shorten(self) -> None:
-        while len(self._entries) > ENTRIES_MAX or self._event_count > EVENTS_MAX:
+        while len(self._entries) > self._entries_max or self._event_count > self._events_max:
             dropped = self._entries.popleft()
             self._event_count -= sum(len(rows) for rows in dropped.events.values())
             self.oldest_position = dropped.position
@@ -98,6 +102,11 @@ class CommitLog:
         if self._advanced is not None and not self._advanced.done():
             self._advanced.set_result(None)
         self._advanced = None
+
+    @property
+    def length(self) -> int:
+        """How many entries are remembered."""
+        return len(self._entries)
 
     def since(self, position: int) -> list[CommitEntry] | None:
         """The entries after `position`, oldest first; None where the tail no longer reaches back so far."""
@@ -155,4 +164,4 @@ def by_room(rows: Iterable[EventRow]) -> dict[int, tuple[EventRow, ...]]:
 
 async def trim(tx: Connection) -> None:
     """Remove commits that no tail needs any more."""
-    await tx.execute(TRIM_COMMITS, ENTRIES_MAX)
+    await tx.execute(TRIM_COMMITS, KEPT_ROWS)
