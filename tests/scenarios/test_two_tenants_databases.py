@@ -47,7 +47,7 @@ async def refused(connection: Any, statement: str, *arguments: Any) -> None:
         "INSERT INTO {table} SELECT * FROM {table}",
         "DELETE FROM {table}",
         "TRUNCATE {table}",
-        "LOCK {table}",
+        "DO $$BEGIN LOCK {table}; END$$",
         "DROP TABLE {table}",
         "ALTER TABLE {table} ADD COLUMN x int",
         "GRANT SELECT ON {table} TO PUBLIC",

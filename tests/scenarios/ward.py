@@ -24,23 +24,17 @@ class Ward:
     people: dict[str, Person]
     names: dict[str, str]
 
-    def fill(self, template: Any) -> Any:
-        """The template with `{room}` and the like replaced, in strings anywhere within."""
-        if isinstance(template, str):
-            for name, value in self.names.items():
-                template = template.replace(f"{{{name}}}", value)
-            return template
-        if isinstance(template, dict):
-            return {self.fill(key): self.fill(value) for key, value in template.items()}
-        if isinstance(template, list):
-            return [self.fill(item) for item in template]
-        return template
+    async def answer(self, who: str, request: str, body: Any, **more_names: str) -> tuple[int, Any]:
+        """Status and JSON of the answer to `METHOD path`."""
+        names = self.names | more_names
+        method, path = request.split(" ", 1)
+        for name, value in names.items():
+            path = path.replace(f"{{{name}}}", quote(value))
+        return await self.people[who].request(method, path, _filled(body, names))
 
     async def refuses(self, who: str, request: str, body: Any, expected: str) -> dict[str, Any]:
         """The answer to `METHOD path`, which must be `status errcode`."""
-        method, path = request.split(" ", 1)
-        path = path.format(**{name: quote(value) for name, value in self.names.items()})
-        status, answer = await self.people[who].request(method, path, self.fill(body))
+        status, answer = await self.answer(who, request, body)
         assert f"{status} {answer.get('errcode')}" == expected, (who, request, answer)
         assert isinstance(answer["error"], str)
         return dict(answer)
@@ -51,11 +45,24 @@ class Ward:
             return await self.refuses(who, request, body, expected)
 
 
+def _filled(template: Any, names: dict[str, str]) -> Any:
+    """The template with `{room}` and the like replaced, in strings anywhere within."""
+    if isinstance(template, str):
+        for name, value in names.items():
+            template = template.replace(f"{{{name}}}", value)
+        return template
+    if isinstance(template, dict):
+        return {_filled(key, names): _filled(value, names) for key, value in template.items()}
+    if isinstance(template, list):
+        return [_filled(item, names) for item in template]
+    return template
+
+
 @asynccontextmanager
 async def run_ward(dsn: str, folder: Path) -> AsyncIterator[Ward]:
     """The server and everybody on it."""
     async with run_hospital(dsn, folder, tokens={"refreshable_lifetime_ms": EXPIRY_MS}) as hospital:
-        people = {name: await hospital.person(name) for name in ("alice", "bob", "mallory", "stranger", "left")}
+        people = {name: await hospital.person(name) for name in ("alice", "bob", "mallory", "stranger", "left", "half")}
         people |= await _people_with_bad_tokens(hospital)
         names = {name: person.user_id for name, person in people.items()}
         for version in ROOM_VERSIONS:
@@ -67,11 +74,22 @@ async def run_ward(dsn: str, folder: Path) -> AsyncIterator[Ward]:
 
 
 async def _make_room(people: dict[str, Person], version: str) -> dict[str, str]:
-    """Alice made it, Bob is there without power, Mallory is banned, Left has left, Stranger never came."""
+    """Alice made it, Bob is there without power, Half with half of it, which is enough for changing power levels;
+    Mallory is banned, Left has left, Stranger never came."""
     alice = people["alice"]
-    options: dict[str, Any] = {"room_version": version, "preset": "public_chat", "room_alias_name": f"ward{version}"}
-    room_id = await alice.create_room(**options)
-    for name in ("bob", "mallory", "left"):
+    levels: dict[str, Any] = {
+        "events": {"m.room.power_levels": 50, "m.room.server_acl": 100},
+        "users": {people["half"].user_id: 50},
+    }
+    if version != "12":
+        levels["users"][alice.user_id] = 100
+    room_id = await alice.create_room(
+        room_version=version,
+        preset="public_chat",
+        room_alias_name=f"ward{version}",
+        power_level_content_override=levels,
+    )
+    for name in ("bob", "mallory", "left", "half"):
         await people[name].join(room_id)
     await people["left"].leave(room_id)
     await alice.post(f"rooms/{room_id}/ban", {"user_id": people["mallory"].user_id})
