@@ -13,7 +13,7 @@ from tests.architecture.sources import ROOT
     [
         pytest.param((), id="package"),
         pytest.param(
-            ("--explicit-package-bases", "--follow-imports=silent", "tests/architecture"), id="architecture tests"
+            ("--explicit-package-bases", "--follow-imports=silent", "tests/architecture", "tests/clients"), id="tests"
         ),
     ],
 )
