@@ -73,9 +73,12 @@ async def load_known_transactions(
     return {(row["user_id"], row["device_id"], row["key_hash"]): EventId(row["event_id"]) for row in rows}
 
 
+# OFFSET 0 keeps the planner from reading all transactions of the device instead of those of a few events.
 LOAD_TRANSACTION_IDS = """
-SELECT event_nid, txn_id FROM client_transactions
-WHERE event_nid = ANY($1) AND user_id = $2 AND device_id = $3
+SELECT event_nid, txn_id FROM (
+    SELECT event_nid, txn_id, user_id, device_id FROM client_transactions WHERE event_nid = ANY($1) OFFSET 0
+) AS t
+WHERE user_id = $2 AND device_id = $3
 """
 
 

@@ -51,27 +51,39 @@ class TimelinePage:
 
 
 LOAD_NEWEST_FIRST = f"""
-SELECT {EVENT_COLUMNS} FROM (
-    SELECT {EVENT_COLUMNS} FROM events
-    WHERE room_nid = $1 AND position IS NOT NULL AND (position, minor) > ($2, $3) AND (position, minor) <= ($4, $5)
-    ORDER BY position DESC, minor DESC LIMIT $6
-) AS scanned
-WHERE rejected IS NULL AND NOT soft_failed
-  AND ($8::text[] IS NULL OR type LIKE ANY($8)) AND NOT type LIKE ANY($9)
-  AND ($10::text[] IS NULL OR sender = ANY($10)) AND NOT sender = ANY($11)
-ORDER BY position DESC, minor DESC LIMIT $7
+SELECT {EVENT_COLUMNS} FROM events
+WHERE room_nid = $1 AND position IS NOT NULL AND (position, minor) > ($2, $3) AND (position, minor) <= ($4, $5)
+  AND rejected IS NULL AND NOT soft_failed
+ORDER BY position DESC, minor DESC LIMIT $6
+"""
+LOAD_OLDEST_FIRST = f"""
+SELECT {EVENT_COLUMNS} FROM events
+WHERE room_nid = $1 AND position IS NOT NULL AND (position, minor) > ($2, $3) AND (position, minor) <= ($4, $5)
+  AND rejected IS NULL AND NOT soft_failed
+ORDER BY position, minor LIMIT $6
 """
 
-LOAD_OLDEST_FIRST = f"""
+LOAD_FITTING_NEWEST_FIRST = f"""
 SELECT {EVENT_COLUMNS} FROM (
     SELECT {EVENT_COLUMNS} FROM events
     WHERE room_nid = $1 AND position IS NOT NULL AND (position, minor) > ($2, $3) AND (position, minor) <= ($4, $5)
-    ORDER BY position, minor LIMIT $6
+    ORDER BY position DESC, minor DESC LIMIT $11
 ) AS scanned
 WHERE rejected IS NULL AND NOT soft_failed
-  AND ($8::text[] IS NULL OR type LIKE ANY($8)) AND NOT type LIKE ANY($9)
-  AND ($10::text[] IS NULL OR sender = ANY($10)) AND NOT sender = ANY($11)
-ORDER BY position, minor LIMIT $7
+  AND ($7::text[] IS NULL OR type LIKE ANY($7)) AND NOT type LIKE ANY($8)
+  AND ($9::text[] IS NULL OR sender = ANY($9)) AND NOT sender = ANY($10)
+ORDER BY position DESC, minor DESC LIMIT $6
+"""
+LOAD_FITTING_OLDEST_FIRST = f"""
+SELECT {EVENT_COLUMNS} FROM (
+    SELECT {EVENT_COLUMNS} FROM events
+    WHERE room_nid = $1 AND position IS NOT NULL AND (position, minor) > ($2, $3) AND (position, minor) <= ($4, $5)
+    ORDER BY position, minor LIMIT $11
+) AS scanned
+WHERE rejected IS NULL AND NOT soft_failed
+  AND ($7::text[] IS NULL OR type LIKE ANY($7)) AND NOT type LIKE ANY($8)
+  AND ($9::text[] IS NULL OR sender = ANY($9)) AND NOT sender = ANY($10)
+ORDER BY position, minor LIMIT $6
 """
 
 LAST_SCANNED_NEWEST_FIRST = """
@@ -79,7 +91,6 @@ SELECT position, minor FROM events
 WHERE room_nid = $1 AND position IS NOT NULL AND (position, minor) > ($2, $3) AND (position, minor) <= ($4, $5)
 ORDER BY position DESC, minor DESC OFFSET $6 LIMIT 1
 """
-
 LAST_SCANNED_OLDEST_FIRST = """
 SELECT position, minor FROM events
 WHERE room_nid = $1 AND position IS NOT NULL AND (position, minor) > ($2, $3) AND (position, minor) <= ($4, $5)
@@ -92,21 +103,26 @@ async def load_page(
 ) -> TimelinePage:
     """At most `limit` events of the range that fit the patterns."""
     bounds = (within.room_nid, *within.after, *within.until)
-    found = await tx.fetch(
-        LOAD_NEWEST_FIRST if within.newest_first else LOAD_OLDEST_FIRST,
-        *bounds,
-        SCANNED_MAX,
-        limit + 1,
-        patterns.types,
-        patterns.not_types,
-        patterns.senders,
-        patterns.not_senders,
-    )
+    if patterns == ALL_EVENTS:
+        found = await tx.fetch(LOAD_NEWEST_FIRST if within.newest_first else LOAD_OLDEST_FIRST, *bounds, limit + 1)
+    else:
+        found = await tx.fetch(
+            LOAD_FITTING_NEWEST_FIRST if within.newest_first else LOAD_FITTING_OLDEST_FIRST,
+            *bounds,
+            limit + 1,
+            patterns.types,
+            patterns.not_types,
+            patterns.senders,
+            patterns.not_senders,
+            SCANNED_MAX,
+        )
     rows = [read_row(row, codec) for row in found[:limit]]
     if len(found) > limit:
         last = rows[-1]
         assert last.position is not None
         return TimelinePage(rows=rows, reached=(last.position, last.minor))
+    if patterns == ALL_EVENTS:
+        return TimelinePage(rows=rows, reached=None)
     end = await tx.fetchrow(
         LAST_SCANNED_NEWEST_FIRST if within.newest_first else LAST_SCANNED_OLDEST_FIRST, *bounds, SCANNED_MAX - 1
     )

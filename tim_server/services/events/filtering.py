@@ -16,9 +16,9 @@ def patterns_of(event_filter: RoomEventFilter) -> EventPatterns:
     types = None if events.types is None or events.types.wildcards else _like(events.types.exact)
     return EventPatterns(
         types=types,
-        not_types=_like(events.not_types.exact),
+        not_types=tuple(_like(events.not_types.exact)),
         senders=None if events.senders is None else sorted(events.senders),
-        not_senders=sorted(events.not_senders),
+        not_senders=tuple(sorted(events.not_senders)),
     )
 
 
