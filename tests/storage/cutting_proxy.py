@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit, urlunsplit
 
-LATE_S = 0.3
+LATE_S = 0.15
 _SOCKET = ".s.PGSQL.5432"
 _READY_FOR_QUERY = b"Z\x00\x00\x00\x05"
 
@@ -68,7 +68,7 @@ class CuttingProxy:
             if cut.times and cut.statement.encode() in message:
                 if cut.skip:
                     cut.skip -= 1
-                    continue
+                    return None
                 cut.times -= 1
                 self._refusals += cut.refusals
                 self.made += 1
