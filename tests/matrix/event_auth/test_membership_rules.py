@@ -325,7 +325,10 @@ def test_who_may_knock(version, membership):
 
 @pytest.mark.parametrize("version", versions(7), ids=version_name)
 def test_nobody_knocks_for_another(version):
-    assert not make_room(version, join_rule="knock").allows_member(ALICE, MALLORY, "knock")
+    room = make_room(version, join_rule="knock")
+    assert room.allows_member(EVE, EVE, "knock")
+    assert not room.allows_member(EVE, MALLORY, "knock")
+    assert not room.allows_member(ALICE, MALLORY, "knock")
 
 
 def test_a_knock_is_an_unknown_membership_until_v6():
