@@ -30,7 +30,8 @@ def test_membership_before_and_after_the_event_at_a_place(place: tuple[int, int]
 def test_joining_later() -> None:
     assert HISTORY.joined_later((19, 0))
     assert HISTORY.joined_later((20, -1))
-    assert not HISTORY.joined_later((20, 0))
+    assert HISTORY.joined_later((29, 0))
+    assert not HISTORY.joined_later((30, 0))
 
 
 def test_membership_within_a_state() -> None:

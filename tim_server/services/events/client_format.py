@@ -19,6 +19,8 @@ from tim_server.matrix.room_versions import RoomVersion
 from tim_server.storage.events import EventRow
 
 HEADS_BYTES_MAX = 32 * 2**20
+HEAD_BYTES = 200
+"""About what a remembered head takes beside its bytes."""
 
 
 class _Pdu(msgspec.Struct):
@@ -57,10 +59,10 @@ class EventHeads:
             return head
         head = event_head(row, version)
         self._heads[key] = head
-        self._bytes += len(head)
+        self._bytes += HEAD_BYTES + len(head)
         while self._bytes > self.bytes_max:
             _, dropped = self._heads.popitem(last=False)
-            self._bytes -= len(dropped)
+            self._bytes -= HEAD_BYTES + len(dropped)
         return head
 
     def clear(self) -> None:

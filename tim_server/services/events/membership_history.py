@@ -32,8 +32,9 @@ class MembershipHistory:
         return "leave"
 
     def joined_later(self, place: Place) -> bool:
-        """Whether the user joined, or was joined anew, after the event at `place`."""
-        return any(change.membership == "join" and (change.position, 0) > place for change in self.changes)
+        """Whether the user was in the room after the event at `place`: still, as where it came late, or again."""
+        joins_later = (change.membership == "join" and (change.position, 0) > place for change in self.changes)
+        return self.after(place) == "join" or any(joins_later)
 
     def within(self, state: frozenset[int]) -> str:
         """The membership in a state, given as the nids of its events."""

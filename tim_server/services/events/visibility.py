@@ -49,6 +49,7 @@ class EventVisibility:
     server_name: ServerName
     codec: Codec
     snapshots: SnapshotCache
+    remembered_max: int = REMEMBERED_MAX
     _remembered: OrderedDict[int, HistoryVisibility] = field(default_factory=OrderedDict)
 
     async def visible(
@@ -88,7 +89,7 @@ class EventVisibility:
                 nid = next(iter(bodies.keys() & states.get(snapshot, frozenset())), None)
                 known[snapshot] = history_visibility_of(None if nid is None else _content_of(bodies[nid]))
                 self._remembered[snapshot] = known[snapshot]
-            while len(self._remembered) > REMEMBERED_MAX:
+            while len(self._remembered) > self.remembered_max:
                 self._remembered.popitem(last=False)
         return known
 
