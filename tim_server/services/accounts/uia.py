@@ -144,9 +144,8 @@ class InteractiveAuth:
             "flows": [{"stages": list(flow)} for flow in operation.flows],
             "params": {},
             "session": session.session_id,
+            "completed": list(session.completed),
         }
-        if session.completed:
-            fields["completed"] = list(session.completed)
         return InteractiveAuthRequired(failure=failure, **fields)
 
 
