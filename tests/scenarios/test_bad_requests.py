@@ -80,7 +80,7 @@ def nested(depth: int, opening: str = '{"a":', closing: str = "}") -> str:
     return '{"msgtype":"m.text","body":"x","deep":' + opening * depth + "1" + closing * depth + "}"
 
 
-BODIES = {
+BODIES: dict[str, tuple[str | bytes, str]] = {
     "empty": ("", "M_NOT_JSON"),
     "cut off": ('{"msgtype":"m.text","body":', "M_NOT_JSON"),
     "text": ("hello", "M_NOT_JSON"),
@@ -208,7 +208,7 @@ FRAMES = {
     "two hosts": ([f"Content-Length: {len(MESSAGE)}", "Host: b"], MESSAGE, "400 M_UNKNOWN"),
     "header with a NUL": ([f"Content-Length: {len(MESSAGE)}", "X: a\0b"], MESSAGE, "400 M_UNKNOWN"),
     "folded header": ([f"Content-Length: {len(MESSAGE)}", "X: a", " b"], MESSAGE, "400 M_UNKNOWN"),
-    "header of 10,000 bytes": ([f"Content-Length: {len(MESSAGE)}", "X: " + "a" * 10_000], MESSAGE, "400 M_UNKNOWN"),
+    "header of 20,000 bytes": ([f"Content-Length: {len(MESSAGE)}", "X: " + "a" * 20_000], MESSAGE, "431 M_TOO_LARGE"),
 }
 
 

@@ -20,7 +20,7 @@ CREATE = "POST createRoom"
 FORBIDDEN, NOT_FOUND, BAD_JSON, INVALID = "403 M_FORBIDDEN", "404 M_NOT_FOUND", "400 M_BAD_JSON", "400 M_INVALID_PARAM"
 
 
-def cases(*cases: Case) -> Any:
+def cases(*cases: Case) -> pytest.MarkDecorator:
     """Who, `METHOD path`, body, `status errcode`."""
     names = [f"{who} {request_line[:60]} {str(body)[:60]}" for who, request_line, body, _ in cases]
     return pytest.mark.parametrize(("who", "request_line", "body", "expected"), cases, ids=names)

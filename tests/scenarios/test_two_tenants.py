@@ -5,7 +5,6 @@ import json
 from typing import Any
 from urllib.parse import quote
 
-import aiohttp
 import pytest
 
 from tests.people import CLIENT, PASSWORD, Person
@@ -261,7 +260,8 @@ async def test_a_host_may_be_written_in_several_ways(two_tenants: Pair, host: st
 async def test_a_request_that_names_two_hosts_or_none_is_refused(two_tenants: Pair, head: str) -> None:
     mine, theirs = two_tenants
     request = head.format(mine=mine.name, theirs=theirs.name, whoami=f"{CLIENT}/account/whoami")
-    url = aiohttp.client.URL(str(mine.session._base_url))
+    url = mine.session._base_url
+    assert url is not None
     reader, writer = await asyncio.open_connection(url.host, url.port)
     writer.write(f"{request}Authorization: Bearer {mine.alice.token}\r\nConnection: close\r\n\r\n".encode())
     answer = (await reader.read()).decode()
