@@ -4,11 +4,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.services.rooms import conftest as room_fixtures
 from tests.services.rooms.conftest import SERVER, Rooms, make_rooms
-from tests.services.rooms.conftest import author as author  # noqa: PLC0414
 from tim_server.matrix.events.build import Author
 from tim_server.services.events.visibility import EventVisibility
 from tim_server.storage.store import Store
+
+author = room_fixtures.author
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from tests.services.events.rows import ALICE, make_row
 from tim_server.matrix.identifiers import EventId, RoomId
 from tim_server.matrix.room_versions import V2, V10, V11, RoomVersion
 from tim_server.services.events.client_format import (
+    HEAD_BYTES,
     EventHeads,
     client_event,
     event_head,
@@ -111,7 +112,7 @@ def test_head_is_remembered_but_not_beyond_a_redaction() -> None:
 
 
 def test_heads_are_bounded() -> None:
-    size = len(event_head(make_row(), V11))
+    size = HEAD_BYTES + len(event_head(make_row(), V11))
     heads = EventHeads(bytes_max=2 * size + 1)
     first = heads.head(make_row(nid=1), V11)
     heads.head(make_row(nid=2), V11)
