@@ -8,7 +8,6 @@ incremental syncs of the same user; and deliveries to users who all wait in one 
 
 import argparse
 import asyncio
-import json
 import statistics
 import tempfile
 import time
@@ -70,11 +69,9 @@ async def first_syncs(sync: Sync, state_filter: dict[str, object]) -> None:
         own = {"account_data": {"not_types": [f"x{number}"]}, "room": room}
         device = Device(sync, ALICE, filter=own)
         figures.append(await measured(device.next))
-    clock = statistics.median(figure[0] for figure in figures[1:])
-    cpu = statistics.median(figure[1] for figure in figures[1:])
-    print(
-        f"first sync {json.dumps(state_filter):<28} cold {figures[0][0]:6.1f} ms, then {clock:6.1f} ms (CPU {cpu:.1f})"
-    )
+    warm = [statistics.median(figure[part] for figure in figures[1:]) for part in (0, 1)]
+    kind = "lazy" if state_filter else "plain"
+    print(f"first sync, {kind}: cold {figures[0][0]:.1f} ms, then {warm[0]:.1f} ms (CPU {warm[1]:.1f})")
 
 
 async def empty_syncs(sync: Sync) -> None:
@@ -90,33 +87,34 @@ async def empty_syncs(sync: Sync) -> None:
     print(f"empty incremental sync: {clock * 2:.0f} µs (CPU {cpu * 2:.0f})")
 
 
-async def deliveries(sync: Sync, rooms: Rooms, watchers: int, messages: int) -> None:
-    """Print the cost of each message to each of many waiting users."""
+async def deliveries(sync: Sync, rooms: Rooms, options: argparse.Namespace, state: bool) -> None:
+    """Print the cost of each message, or each change of state, to each of many waiting users."""
     room_id = await rooms.create()
     long = {"room": {"timeline": {"limit": 500}}}
-    devices = [Device(sync, user(10_000 + number), filter=long) for number in range(watchers)]
+    devices = [Device(sync, user(10_000 + number), filter=long) for number in range(options.watchers)]
     for device in devices:
         await rooms.member(room_id, device.user_id, "join")
+    for device in devices:
         await device.next()
-        await device.next()
-    delivered = 0
+    messages = options.messages // 10 if state else options.messages
 
     async def watch(device: Device) -> None:
-        nonlocal delivered
         seen = 0
         while seen < messages:
             told = await device.ask(timeout_ms=30_000)
             device.since = told["next_batch"]
             joined = told.get("rooms", {}).get("join", {})
             seen += sum(len(room["timeline"]["events"]) for room in joined.values())
-        delivered += seen
 
     async def send() -> None:
-        for _ in range(messages):
-            await rooms.send(room_id, ALICE)
+        for number in range(messages):
+            if state:
+                await rooms.member(room_id, user(20_000 + number), "join")
+            else:
+                await rooms.send(room_id, ALICE)
             await asyncio.sleep(0.01)
 
-    _, alone_cpu = await measured(send)
+    _, alone_cpu = await measured(send) if not state else (0.0, 0.0)
 
     async def both() -> None:
         await asyncio.gather(send(), *(watch(device) for device in devices))
@@ -124,17 +122,14 @@ async def deliveries(sync: Sync, rooms: Rooms, watchers: int, messages: int) -> 
     for device in devices:
         await device.next()
     _, cpu = await measured(both)
-    each = (cpu - alone_cpu) / (watchers * messages) * 1e3
-    print(f"deliveries: {delivered} to {watchers} users; {each:.0f} µs of CPU each (client's parsing included)")
+    each = (cpu - alone_cpu) / (options.watchers * messages) * 1e3
+    what = "joins" if state else "messages"
+    print(f"{messages} {what} to {options.watchers} users: {each:.0f} µs of CPU each (client's parsing included)")
 
 
-async def main(options: argparse.Namespace) -> None:
+async def run(options: argparse.Namespace, dsn: str) -> None:
     """Make a server's worth of rooms and measure."""
     async with AsyncExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="tim-bench-"))
-        Path(folder).chmod(0o711)
-        postgres = stack.enter_context(EmbeddedPostgres(Path(folder) / "postgres", durable=False))
-        dsn = await postgres.provision_tenant("bench")
         await migrate(dsn, migrations=read_migrations())
         store = await open_store(DatabaseOptions(dsn=dsn), Codec(), alone=True)
         stack.push_async_callback(store.close)
@@ -147,7 +142,16 @@ async def main(options: argparse.Namespace) -> None:
         await first_syncs(sync, {})
         await first_syncs(sync, {"lazy_load_members": True})
         await empty_syncs(sync)
-        await deliveries(sync, rooms, options.watchers, options.messages)
+        await deliveries(sync, rooms, options, state=False)
+        await deliveries(sync, rooms, options, state=True)
+
+
+def main(options: argparse.Namespace) -> None:
+    """Measure over an embedded PostgreSQL."""
+    with tempfile.TemporaryDirectory(prefix="tim-bench-") as folder:
+        Path(folder).chmod(0o711)
+        with EmbeddedPostgres(Path(folder) / "postgres", durable=False) as postgres:
+            asyncio.run(run(options, asyncio.run(postgres.provision_tenant("bench"))))
 
 
 if __name__ == "__main__":
@@ -155,4 +159,4 @@ if __name__ == "__main__":
     parser.add_argument("--rooms", type=int, default=200)
     parser.add_argument("--watchers", type=int, default=100)
     parser.add_argument("--messages", type=int, default=200)
-    asyncio.run(main(parser.parse_args()))
+    main(parser.parse_args())
