@@ -70,7 +70,7 @@ async def test_another_start_or_timeline_makes_the_clock_jump(store: Store, tx: 
     _, position = await clock.jump_if_restored(tx)
     assert position >= 7 + JUMP_MIN
     assert await tx.fetchval(clock.READ_POSITION) == position
-    assert await last_block(tx) >= block + JUMP_MIN // clock.NIDS_PER_BLOCK
+    assert await last_block(tx) > max(block, position // clock.NIDS_PER_BLOCK)
     assert await clock.jump_if_restored(tx) == (incarnation, position)
 
 
@@ -95,8 +95,7 @@ async def test_a_restored_clock_is_ahead_of_many_restarts_that_were_lost(store: 
     await asyncio.sleep(0.01)
     _, position = await clock.jump_if_restored(tx)
     assert position > lost
-    assert await last_block(tx) >= position >> 10
-    assert lost_block < 2**63 // clock.NIDS_PER_BLOCK
+    assert await last_block(tx) > lost_block
 
 
 async def test_a_clock_that_was_set_back_still_jumps(store: Store, tx: Connection) -> None:

@@ -53,7 +53,8 @@ FROM (SELECT (extract(epoch FROM clock_timestamp()) * 268435456)::bigint AS floo
              (SELECT coalesce(max(position), 0) FROM commits) AS newest) AS now
 """
 JUMP_NID_BLOCKS = """
-SELECT setval('nid_blocks', greatest((SELECT last_value FROM nid_blocks) + 4194304, ($1::bigint >> 10) + 1))
+SELECT setval('nid_blocks', CASE WHEN floor > last_value THEN floor ELSE last_value + 4194304 END)
+FROM nid_blocks, (SELECT ($1::bigint >> 10) + 1 AS floor) AS now
 """
 
 

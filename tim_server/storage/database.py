@@ -86,10 +86,10 @@ class Database:
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
 
     async def open(self) -> None:
-        """Open the pool; raises OSError or `DatabaseError` when PostgreSQL can't be reached."""
+        """Open the pool, which connects when somebody asks."""
         self._pool = await asyncpg.create_pool(
             self.options.dsn,
-            min_size=1,
+            min_size=0,  # asyncpg would write a trace into the log for each attempt to keep more
             max_size=self.options.pool_size_max,
             command_timeout=self.options.command_timeout_s,
             timeout=self.options.connect_timeout_s,
