@@ -1,7 +1,8 @@
 // node js_conversation.mjs BASE_URL SUFFIX: Alice and Bob talk through matrix-js-sdk. Prints what happened, as JSON.
 
 import { writeSync } from "node:fs";
-import { bodies, logIn, pagesBack, refusal, register, scrollToTheBeginning, shown, startSyncing, until } from "./js_person.mjs";
+import { bodies, logIn, pagesBack, refusal, register } from "./js_person.mjs";
+import { scrollToTheBeginning, shown, startSyncing, until } from "./js_person.mjs";
 import { EventType, Preset } from "matrix-js-sdk";
 
 const MESSAGES_EACH_WAY = 10;
@@ -30,7 +31,8 @@ await alice.invite(roomId, bobId, { reason: "the night shift" });
 await until(() => bob.getRoom(roomId)?.getMyMembership() === "invite", "the invitation");
 results.invitation = {
     name: bob.getRoom(roomId).name,
-    inviter: bob.getRoom(roomId).getDMInviter() ?? bob.getRoom(roomId).getMember(bobId).events.member.getSender(),
+    inviter: bob.getRoom(roomId).getMember(bobId).events.member.getSender(),
+    reason: bob.getRoom(roomId).getMember(bobId).events.member.getContent().reason,
 };
 await bob.joinRoom(roomId);
 await until(() => bob.getRoom(roomId).getMyMembership() === "join", "Bob's own joining");
@@ -75,7 +77,8 @@ const timeline = await newDevice.getEventTimeline(lazyRoom.getUnfilteredTimeline
 results.found_in_context = timeline.getEvents().some((event) => event.getId() === fifth);
 
 await alice.setRoomTopic(roomId, "Night shift");
-await until(() => bob.getRoom(roomId).currentState.getStateEvents(EventType.RoomTopic, "").getContent().topic === "Night shift", "the topic");
+const topic = () => bob.getRoom(roomId).currentState.getStateEvents(EventType.RoomTopic, "").getContent().topic;
+await until(() => topic() === "Night shift", "the topic");
 results.topic = (await bob.getStateEvent(roomId, EventType.RoomTopic, "")).topic;
 results.refusal = await refusal(() => bob.setRoomTopic(roomId, "Bob's"));
 results.alias = (await bob.getRoomIdForAlias(`#ward-${suffix}:${bob.getDomain()}`)).room_id === roomId;

@@ -47,8 +47,9 @@ def test_the_sync_loop_never_failed(conversation: dict[str, Any]) -> None:
     assert conversation["complaints"] == []
 
 
-def test_an_invitation_names_room_and_inviter(conversation: dict[str, Any]) -> None:
-    assert conversation["invitation"] == {"name": "Ward 3", "inviter": conversation["alice"]}
+def test_an_invitation_names_room_inviter_and_reason(conversation: dict[str, Any]) -> None:
+    invitation = {"name": "Ward 3", "inviter": conversation["alice"], "reason": "the night shift"}
+    assert conversation["invitation"] == invitation
 
 
 def test_ten_messages_each_way_reach_both_once_and_in_order(conversation: dict[str, Any]) -> None:
