@@ -145,6 +145,48 @@ async def test_history_from_before_a_join_that_is_not_shared(hospital: Hospital)
     assert await bob.bodies(room_id, limit=100) == ["3"]
 
 
+async def test_hidden_history_is_not_paged_through(hospital: Hospital) -> None:
+    alice, bob = await hospital.person(), await hospital.person()
+    state = [{"type": "m.room.history_visibility", "content": {"history_visibility": "joined"}}]
+    room_id = await alice.create_room(initial_state=state)
+    await bob.join(room_id)
+    await bob.leave(room_id)
+    for number in range(20):
+        await alice.say(room_id, f"hidden {number}")
+    await bob.join(room_id)
+    await alice.say(room_id, "seen")
+    for direction in ("b", "f"):
+        texts, types, pages, token = [], [], 0, None
+        while pages == 0 or token:
+            page = await bob.history(room_id, dir=direction, limit=3, from_=token)
+            texts += [event["content"].get("body") for event in page["chunk"] if "body" in event["content"]]
+            types += [event["type"] for event in page["chunk"]]
+            token, pages = page.get("end"), pages + 1
+        assert texts == ["seen"]
+        assert "m.room.create" in types  # before the first setting, the history is shared
+        assert types.count("m.room.member") >= 3
+        assert pages < 9
+
+
+async def test_change_of_visibility_in_the_middle_is_not_skipped(hospital: Hospital) -> None:
+    alice, bob = await hospital.person(), await hospital.person()
+    room_id = await alice.create_room()
+    for setting in ("joined", "world_readable", "joined"):
+        await alice.set_state(room_id, "m.room.history_visibility", {"history_visibility": setting})
+        for number in range(5):
+            await alice.say(room_id, f"{setting} {number}")
+    await bob.join(room_id)
+    for direction in ("b", "f"):
+        texts, token = set[str](), None
+        for _ in range(30):
+            page = await bob.history(room_id, dir=direction, limit=2, from_=token)
+            texts |= {event["content"]["body"] for event in page["chunk"] if "body" in event["content"]}
+            token = page.get("end")
+            if token is None:
+                break
+        assert texts == {f"world_readable {number}" for number in range(5)}
+
+
 async def test_unknown_room(hospital: Hospital) -> None:
     alice = await hospital.person()
     await alice.refused(403, "M_FORBIDDEN", "GET", f"rooms/!unknown:{SERVER}/messages", dir="b")

@@ -140,3 +140,25 @@ async def load_newest_at(tx: Connection, codec: Codec, room_nid: int, place: Pla
     """The event at this place, or else the newest before it; None at the room's start."""
     row = await tx.fetchrow(LOAD_NEWEST_AT, room_nid, *place)
     return None if row is None else read_row(row, codec)
+
+
+CHANGE_OF_VISIBILITY_BEFORE = """
+SELECT position, minor FROM events
+WHERE room_nid = $1 AND type = 'm.room.history_visibility' AND state_key = '' AND position IS NOT NULL
+  AND (position, minor) < ($2, $3)
+ORDER BY position DESC, minor DESC LIMIT 1
+"""
+CHANGE_OF_VISIBILITY_AFTER = """
+SELECT position, minor FROM events
+WHERE room_nid = $1 AND type = 'm.room.history_visibility' AND state_key = '' AND position IS NOT NULL
+  AND (position, minor) > ($2, $3)
+ORDER BY position, minor LIMIT 1
+"""
+
+
+async def find_change_of_visibility(tx: Connection, room_nid: int, place: Place, *, newest_first: bool) -> Place | None:
+    """Where the history visibility was set next, going from the event at `place` in a direction."""
+    row = await tx.fetchrow(
+        CHANGE_OF_VISIBILITY_BEFORE if newest_first else CHANGE_OF_VISIBILITY_AFTER, room_nid, *place
+    )
+    return None if row is None else (row["position"], row["minor"])

@@ -18,7 +18,7 @@ from tim_server.storage.commit_log import read_newest_position
 from tim_server.storage.database import Connection, Database
 from tim_server.storage.events import EventRow, load_events
 from tim_server.storage.memberships import load_members_at
-from tim_server.storage.timeline import Place, TimelineRange, load_page
+from tim_server.storage.timeline import Place, TimelinePage, TimelineRange, find_change_of_visibility, load_page
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +61,9 @@ class RoomHistory:
             if not query.filter.allows_room(room_id):
                 return HistoryPage(start=token_of(start), end=None, chunk=[], state=None)
             page = await load_page(tx, self.codec, within, limit=limit, patterns=patterns_of(query.filter))
-            rows = await self.client_events.visibility.visible(tx, requester.user_id, page.rows, view.histories)
-            rows = fitting(query.filter, rows)
+            seen = await self.client_events.visibility.visible(tx, requester.user_id, page.rows, view.histories)
+            end = await _end_of(tx, view, page, seen, backwards=query.backwards)
+            rows = fitting(query.filter, seen)
             members = await load_sender_members(tx, self.codec, rows) if query.filter.lazy_load_members else []
             surroundings = await self.client_events.load_surroundings(
                 tx, reader_of(requester), [*rows, *members], view.histories
@@ -70,7 +71,7 @@ class RoomHistory:
         write = self.client_events.event
         return HistoryPage(
             start=query.start or token_of(start),
-            end=None if page.reached is None else token_of(_gap_behind(page.reached, backwards=query.backwards)),
+            end=None if end is None else token_of(end),
             chunk=[write(row, view.version, surroundings, room_id=room_id) for row in rows],
             state=[write(row, view.version, surroundings, room_id=room_id) for row in members]
             if query.filter.lazy_load_members
@@ -90,9 +91,28 @@ def _range(view: RoomView, query: HistoryQuery, newest: Place) -> tuple[Place, T
     return start, TimelineRange(room_nid=view.room_nid, after=after, until=until, newest_first=query.backwards)
 
 
-def _gap_behind(place: Place, *, backwards: bool) -> Place:
-    """The gap on the far side of the event at `place`."""
-    return (place[0], place[1] - 1) if backwards else place
+async def _end_of(
+    tx: Connection, view: RoomView, page: TimelinePage, seen: Sequence[EventRow], *, backwards: bool
+) -> Place | None:
+    """Where to go on after a page; None where there is nothing more that the user may see.
+
+    Behind an event that is hidden, all is hidden up to where the user's membership or the history visibility changes:
+    the next page begins there, so that nobody pages through what they can't see.
+    """
+    reached = page.reached
+    if reached is None:
+        return None
+    last = page.rows[-1] if page.rows else None
+    if last is None or (last.position, last.minor) != reached or (seen and seen[-1] is last):
+        return (reached[0], reached[1] - 1) if backwards else reached
+    set_at = await find_change_of_visibility(tx, view.room_nid, reached, newest_first=backwards)
+    changes = [(change.position, 0) for change in view.history.changes] + ([] if set_at is None else [set_at])
+    if backwards:
+        return max((change for change in changes if change < reached), default=None)
+    if reached in changes or last.type == "m.room.history_visibility":
+        return reached
+    position, minor = min((change for change in changes if change > reached), default=(0, 0))
+    return (position, minor - 1) if position else None
 
 
 async def load_sender_members(tx: Connection, codec: Codec, rows: Sequence[EventRow]) -> list[EventRow]:
