@@ -126,12 +126,16 @@ class Hospital:
 
 
 @asynccontextmanager
-async def run_hospital(dsn: str, folder: Path, **tenant: Any) -> AsyncIterator[Hospital]:
-    """A homeserver on this database, wired as `tim-server serve` does it; registration is open."""
+async def run_hospital(
+    dsn: str, folder: Path, *, process: dict[str, Any] | None = None, **tenant: Any
+) -> AsyncIterator[Hospital]:
+    """A homeserver on this database, wired as `tim-server serve` does it; registration is open. `process` and `tenant`
+    hold further options."""
     settings = Settings.model_validate(
         {
             "data_dir": str(folder),
             "listeners": [{"port": 0}],
+            **(process or {}),
             "tenants": [
                 {
                     "server_name": SERVER,
@@ -145,7 +149,7 @@ async def run_hospital(dsn: str, folder: Path, **tenant: Any) -> AsyncIterator[H
         }
     )
     await prepare(settings)
-    async with start_process(settings) as process:
-        base_url = f"http://{process.web_server.addresses[0]}"
+    async with start_process(settings) as started:
+        base_url = f"http://{started.web_server.addresses[0]}"
         async with aiohttp.ClientSession(base_url) as session:
             yield Hospital(session)

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tim_server.app.cache_budget import ACCESS_TOKENS
 from tim_server.app.parts import Parts, now_ms
 from tim_server.config.settings import TenantSettings
 from tim_server.services.account_data.keep import AccountData, AccountDataPolicy
@@ -81,6 +82,7 @@ def _make_shared(parts: Parts) -> _Shared:
         refreshable_lifetime_ms=tenant.tokens.refreshable_lifetime_ms,
         refresh_token_lifetime_ms=tenant.tokens.refresh_token_lifetime_ms,
         devices_per_user_max=tenant.tokens.devices_per_user_max,
+        cache_entries_max=parts.budget.entries_max(ACCESS_TOKENS),
     )
     hashing = PasswordHashing(policy=_password_policy(tenant), randomness=secrets.token_bytes)
     password_check = PasswordCheck(

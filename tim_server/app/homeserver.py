@@ -4,6 +4,18 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from tim_server.app.accounts import account_services
+from tim_server.app.cache_budget import (
+    CLIENT_EVENT_HEADS,
+    COMMITS,
+    EVENTS_OF_COMMITS,
+    HEAD_STATE_ENTRIES,
+    HISTORY_VISIBILITIES,
+    PARSED_EVENTS,
+    SNAPSHOT_MEMBERS,
+    CacheBudget,
+    cache_budget,
+)
+from tim_server.app.outgoing import outgoing_client
 from tim_server.app.parts import Parts, now_ms
 from tim_server.app.rooms import room_services
 from tim_server.app.sync import sync_services
@@ -14,6 +26,7 @@ from tim_server.config.signing_key import read_signing_key
 from tim_server.matrix.events.build import Author
 from tim_server.matrix.identifiers import ServerName
 from tim_server.services.events.client_events import ClientEvents
+from tim_server.services.events.client_format import EventHeads
 from tim_server.services.events.visibility import EventVisibility
 from tim_server.services.homeserver import Homeserver
 from tim_server.services.rooms.all_rooms import AllRooms
@@ -24,7 +37,7 @@ from tim_server.services.rooms.receive import Receiver
 from tim_server.services.rooms.resolve_state import StateResolver
 from tim_server.storage.codec import make_codec
 from tim_server.storage.database import DatabaseOptions
-from tim_server.storage.store import Store, open_store
+from tim_server.storage.store import Remembered, Store, open_store
 from tim_server.storage.writer import WriterOptions
 
 
@@ -52,28 +65,51 @@ class OpenHomeserver:
 
 async def open_homeserver(settings: Settings, tenant: TenantSettings, *, worker_count: int) -> OpenHomeserver:
     """Open the store of a migrated schema and build the services over it."""
+    limits = settings.limits
+    budget = cache_budget(limits.cache_bytes_max, homeserver_count=len(settings.tenants))
     store = await open_store(
         _database_options(settings, tenant),
         make_codec(tenant.sealing.key_bytes),
-        WriterOptions(queue_length_max=settings.limits.writer_queue_length_max),
+        WriterOptions(queue_length_max=limits.writer_queue_length_max),
+        remembered=Remembered(
+            commits_max=min(limits.commits_remembered_max, budget.entries_max(COMMITS)),
+            events_of_commits_max=budget.entries_max(EVENTS_OF_COMMITS),
+            snapshot_members_max=budget.entries_max(SNAPSHOT_MEMBERS),
+        ),
         alone=worker_count == 1,
     )
-    parts = _make_parts(settings, tenant, store, worker_count)
+    try:
+        return _build(_make_parts(settings, tenant, store, budget, worker_count=worker_count))
+    except BaseException:
+        await store.close()
+        raise
+
+
+def _build(parts: Parts) -> OpenHomeserver:
     accounts, rooms = account_services(parts), room_services(parts)
     sync = sync_services(parts, accounts.fields["filters"])
     return OpenHomeserver(
         homeserver=Homeserver(server_name=parts.author.server_name, **accounts.fields, **rooms.fields, **sync.fields),
-        store=store,
-        host_names=tenant.host_names,
-        loops=reaping_loops(store),
-        closers=(*sync.closers, *rooms.closers, parts.queues.close, *accounts.closers, parts.resolver.close),
+        store=parts.store,
+        host_names=parts.tenant.host_names,
+        loops=reaping_loops(parts.store),
+        closers=(
+            *sync.closers,
+            *rooms.closers,
+            parts.queues.close,
+            *accounts.closers,
+            parts.resolver.close,
+            parts.outgoing.close,
+        ),
     )
 
 
-def _make_parts(settings: Settings, tenant: TenantSettings, store: Store, worker_count: int) -> Parts:
+def _make_parts(
+    settings: Settings, tenant: TenantSettings, store: Store, budget: CacheBudget, *, worker_count: int
+) -> Parts:
     author = Author(server_name=tenant.server_name, key=read_signing_key(settings.signing_key_path(tenant)))
-    heads = RoomHeads(store.database)
-    parsed = ParsedEvents(store.database, store.codec)
+    heads = RoomHeads(store.database, state_entries_max=budget.entries_max(HEAD_STATE_ENTRIES))
+    parsed = ParsedEvents(store.database, store.codec, size_max=budget.entries_max(PARSED_EVENTS))
     resolver = StateResolver(database=store.database, parsed=parsed)
     store.commit_log.subscribe(heads.follow)
     store.writer.on_restored += [heads.clear, parsed.clear]
@@ -89,6 +125,7 @@ def _make_parts(settings: Settings, tenant: TenantSettings, store: Store, worker
     return Parts(
         settings=settings,
         tenant=tenant,
+        budget=budget,
         worker_count=worker_count,
         store=store,
         author=author,
@@ -97,13 +134,24 @@ def _make_parts(settings: Settings, tenant: TenantSettings, store: Store, worker
         queues=queues,
         resolver=resolver,
         membership=AllRooms(database=store.database, codec=store.codec, queues=queues),
-        client_events=_make_client_events(store, author.server_name),
+        client_events=_make_client_events(store, author.server_name, budget),
+        outgoing=outgoing_client(tenant.federation),
     )
 
 
-def _make_client_events(store: Store, server_name: ServerName) -> ClientEvents:
-    visibility = EventVisibility(server_name=server_name, codec=store.codec, snapshots=store.snapshots)
-    client_events = ClientEvents(codec=store.codec, visibility=visibility, now_ms=now_ms)
+def _make_client_events(store: Store, server_name: ServerName, budget: CacheBudget) -> ClientEvents:
+    visibility = EventVisibility(
+        server_name=server_name,
+        codec=store.codec,
+        snapshots=store.snapshots,
+        remembered_max=budget.entries_max(HISTORY_VISIBILITIES),
+    )
+    client_events = ClientEvents(
+        codec=store.codec,
+        visibility=visibility,
+        now_ms=now_ms,
+        heads=EventHeads(bytes_max=budget.entries_max(CLIENT_EVENT_HEADS)),
+    )
     store.writer.on_restored += [visibility.clear, client_events.heads.clear]
     return client_events
 

@@ -3,7 +3,9 @@
 import time
 from dataclasses import dataclass
 
+from tim_server.app.cache_budget import CacheBudget
 from tim_server.config.settings import Settings, TenantSettings
+from tim_server.egress.client import OutgoingClient
 from tim_server.matrix.events.build import Author
 from tim_server.services.events.client_events import ClientEvents
 from tim_server.services.rooms.all_rooms import AllRooms
@@ -25,6 +27,7 @@ class Parts:
 
     settings: Settings
     tenant: TenantSettings
+    budget: CacheBudget
     worker_count: int
     store: Store
     author: Author
@@ -34,3 +37,4 @@ class Parts:
     resolver: StateResolver
     membership: AllRooms
     client_events: ClientEvents
+    outgoing: OutgoingClient

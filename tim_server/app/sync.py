@@ -1,6 +1,7 @@
 """The services of `/sync`."""
 
 from tim_server.app.accounts import Services
+from tim_server.app.cache_budget import EVENT_ROWS, FILTERS, ROOMS_OF_SYNCING_USERS, SENT_MEMBERS, CacheBudget
 from tim_server.app.parts import Parts
 from tim_server.services.events.client_events import ClientEvents
 from tim_server.services.filters.define import Filters
@@ -18,26 +19,35 @@ from tim_server.storage.store import Store
 
 def sync_services(parts: Parts, filters: Filters) -> Services:
     """Build them over the store."""
-    sync = make_sync(parts.store, parts.client_events, filters, SyncOptions())
+    limits = parts.settings.limits
+    options = SyncOptions(timeline_limit_max=limits.timeline_events_max, timeout_ms_max=limits.sync_timeout_ms_max)
+    sync = make_sync(parts.store, parts.client_events, filters, options, parts.budget)
     return Services(fields={"sync": sync}, closers=(sync.close,))
 
 
-def make_sync(store: Store, client_events: ClientEvents, filters: Filters, options: SyncOptions) -> Sync:
+def make_sync(
+    store: Store,
+    client_events: ClientEvents,
+    filters: Filters,
+    options: SyncOptions,
+    budget: CacheBudget | None = None,
+) -> Sync:
     """Build it, and let the commit log's tail feed what it remembers."""
-    rows = EventRows(codec=store.codec)
-    views = Views(commit_log=store.commit_log)
+    budget = budget or CacheBudget()
+    rows = EventRows(codec=store.codec, bytes_max=budget.entries_max(EVENT_ROWS))
+    views = Views(commit_log=store.commit_log, rooms_max=budget.entries_max(ROOMS_OF_SYNCING_USERS))
     sources = Sources(
         codec=store.codec,
         snapshots=store.snapshots,
         client_events=client_events,
         rows=rows,
-        sent_members=SentMembers(),
+        sent_members=SentMembers(members_max=budget.entries_max(SENT_MEMBERS)),
     )
     store.commit_log.subscribe(rows.follow)
     store.commit_log.subscribe(views.follow)
     store.writer.on_restored += [rows.clear, views.clear, sources.sent_members.clear]
     return Sync(
-        choice=FilterChoice(filters=filters),
+        choice=FilterChoice(filters=filters, remembered_max=budget.entries_max(FILTERS)),
         views=views,
         from_memory=FromMemory(
             database=store.database,

@@ -25,7 +25,9 @@ class LimitSettings(Section):
         default=30.0, gt=0, description="How many seconds requests have to finish when the server is stopped."
     )
     cache_bytes_max: int = Field(
-        default=134_217_728, ge=1_048_576, description="Size of all caches of one process together."
+        default=268_435_456,
+        ge=1_048_576,
+        description="About how many bytes all caches of one process may take together; its homeservers share them.",
     )
     writer_queue_length_max: int = Field(
         default=20_000, ge=100, description="How many writes of a tenant may wait for the database."
@@ -34,7 +36,10 @@ class LimitSettings(Section):
         default=5_000, ge=10, description="How many events may wait to be sent into one room."
     )
     commits_remembered_max: int = Field(
-        default=10_000, ge=100, description="How many commits each process remembers to wake waiting syncs with."
+        default=10_000,
+        ge=100,
+        description="How many commits each process remembers to answer waiting syncs with, where cache_bytes_max lets "
+        "it.",
     )
     sync_timeout_ms_max: int = Field(
         default=120_000, ge=0, description="How long a sync may wait for news, whatever the client asks for."

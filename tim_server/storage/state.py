@@ -33,6 +33,7 @@ TABLES = (
 )
 
 DELTA_DEPTH_MAX = 50
+MEMBERS_MAX = 2_000_000
 
 StateNids = Mapping[tuple[str, str], int]
 
@@ -77,7 +78,7 @@ async def load_snapshots(tx: Connection, nids: Iterable[int]) -> dict[int, froze
 class SnapshotCache:
     """Unpacked snapshots, least recently used dropped first; `members_max` bounds the nids held over all."""
 
-    members_max: int = 2_000_000
+    members_max: int = MEMBERS_MAX
     _sets: OrderedDict[int, frozenset[int]] = field(default_factory=OrderedDict)
     _members: int = 0
 

@@ -4,10 +4,19 @@ from dataclasses import dataclass
 
 from tim_server.storage.codec import Codec
 from tim_server.storage.commit_follower import CommitFollower
-from tim_server.storage.commit_log import CommitLog
+from tim_server.storage.commit_log import ENTRIES_MAX, EVENTS_MAX, CommitLog
 from tim_server.storage.database import Database, DatabaseOptions
-from tim_server.storage.state import SnapshotCache
+from tim_server.storage.state import MEMBERS_MAX, SnapshotCache
 from tim_server.storage.writer import Writer, WriterOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remembered:
+    """How much is kept in memory: commits and their events in the log's tail, state events over all snapshots."""
+
+    commits_max: int = ENTRIES_MAX
+    events_of_commits_max: int = EVENTS_MAX
+    snapshot_members_max: int = MEMBERS_MAX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,18 +38,24 @@ class Store:
 
 
 async def open_store(
-    options: DatabaseOptions, codec: Codec, writer_options: WriterOptions | None = None, *, alone: bool = False
+    options: DatabaseOptions,
+    codec: Codec,
+    writer_options: WriterOptions | None = None,
+    *,
+    remembered: Remembered | None = None,
+    alone: bool = False,
 ) -> Store:
     """Open the storage of a migrated schema; raises OSError or `DatabaseError` where PostgreSQL can't be reached.
 
     `alone` says that no other process writes this schema, so that the commit log's tail is never behind.
     """
+    remembered = remembered or Remembered()
     database = Database(options)
     await database.open()
-    commit_log = CommitLog()
+    commit_log = CommitLog(entries_max=remembered.commits_max, events_max=remembered.events_of_commits_max)
     follower = CommitFollower(database, codec, commit_log, alone=alone)
     writer = Writer(database, codec, writer_options)
-    snapshots = SnapshotCache()
+    snapshots = SnapshotCache(members_max=remembered.snapshot_members_max)
     writer.on_commit = follower.committed
     writer.on_reconnect = follower.look
     writer.incarnations.on_restart = commit_log.start_at

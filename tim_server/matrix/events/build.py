@@ -62,7 +62,7 @@ def build_event(new: NewPdu, version: RoomVersion, author: Author) -> tuple[Even
         signed = encode(redact(pdu, version))
         event_id = new.event_id or event_id_from_hash(hashlib.sha256(signed).digest(), version)
         pdu["signatures"] = {str(author.server_name): {author.key.key_id: author.key.sign(signed)}}
-        body = encode(pdu)
+        body = bytes(memoryview(encode(pdu)))  # a copy of its size: orjson's own result holds a buffer of 4 KiB
     except CanonicalJsonError as error:
         raise BadJson(f"The content is not canonical JSON: {error}") from error
     if len(body) > PDU_BYTES_MAX:

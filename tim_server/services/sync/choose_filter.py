@@ -13,6 +13,8 @@ from tim_server.matrix.identifiers import UserId
 from tim_server.services.filters.define import Filters
 
 EVERYTHING = Filter()
+REMEMBERED_LENGTH_MAX = 4_096
+"""Longer definitions are read anew each time: they would make what is remembered of any size."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -36,7 +38,8 @@ class FilterChoice:
             self._remembered.move_to_end(key)
             return known
         found = self._read(given) if is_inline else await self._find(user_id, given)
-        self._remembered[key] = found
+        if len(given) <= REMEMBERED_LENGTH_MAX:
+            self._remembered[key] = found
         if len(self._remembered) > self.remembered_max:
             self._remembered.popitem(last=False)
         return found

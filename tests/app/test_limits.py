@@ -1,0 +1,104 @@
+"""The limits of the configuration reach what they limit."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.people import CLIENT, Hospital, Person, run_hospital
+
+LIMITS = {
+    "header_bytes_max": 4_096,
+    "body_timeout_s": 0.3,
+    "sync_timeout_ms_max": 300,
+    "timeline_events_max": 10,
+    "messages_events_max": 12,
+    "request_body_bytes_max": 65_536,
+    "json_depth_max": 10,
+    "filters_per_user_max": 2,
+    "account_data_bytes_max": 1_024,
+    "invites_per_room_creation_max": 1,
+    "cache_bytes_max": 1_048_576,
+    "commits_remembered_max": 100,
+}
+
+
+@pytest.fixture(scope="module")
+async def limited(tenant_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hospital]:
+    """A homeserver with tight limits."""
+    folder = tmp_path_factory.mktemp("limited")
+    async with run_hospital(tenant_dsn, folder, process={"limits": LIMITS}) as hospital:
+        yield hospital
+
+
+@pytest.fixture
+async def alice(limited: Hospital) -> Person:
+    return await limited.person()
+
+
+async def test_a_long_header_is_refused(alice: Person) -> None:
+    async with alice.session.get(f"{CLIENT}/account/whoami", headers={"X-Long": "x" * 5_000}) as response:
+        assert (response.status, (await response.json())["errcode"]) == (431, "M_TOO_LARGE")
+
+
+async def test_a_body_that_does_not_come_is_given_up(alice: Person) -> None:
+    async def drip() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.sleep(2)
+
+    headers = {"Authorization": f"Bearer {alice.token}"}
+    async with alice.session.post(f"{CLIENT}/createRoom", data=drip(), headers=headers) as response:
+        assert response.status == 408
+
+
+async def test_a_sync_waits_no_longer_than_the_limit(alice: Person) -> None:
+    since = (await alice.get("sync"))["next_batch"]
+    begin = time.monotonic()
+    await alice.get("sync", since=since, timeout=20_000)
+    assert 0.2 < time.monotonic() - begin < 5
+
+
+async def test_pages_are_no_longer_than_the_limits(alice: Person) -> None:
+    room_id = await alice.create_room()
+    for _ in range(12):
+        await alice.send(room_id)
+    sync = await alice.get("sync", filter='{"room":{"timeline":{"limit":50}}}')
+    assert len(sync["rooms"]["join"][room_id]["timeline"]["events"]) == 10
+    assert len((await alice.history(room_id, limit=50))["chunk"]) == 12
+
+
+async def test_bodies_have_a_size_and_a_depth(alice: Person) -> None:
+    await alice.refused(413, "M_TOO_LARGE", "POST", "createRoom", {"topic": "x" * 70_000})
+    deep = '{"a":' * 11 + "1" + "}" * 11
+    await alice.refused(400, "M_BAD_JSON", "POST", "createRoom", deep)
+
+
+async def test_users_store_so_much_and_no_more(alice: Person) -> None:
+    mine = f"user/{alice.user_id}"
+    await alice.refused(413, "M_TOO_LARGE", "PUT", f"{mine}/account_data/org.example", {"text": "x" * 1_100})
+    definitions = [{"room": {"timeline": {"limit": limit}}} for limit in (1, 2, 3)]
+    ids = [(await alice.post(f"{mine}/filter", definition))["filter_id"] for definition in definitions]
+    await alice.refused(404, "M_NOT_FOUND", "GET", f"{mine}/filter/{ids[0]}")
+    assert await alice.get(f"{mine}/filter/{ids[2]}") == definitions[2]
+
+
+async def test_few_are_invited_while_a_room_is_created(alice: Person) -> None:
+    invited = ["@bob:hospital.example", "@carol:hospital.example"]
+    status, _ = await alice.request("POST", "createRoom", {"invite": invited})
+    assert status == 400
+
+
+async def test_conversations_work_with_the_smallest_caches_too(limited: Hospital, alice: Person) -> None:
+    bob = await limited.person()
+    rooms = [await alice.create_room() for _ in range(3)]
+    since = (await bob.get("sync"))["next_batch"]
+    for room_id in rooms:
+        await bob.join(room_id)
+        for number in range(60):
+            await alice.say(room_id, f"{number}")
+    joined = (await bob.get("sync", since=since))["rooms"]["join"]
+    for room_id in rooms:
+        bodies = [event["content"].get("body") for event in joined[room_id]["timeline"]["events"]]
+        assert bodies == [f"{number}" for number in range(50, 60)]
+        assert (await bob.bodies(room_id, limit=12))[0] == "59"

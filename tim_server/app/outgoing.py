@@ -1,0 +1,36 @@
+"""The client for requests to other homeservers, as the configuration of federation bounds it."""
+
+import ssl
+from functools import cache
+from pathlib import Path
+
+from tim_server.config.federation import FederationSettings
+from tim_server.config.load import ConfigurationError, Problem
+from tim_server.egress.client import OutgoingClient, OutgoingSettings
+from tim_server.egress.tls import client_tls
+
+
+def outgoing_client(federation: FederationSettings) -> OutgoingClient:
+    """A client that refuses every contact, as no trust gate is given to it. Raises `ConfigurationError` for certificate
+    authorities that can't be read."""
+    return OutgoingClient(
+        settings=OutgoingSettings(
+            hosts={str(name): address for name, address in federation.hosts.items()},
+            allowed_networks=federation.private_networks_allowed,
+        ),
+        tls=_system_tls() if federation.ca_file is None else _own_tls(federation.ca_file),
+    )
+
+
+@cache
+def _system_tls() -> ssl.SSLContext:
+    """One for the whole process: reading the system's authorities takes tens of milliseconds."""
+    return client_tls()
+
+
+def _own_tls(ca_file: Path) -> ssl.SSLContext:
+    try:
+        return client_tls(ca_files=[ca_file], use_system_cas=False)
+    except (OSError, ssl.SSLError) as error:
+        problem = Problem(source=str(ca_file), line=None, key="federation.ca_file", reason=f"cannot be used: {error}")
+        raise ConfigurationError([problem]) from None
