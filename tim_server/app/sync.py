@@ -9,6 +9,7 @@ from tim_server.services.sync.choose_filter import FilterChoice
 from tim_server.services.sync.event_rows import EventRows
 from tim_server.services.sync.from_database import FromDatabase
 from tim_server.services.sync.from_memory import FromMemory
+from tim_server.services.sync.members_seen import MembersSeen
 from tim_server.services.sync.request import SyncOptions
 from tim_server.services.sync.sent_members import SentMembers
 from tim_server.services.sync.sources import Sources
@@ -43,9 +44,11 @@ def make_sync(
         rows=rows,
         sent_members=SentMembers(members_max=budget.entries_max(SENT_MEMBERS)),
     )
+    members_seen = MembersSeen(database=store.database, sources=sources)
     store.commit_log.subscribe(rows.follow)
+    store.commit_log.subscribe(members_seen.follow)
     store.commit_log.subscribe(views.follow)
-    store.writer.on_restored += [rows.clear, views.clear, sources.sent_members.clear]
+    store.writer.on_restored += [rows.clear, views.clear, members_seen.clear, sources.sent_members.clear]
     return Sync(
         choice=FilterChoice(filters=filters, remembered_max=budget.entries_max(FILTERS)),
         views=views,
@@ -54,6 +57,7 @@ def make_sync(
             commit_log=store.commit_log,
             views=views,
             sources=sources,
+            members_seen=members_seen,
             server_name=client_events.visibility.server_name,
         ),
         from_database=FromDatabase(database=store.database, sources=sources, views=views),

@@ -261,28 +261,28 @@ async def count_members(tx: Connection, room_nids: Sequence[int]) -> Mapping[tup
     return {(row["room_nid"], row["membership"]): row["members"] for row in rows}
 
 
-LOAD_HEROES = """
+LOAD_FIRST_MEMBERS = """
 SELECT h.room_nid, h.user_id, h.active
 FROM unnest($1::bigint[]) AS wanted (room_nid)
 CROSS JOIN LATERAL (
     SELECT room_nid, user_id, membership IN ('join', 'invite') AS active, position FROM memberships
-    WHERE room_nid = wanted.room_nid AND user_id <> $2
-    ORDER BY membership IN ('join', 'invite') DESC, position LIMIT $3
+    WHERE room_nid = wanted.room_nid
+    ORDER BY membership IN ('join', 'invite') DESC, position LIMIT $2
 ) AS h
 ORDER BY h.room_nid, h.active DESC, h.position
 """
 
 
-async def load_heroes(tx: Connection, room_nids: Sequence[int], but: UserId, *, limit: int) -> dict[int, list[UserId]]:
-    """The first members of each room, without the user `but`: joined and invited ones or, where there are none, those
-    who have left."""
+async def load_first_members(
+    tx: Connection, room_nids: Sequence[int], *, limit: int
+) -> dict[int, list[tuple[UserId, bool]]]:
+    """The first members of each room: joined and invited ones, for whom True stands, before those who have left."""
     if not room_nids:
         return {}
-    active: dict[int, list[UserId]] = {}
-    gone: dict[int, list[UserId]] = {}
-    for row in await tx.fetch(LOAD_HEROES, room_nids, but, limit):
-        (active if row["active"] else gone).setdefault(row["room_nid"], []).append(UserId(row["user_id"]))
-    return {**gone, **active}
+    first: dict[int, list[tuple[UserId, bool]]] = {}
+    for row in await tx.fetch(LOAD_FIRST_MEMBERS, room_nids, limit):
+        first.setdefault(row["room_nid"], []).append((UserId(row["user_id"]), row["active"]))
+    return first
 
 
 LOAD_STRIPPED_STATE = f"""

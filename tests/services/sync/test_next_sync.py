@@ -8,7 +8,7 @@ import pytest
 from tests.services.rooms.conftest import ALICE, BOB, Rooms
 from tests.services.sync.conftest import MakeDevice
 from tests.services.sync.device import ids, keys
-from tests.services.sync.steps import room_of
+from tests.services.sync.steps import CAROL, DAVE, room_of
 from tim_server.services.rooms.draft import RedactionTarget
 from tim_server.services.sync.from_memory import FromMemory
 from tim_server.storage.events import load_events_by_id
@@ -53,21 +53,35 @@ async def test_a_message_comes_from_memory(rooms: Rooms, device: MakeDevice, ask
     assert "summary" not in told
 
 
-async def test_memory_and_database_tell_the_same(rooms: Rooms, device: MakeDevice, asked: list[bool]) -> None:
+@pytest.mark.parametrize("state_after", [False, True])
+@pytest.mark.parametrize("lazy", [False, True])
+async def test_memory_and_database_tell_the_same(
+    rooms: Rooms, device: MakeDevice, asked: list[bool], lazy: bool, state_after: bool
+) -> None:
     room_id = await room_of(rooms, BOB)
-    alice = device(ALICE)
+    state = {"lazy_load_members": lazy}
+    alice = device(ALICE, filter={"room": {"state": state}}, state_after=state_after)
     await alice.next()
     await rooms.send(room_id, BOB)
-    await rooms.send(room_id, ALICE, txn_id="mine")
-    from_memory = await alice.ask()
+    await rooms.send(room_id, ALICE, txn_id=f"mine {lazy} {state_after}")
+    await rooms.send(room_id, ALICE, "m.room.topic", state_key="", content={"topic": "one"})
+    await rooms.send(room_id, ALICE, "m.room.topic", state_key="", content={"topic": "two"})
+    await rooms.member(room_id, CAROL, "join")
+    await rooms.send(room_id, CAROL)
+    await rooms.member(room_id, ALICE, "invite", DAVE)
+    answers = [await alice.ask()]
     alice.sync.views.clear()
-    from_database = await alice.ask()
+    answers.append(await alice.ask())
     assert asked == [True, False]
-    for answer in (from_memory, from_database):
-        for event in answer["rooms"]["join"][room_id]["timeline"]["events"]:
-            event["unsigned"].pop("age")
-    assert from_memory == from_database
-    assert from_memory["rooms"]["join"][room_id]["timeline"]["events"][1]["unsigned"]["transaction_id"] == "mine"
+    for answer in answers:
+        for part in ("timeline", "state", "state_after"):
+            for event in answer["rooms"]["join"][room_id].get(part, {"events": []})["events"]:
+                event["unsigned"].pop("age")
+    assert answers[0] == answers[1]
+    told = answers[0]["rooms"]["join"][room_id]
+    assert told["timeline"]["events"][1]["unsigned"]["transaction_id"] == f"mine {lazy} {state_after}"
+    assert told["timeline"]["events"][3]["unsigned"]["prev_content"] == {"topic": "one"}
+    assert told["summary"] == {"m.heroes": [BOB, CAROL, DAVE], "m.joined_member_count": 3, "m.invited_member_count": 1}
 
 
 async def test_a_gap_is_limited_and_tells_the_state_that_changed_in_it(rooms: Rooms, device: MakeDevice) -> None:

@@ -1,32 +1,33 @@
-"""An answer from the commit log's tail in memory, without a look at the tables: what nearly every woken sync gets.
+"""An answer from the commit log's tail in memory: what nearly every woken sync gets.
 
-It tells of messages in rooms that the user was in all the time. All else (state, memberships, redactions of what is in
-the same answer, account data, gaps, members that a lazy client lacks) is left to `from_database`. At most it looks up
-the transaction ids of the user's own events, and states that events of other servers stand on.
+It tells of events in rooms that the user was in all the time. All else (the user's own memberships, account data, gaps,
+state resets, redactions of what is in the same answer, members that a lazy client lacks) is left to `from_database`.
+The database is asked only for what stands beside the events, and what is the same for all users only once.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tim_server.matrix.identifiers import ServerName, UserId
-from tim_server.services.events.client_events import Surroundings
+from tim_server.services.events.client_events import Reader, Surroundings
 from tim_server.services.events.filtering import fitting
 from tim_server.services.events.membership_history import MembershipHistory
 from tim_server.services.events.tokens import place_before
 from tim_server.services.events.visibility import is_presentable
 from tim_server.services.sync.answer import Answer, events_json, joined_room_json, timeline_json
 from tim_server.services.sync.event_json import events_as_json
+from tim_server.services.sync.members_seen import MembersSeen
 from tim_server.services.sync.request import Reading
+from tim_server.services.sync.room_state import senders_to_show
 from tim_server.services.sync.sources import Sources
-from tim_server.services.sync.views import UserView, ViewedRoom, Views
-from tim_server.storage.client_transactions import load_transaction_ids
+from tim_server.services.sync.summaries import Summary, may_change_summary
+from tim_server.services.sync.views import MEMBER, UserView, ViewedRoom, Views
 from tim_server.storage.commit_log import CommitLog
 from tim_server.storage.database import Database
 from tim_server.storage.events import EventRow
 from tim_server.storage.state import MembershipRow
 
 REDACTION = "m.room.redaction"
-NO_EVENTS = events_json(())
 
 
 class AskTheDatabase(Exception):
@@ -35,12 +36,19 @@ class AskTheDatabase(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Told:
-    """A room of the answer: the events that the client gets, and the first event of the window."""
+    """A room of the answer: the events that the client gets, the first event of the window, and the user's own member
+    event there (nid, position)."""
 
     room_nid: int
     room: ViewedRoom
     rows: Sequence[EventRow]
     first: EventRow
+    own: tuple[int, int]
+
+    @property
+    def state_rows(self) -> dict[tuple[str, str], EventRow]:
+        """The last event of the timeline for each state key that it sets."""
+        return {(row.type, row.state_key): row for row in self.rows if row.state_key is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +59,7 @@ class FromMemory:
     commit_log: CommitLog
     views: Views
     sources: Sources
+    members_seen: MembersSeen
     server_name: ServerName
 
     async def answer(self, reading: Reading) -> Answer:
@@ -60,14 +69,19 @@ class FromMemory:
             raise AskTheDatabase
         if since >= view.touched_at:
             return Answer(position=position)
-        happened = self._happened(view, since)
-        told = [
-            room
-            for room_nid, rows in happened.items()
-            if (room := self._told(reading, view, room_nid, rows)) is not None
-        ]
-        known = await self._surroundings(reading, view.rooms, told)
-        return Answer(position=position, rooms={"join": [self._room_json(reading, room, known) for room in told]})
+        told = []
+        for room_nid, rows in self._happened(view, since).items():
+            room = self._told(reading, view, room_nid, rows)
+            if room is not None:
+                told.append(room)
+        if not told:
+            return Answer(position=position)
+        known = await self._surroundings(reading, told)
+        summaries = await self._summaries(reading, told)
+        if reading.is_lazy:
+            self._remember_members(reading, told, position)
+        joined = [self._room_json(reading, room, known, summaries.get(room.room_nid)) for room in told]
+        return Answer(position=position, rooms={"join": joined})
 
     def _happened(self, view: UserView, since: int) -> dict[int, Sequence[EventRow]]:
         """The events after `since` in the user's rooms."""
@@ -89,53 +103,108 @@ class FromMemory:
         if not wanted.allows_room(room.room_id):
             return None
         rows = [row for row in happened if is_presentable(row)]
-        if not _are_plain(rows):
-            raise AskTheDatabase
-        if not wanted.timeline.allows_room(room.room_id):
-            return None
-        passed = fitting(wanted.timeline, (row for row in rows if row.sender not in view.ignored))
+        self._check_rows(rows)
+        passed: Sequence[EventRow] = ()
+        if wanted.timeline.allows_room(room.room_id):
+            heard = (row for row in rows if row.state_key is not None or row.sender not in view.ignored)
+            passed = fitting(wanted.timeline, heard)
+        if _state_count(passed) != _state_count(rows) or len(passed) > reading.timeline_limit:
+            raise AskTheDatabase  # changes that the filter hides, or a gap
         if not passed:
             return None
-        if len(passed) > reading.timeline_limit or (reading.is_lazy and self._lacks_members(reading, room_nid, passed)):
+        if reading.is_lazy and self._lacks(reading, room_nid, senders_to_show(passed)):
             raise AskTheDatabase
-        return _Told(room_nid=room_nid, room=room, rows=passed, first=rows[0])
+        return _Told(room_nid=room_nid, room=room, rows=passed, first=rows[0], own=view.rooms[room_nid])
 
-    def _lacks_members(self, reading: Reading, room_nid: int, rows: Sequence[EventRow]) -> bool:
-        """Whether a client that loads members lazily needs one that it was not sent."""
+    def _check_rows(self, rows: Sequence[EventRow]) -> None:
+        """Raise where what has become of the events is not certain: what is redacted meanwhile, or may have lost to
+        state of another branch."""
+        for row in rows:
+            if row.redacted_by is not None or (row.type == REDACTION and len(rows) > 1):
+                raise AskTheDatabase
+            if row.state_key is not None and row.sender.server_name != self.server_name:
+                raise AskTheDatabase
+
+    def _lacks(self, reading: Reading, room_nid: int, members: set[UserId]) -> bool:
+        """Whether a client that loads members lazily needs one of these, and was not sent them."""
+        if not members:
+            return False
         if reading.since is None or reading.filter.room.state.sends_redundant_members:
             return True
         key = (reading.user_id, reading.device_id, room_nid)
-        return bool(self.sources.sent_members.unsent(key, {row.sender for row in rows}, reading.since))
+        return bool(self.sources.sent_members.unsent(key, members, reading.since))
 
-    async def _surroundings(
-        self, reading: Reading, own_members: Mapping[int, int], told: Sequence[_Told]
-    ) -> Surroundings:
+    async def _surroundings(self, reading: Reading, told: Sequence[_Told]) -> Surroundings:
         """What is told beside the rows. Raises `AskTheDatabase` where the user was not in the room by the state that an
         event of another server stands on."""
-        own = [row.nid for room in told for row in room.rows if row.sender == reading.user_id]
-        foreign = [row for room in told for row in room.rows if row.sender.server_name != self.server_name]
-        transaction_ids: Mapping[int, str] = {}
-        if foreign or (own and reading.device_id):
-            async with self.database.connection() as tx:
-                if own and reading.device_id:
-                    transaction_ids = await load_transaction_ids(tx, own, reading.user_id, reading.device_id)
-                states = await self.sources.snapshots.load(tx, {row.snapshot for row in foreign if row.snapshot})
-            if any(own_members[row.room_nid] not in states.get(row.snapshot or 0, ()) for row in foreign):
+        rows = [row for room in told for row in room.rows]
+        foreign = {row.nid: row for row in rows if row.sender.server_name != self.server_name}
+        own = [row for row in rows if row.sender == reading.user_id]
+        if not foreign and not own and all(row.replaces is None for row in rows):
+            return Surroundings(histories={room.room_nid: JOINED for room in told})
+        async with self.database.connection() as tx:
+            states = await self.sources.snapshots.load(tx, {row.snapshot for row in foreign.values() if row.snapshot})
+            for room in told:
+                for row in room.rows:
+                    if row.nid in foreign and room.own[0] not in states.get(row.snapshot or 0, ()):
+                        raise AskTheDatabase
+            reader = Reader(user_id=reading.user_id, device_id=reading.device_id)
+            histories = {room.room_nid: _history(reading.user_id, room) for room in told}
+            return await self.sources.client_events.load_surroundings(tx, reader, rows, histories)
+
+    async def _summaries(self, reading: Reading, told: Sequence[_Told]) -> Mapping[int, Summary]:
+        """The summaries that may have changed. Raises `AskTheDatabase` where a lazy client lacks a hero."""
+        changed = {room.room_nid: room for room in told if may_change_summary(room.rows)}
+        if not changed:
+            return {}
+        wanted = {room_nid: (_newest(room.rows), room.room.version) for room_nid, room in changed.items()}
+        members = await self.members_seen.load(wanted)
+        summaries = {room_nid: of_room.summary_for(reading.user_id) for room_nid, of_room in members.items()}
+        for room_nid, summary in summaries.items():
+            heroes = set(summary.heroes or ()) - _members_among(changed[room_nid].rows)
+            if reading.is_lazy and self._lacks(reading, room_nid, heroes):
                 raise AskTheDatabase
-        return Surroundings(transaction_ids=transaction_ids, histories={room.room_nid: JOINED for room in told})
+        return summaries
 
-    def _room_json(self, reading: Reading, told: _Told, known: Surroundings) -> bytes:
-        events = events_as_json(self.sources.client_events, told.rows, told.room.version, known, reading.filter)
-        timeline = timeline_json(events, limited=False, prev=place_before(told.first))
-        states = [b'"%b":%b' % (key.encode(), NO_EVENTS) for key in reading.state_keys]
-        return joined_room_json(told.room.room_id, (b'"timeline":' + timeline, *states))
+    def _remember_members(self, reading: Reading, told: Sequence[_Told], position: int) -> None:
+        for room in told:
+            members = _members_among(room.rows)
+            if members:
+                key = (reading.user_id, reading.device_id, room.room_nid)
+                self.sources.sent_members.add(key, members, position)
+
+    def _room_json(self, reading: Reading, told: _Told, known: Surroundings, summary: Summary | None) -> bytes:
+        client_events, version, wanted = self.sources.client_events, told.room.version, reading.filter
+        events = events_as_json(client_events, told.rows, version, known, wanted)
+        state: list[bytes] = []
+        if reading.wants_state_after and wanted.room.state.allows_room(told.room.room_id):
+            state_rows = fitting(wanted.room.state, told.state_rows.values())
+            state = events_as_json(client_events, state_rows, version, known, wanted)
+        parts = [b'"timeline":' + timeline_json(events, limited=False, prev=place_before(told.first))]
+        parts += [b'"%b":%b' % (key.encode(), events_json(state)) for key in reading.state_keys]
+        if summary is not None:
+            parts.append(b'"summary":' + summary.as_json())
+        return joined_room_json(told.room.room_id, parts)
 
 
-def _are_plain(rows: Sequence[EventRow]) -> bool:
-    """Whether the events need no more than their rows: no state, nothing that is or becomes redacted among them."""
-    if any(row.state_key is not None or row.redacted_by is not None for row in rows):
-        return False
-    return len(rows) < 2 or all(row.type != REDACTION for row in rows)
+def _members_among(rows: Sequence[EventRow]) -> set[UserId]:
+    return {UserId(row.state_key) for row in rows if row.type == MEMBER and row.state_key is not None}
+
+
+def _newest(rows: Sequence[EventRow]) -> int:
+    """The position of the newest state event."""
+    return max(row.position or 0 for row in rows if row.state_key is not None)
+
+
+def _state_count(rows: Sequence[EventRow]) -> int:
+    return sum(row.state_key is not None for row in rows)
+
+
+def _history(user_id: UserId, told: _Told) -> MembershipHistory:
+    """The user's history as far as memory knows it: since when they are in the room."""
+    nid, position = told.own
+    joined = MembershipRow(user_id=user_id, room_nid=told.room_nid, membership="join", event_nid=nid, position=position)
+    return MembershipHistory((joined,))
 
 
 JOINED = MembershipHistory((MembershipRow(user_id=UserId(""), room_nid=0, membership="join", event_nid=0, position=0),))

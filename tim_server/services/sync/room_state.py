@@ -13,6 +13,7 @@ Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3sync_re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from tim_server.matrix.identifiers import UserId
 from tim_server.services.events.filtering import fitting
 from tim_server.services.sync.request import Reading
 from tim_server.services.sync.rooms_to_sync import RoomPlan, Section
@@ -90,7 +91,8 @@ async def load_states(
 def _needed_members(sources: Sources, reading: Reading, room: _RoomState, summary: Summary | None) -> set[str]:
     """The senders of the timeline and the heroes, as far as the client can't have them; the user themselves where the
     state is sent as a whole."""
-    needed: set[str] = {row.sender for row in room.timeline.rows}
+    rows = room.timeline.rows
+    needed: set[str] = {row.sender for row in rows} if reading.wants_state_after else {*senders_to_show(rows)}
     if summary is not None and summary.heroes is not None:
         needed.update(summary.heroes)
     if room.plan.is_whole:
@@ -98,6 +100,14 @@ def _needed_members(sources: Sources, reading: Reading, room: _RoomState, summar
     if room.plan.base is None or reading.filter.room.state.sends_redundant_members:
         return needed
     return sources.sent_members.unsent((reading.user_id, reading.device_id, room.plan.room_nid), needed, room.plan.base)
+
+
+def senders_to_show(rows: Sequence[EventRow]) -> set[UserId]:
+    """The senders whose member events a client needs to show the events: not those whose own comes first of theirs."""
+    first: dict[UserId, EventRow] = {}
+    for row in rows:
+        first.setdefault(row.sender, row)
+    return {sender for sender, row in first.items() if row.type != MEMBER or row.state_key != sender}
 
 
 async def _load_whole_states(tx: Connection, reading: Reading, rooms: Iterable[_RoomState]) -> None:

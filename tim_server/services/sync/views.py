@@ -32,14 +32,14 @@ class ViewedRoom:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class UserView:
-    """`rooms` holds the nid of the user's member event by the nid of each room that they are in.
+    """`rooms` holds, by the nid of each room that the user is in, the nid of their member event and its position.
 
     `touched_at`: the newest position that concerned the user. `trusted_from`: where windows may begin that are to be
     answered from memory.
     """
 
     user_id: UserId
-    rooms: Mapping[int, int]
+    rooms: Mapping[int, tuple[int, int]]
     ignored: frozenset[str]
     trusted_from: int
     touched_at: int
@@ -104,7 +104,7 @@ class Views:
             return
         view = UserView(
             user_id=user_id,
-            rooms={room.room_nid: room.event_nid for room in joined},
+            rooms={room.room_nid: (room.event_nid, room.position) for room in joined},
             ignored=ignored,
             trusted_from=max([position, *(entry.position for entry in newer if _is_for(entry, user_id))]),
             touched_at=max(position, self.commit_log.position),
