@@ -2,31 +2,41 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 from tim_server.storage.connect import connect
-
-Rows = Counter[tuple[str, str]]
 
 _TABLES = "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = current_schema() ORDER BY 1"
 _VOLATILE = "last_seen_ts"  # of devices: that somebody asked is seen, whatever the answer
 
 
-async def dump_tables(dsn: str) -> Rows:
-    """All rows of all tables, as (table, text)."""
-    connection = await connect(dsn)
-    try:
-        names = [row[0] for row in await connection.fetch(_TABLES)]
-        every_row = " UNION ALL ".join(f"SELECT '{n}', (to_jsonb(t) - '{_VOLATILE}')::text FROM {n} t" for n in names)
-        return Counter((row[0], row[1]) for row in await connection.fetch(every_row))
-    finally:
-        await connection.close()
+class Tables:
+    """All tables of a tenant, over a connection of its own."""
+
+    def __init__(self, connection: Any, names: list[str]) -> None:
+        self._connection = connection
+        self._every_row = " UNION ALL ".join(
+            f"SELECT '{name}', (to_jsonb(t) - '{_VOLATILE}')::text FROM {name} t" for name in names
+        )
+
+    async def dump(self) -> Counter[tuple[str, str]]:
+        """All rows as (table, text)."""
+        return Counter((row[0], row[1]) for row in await self._connection.fetch(self._every_row))
+
+    @asynccontextmanager
+    async def unchanged(self) -> AsyncIterator[None]:
+        """Nothing may have changed at the end."""
+        before = await self.dump()
+        yield
+        after = await self.dump()
+        assert (before - after, after - before) == (Counter(), Counter())
 
 
 @asynccontextmanager
-async def unchanged(*dsns: str) -> AsyncIterator[None]:
-    """Nothing in these databases may have changed at the end."""
-    before = [await dump_tables(dsn) for dsn in dsns]
-    yield
-    after = [await dump_tables(dsn) for dsn in dsns]
-    assert [(old - new, new - old) for old, new in zip(before, after, strict=True)] == [(Rows(), Rows())] * len(dsns)
+async def open_tables(dsn: str) -> AsyncIterator[Tables]:
+    """The tables of a migrated schema."""
+    async with AsyncExitStack() as stack:
+        connection = await connect(dsn)
+        stack.push_async_callback(connection.close)
+        yield Tables(connection, [row[0] for row in await connection.fetch(_TABLES)])

@@ -12,7 +12,6 @@ import pytest
 
 from tests.people import CLIENT
 from tests.scenarios.ward import Ward
-from tests.table_dump import unchanged
 
 SEND = "PUT rooms/{room}/send/m.room.message/1"
 TEXT = {"msgtype": "m.text", "body": "hello"}
@@ -62,7 +61,7 @@ TOKENS = {
 
 @pytest.mark.parametrize("who", TOKENS)
 async def test_without_a_valid_token_nothing_is_done(ward: Ward, who: str) -> None:
-    async with unchanged(ward.dsn):
+    async with ward.tables.unchanged():
         for request_line, body in CALLS:
             if who == "nobody" and request_line.startswith("POST account/"):
                 continue  # without a token these begin interactive authentication
@@ -123,7 +122,7 @@ BODIES: dict[str, tuple[str | bytes, str]] = {
 async def test_bodies_that_are_no_event_content(ward: Ward, kind: str) -> None:
     body, errcode = BODIES[kind]
     raw = body if isinstance(body, bytes) else body.encode()
-    async with unchanged(ward.dsn):
+    async with ward.tables.unchanged():
         for room in ("v5", "v9", "v12"):
             for place in ("send/m.room.message/1", "state/org.example.state/x"):
                 await ward.refuses("alice", f"PUT rooms/{{{room}}}/{place}", raw, f"400 {errcode}")
@@ -215,7 +214,7 @@ FRAMES = {
 @pytest.mark.parametrize("kind", FRAMES)
 async def test_bodies_that_are_framed_badly(ward: Ward, kind: str) -> None:
     lines, body, expected = FRAMES[kind]
-    async with unchanged(ward.dsn):
+    async with ward.tables.unchanged():
         answer = await exchange(ward, head(ward, *lines) + body)
     status, errcode = expected.split()
     assert answer.split(b" ")[1] == status.encode()
@@ -231,7 +230,7 @@ async def test_bodies_that_are_framed_badly(ward: Ward, kind: str) -> None:
     ],
 )
 async def test_a_body_of_which_the_end_never_comes(ward: Ward, lines: list[str], body: bytes) -> None:
-    async with unchanged(ward.dsn):
+    async with ward.tables.unchanged():
         assert b" 200 " not in await exchange(ward, head(ward, *lines) + body, hang_up=True)
 
 

@@ -9,7 +9,6 @@ from urllib.parse import quote
 import pytest
 
 from tests.scenarios.ward import Ward
-from tests.table_dump import unchanged
 
 Case = tuple[str, str, Any, str]
 
@@ -67,7 +66,7 @@ async def test_a_room_that_does_not_exist(ward: Ward, room: str) -> None:
         status, answer = await ward.answer("alice", template, body, this=room)
         assert (status, answer["errcode"]) in ((403, "M_FORBIDDEN"), (404, "M_NOT_FOUND")), (template, answer)
     for request_line in ("POST join/{this}", "POST rooms/{this}/join"):
-        async with unchanged(ward.dsn):
+        async with ward.tables.unchanged():
             status, answer = await ward.answer("alice", request_line, {}, this=room)
         assert (status, answer["errcode"]) == (404, "M_NOT_FOUND")
 
@@ -87,6 +86,8 @@ async def test_a_room_that_does_not_exist(ward: Ward, room: str) -> None:
     ("alice", "PUT rooms/{room}/state/m.room.member/{bob}", {"membership": "knock"}, FORBIDDEN),
     ("alice", "PUT rooms/{room}/state/m.room.member/{bob}", {"membership": "nonsense"}, BAD_JSON),
     ("alice", "PUT rooms/{room}/state/m.room.member/{bob}", {"membership": 1}, BAD_JSON),
+    ("alice", "PUT rooms/{room}/state/m.room.member/{bob}", {"membership": ["leave"]}, BAD_JSON),
+    ("alice", "PUT rooms/{room}/state/m.room.member/{bob}", {"membership": {}}, BAD_JSON),
     ("alice", "PUT rooms/{room}/state/m.room.member/{bob}", {}, BAD_JSON),
     ("alice", "PUT rooms/{room}/state/m.room.member/bob", {"membership": "leave"}, INVALID),
     ("alice", "PUT rooms/{room}/state/m.room.member", {"membership": "leave"}, INVALID),

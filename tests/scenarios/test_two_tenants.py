@@ -9,7 +9,6 @@ import pytest
 
 from tests.people import CLIENT, PASSWORD, Person
 from tests.scenarios.two_tenants import DATA_TYPE, REGISTER, Tenant
-from tests.table_dump import unchanged
 from tim_server.admin_api import routes as admin_routes
 from tim_server.client_api import routes as client_routes
 from tim_server.web.route import Auth, Route
@@ -72,7 +71,7 @@ async def attempt(person: Person, route: Route, theirs: Tenant) -> tuple[int, st
 async def test_a_token_is_worth_nothing_at_the_other_host(mine_and_theirs: Pair) -> None:
     mine, theirs = mine_and_theirs
     stranger = theirs.seen_as(mine.alice)
-    async with unchanged(mine.dsn, theirs.dsn):
+    async with mine.tables.unchanged(), theirs.tables.unchanged():
         for route in ROUTES:
             if route.auth is not Auth.NONE:
                 status, text = await attempt(stranger, route, theirs)
@@ -87,7 +86,7 @@ async def test_an_endpoint_of_ones_own_host_tells_and_changes_nothing_of_the_oth
     mine, theirs = two_tenants
     for admin in (False, True):
         visitor = await mine.person(admin=admin)
-        async with unchanged(theirs.dsn):
+        async with theirs.tables.unchanged():
             status, text = await attempt(visitor, route, theirs)
         assert status < 500, text
         assert theirs.secret not in text
@@ -187,7 +186,7 @@ async def test_refresh_tokens_are_each_tenants_own(mine_and_theirs: Pair) -> Non
 
 async def test_shared_secrets_and_their_nonces_are_each_tenants_own(mine_and_theirs: Pair) -> None:
     mine, theirs = mine_and_theirs
-    async with unchanged(theirs.dsn):
+    async with theirs.tables.unchanged():
         nonce = (await theirs.anonymous("GET", REGISTER))[1]["nonce"]
         assert (await theirs.register(nonce, "intruder", mine.shared_secret, admin=True))[0] == 403
         foreign_nonce = (await mine.anonymous("GET", REGISTER))[1]["nonce"]

@@ -13,8 +13,10 @@ from urllib.parse import quote
 import aiohttp
 
 from tests.people import CLIENT, PASSWORD, Person
+from tests.table_dump import Tables, open_tables
 from tim_server.app import prepare, start_process
 from tim_server.config.settings import Settings
+from tim_server.storage.audit_log import COMMAND_LINE
 
 SERVER_NAMES = ("north.example", "south.example")
 REGISTER = "/_synapse/admin/v1/register"
@@ -27,6 +29,7 @@ class Tenant:
 
     name: str
     dsn: str
+    tables: Tables
     session: aiohttp.ClientSession
     shared_secret: str
     registration_token: str
@@ -110,9 +113,10 @@ async def run_two_tenants(dsns: Sequence[str], folder: Path) -> AsyncIterator[tu
             tenant = Tenant(
                 name=name,
                 dsn=dsn,
+                tables=await stack.enter_async_context(open_tables(dsn)),
                 session=await stack.enter_async_context(session),
                 shared_secret=f"registration at {name}",
-                registration_token=(await homeserver.registration_tokens.create()).token,
+                registration_token=(await homeserver.registration_tokens.create(actor=COMMAND_LINE)).token,
                 secret=f"secret-{secrets.token_hex(8)}",
             )
             await furnish(tenant)

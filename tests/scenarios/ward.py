@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tests.people import PASSWORD, Hospital, Person, run_hospital
-from tests.table_dump import unchanged
+from tests.table_dump import Tables, open_tables
 
 EXPIRY_MS = 1_000
 ROOM_VERSIONS = ("5", "9", "10", "11", "12")
@@ -19,7 +19,7 @@ ROOM_VERSIONS = ("5", "9", "10", "11", "12")
 class Ward:
     """`people` by name; `names` is what the paths and bodies of requests may name in braces."""
 
-    dsn: str
+    tables: Tables
     hospital: Hospital
     people: dict[str, Person]
     names: dict[str, str]
@@ -41,7 +41,7 @@ class Ward:
 
     async def refuses_and_keeps(self, who: str, request: str, body: Any, expected: str) -> dict[str, Any]:
         """As `refuses`, and nothing may have changed."""
-        async with unchanged(self.dsn):
+        async with self.tables.unchanged():
             return await self.refuses(who, request, body, expected)
 
 
@@ -61,7 +61,8 @@ def _filled(template: Any, names: dict[str, str]) -> Any:
 @asynccontextmanager
 async def run_ward(dsn: str, folder: Path) -> AsyncIterator[Ward]:
     """The server and everybody on it."""
-    async with run_hospital(dsn, folder, tokens={"refreshable_lifetime_ms": EXPIRY_MS}) as hospital:
+    tokens = {"refreshable_lifetime_ms": EXPIRY_MS}
+    async with run_hospital(dsn, folder, tokens=tokens) as hospital, open_tables(dsn) as tables:
         people = {name: await hospital.person(name) for name in ("alice", "bob", "mallory", "stranger", "left", "half")}
         people |= await _people_with_bad_tokens(hospital)
         names = {name: person.user_id for name, person in people.items()}
@@ -70,7 +71,7 @@ async def run_ward(dsn: str, folder: Path) -> AsyncIterator[Ward]:
         names |= {"room": names["v12"], "message": names["message12"]}
         alice = people["alice"]
         names["other_room"] = await alice.create_room(preset="private_chat", room_alias_name="other")
-        yield Ward(dsn=dsn, hospital=hospital, people=people, names=names)
+        yield Ward(tables=tables, hospital=hospital, people=people, names=names)
 
 
 async def _make_room(people: dict[str, Person], version: str) -> dict[str, str]:

@@ -22,7 +22,7 @@ from tim_server.storage.rooms import RoomRow
 CREATE = ("m.room.create", "")
 JOIN_RULES = ("m.room.join_rules", "")
 POWER_LEVELS = ("m.room.power_levels", "")
-RESTRICTED = frozenset({"restricted", "knock_restricted"})
+RESTRICTED = ("restricted", "knock_restricted")  # no set: what a room says need not be hashable
 
 
 async def authorising_user(
