@@ -107,6 +107,20 @@ async def test_invites_that_are_refused(hospital: Hospital) -> None:
     await alice.refused(403, "M_THREEPID_DENIED", "POST", invite, threepid)
 
 
+async def test_who_takes_no_invites(hospital: Hospital) -> None:
+    alice, bob = await hospital.person(), await hospital.person()
+    room_id = await private_room(alice)
+    setting = f"user/{bob.user_id}/account_data/m.invite_permission_config"
+    await bob.put(setting, {"default_action": "block"})
+    invite = {"user_id": bob.user_id}
+    await alice.refused(403, "M_INVITE_BLOCKED", "POST", f"rooms/{room_id}/invite", invite)
+    await alice.refused(403, "M_INVITE_BLOCKED", "POST", "createRoom", {"invite": [bob.user_id]})
+    member = f"rooms/{room_id}/state/m.room.member/{bob.user_id}"
+    await alice.refused(403, "M_INVITE_BLOCKED", "PUT", member, {"membership": "invite"})
+    await bob.put(setting, {})
+    await alice.post(f"rooms/{room_id}/invite", invite)
+
+
 async def test_leaving(hospital: Hospital) -> None:
     alice, bob, carol = [await hospital.person() for _ in range(3)]
     room_id = await alice.create_room()

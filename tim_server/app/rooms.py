@@ -32,7 +32,13 @@ def _sending(parts: Parts) -> dict[str, Any]:
     check = CanonicalAliasCheck(database=store.database, codec=store.codec)
     return {
         "redaction": redaction,
-        "room_sender": RoomSender(queues=queues, redaction=redaction, canonical_alias_check=check),
+        "room_sender": RoomSender(
+            database=store.database,
+            codec=store.codec,
+            queues=queues,
+            redaction=redaction,
+            canonical_alias_check=check,
+        ),
         "room_creation": RoomCreation(
             server_name=parts.author.server_name,
             database=store.database,

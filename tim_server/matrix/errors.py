@@ -82,6 +82,14 @@ class Forbidden(MatrixError):
     default_message = "Not allowed"
 
 
+class InviteBlocked(MatrixError):
+    """M_INVITE_BLOCKED: the user takes no invites."""
+
+    errcode = "M_INVITE_BLOCKED"
+    status = 403
+    default_message = "The user takes no invites"
+
+
 class MissingToken(MatrixError):
     """M_MISSING_TOKEN: no access token was given."""
 

@@ -113,6 +113,19 @@ def _entries(codec: Codec, rows: Sequence[asyncpg.Record]) -> list[AccountDataEn
     ]
 
 
+READ_GLOBAL_OF_USERS = """
+SELECT user_id, content FROM account_data WHERE user_id = ANY($1) AND room_id = '' AND type = $2
+"""
+
+
+async def read_global_of_users(
+    tx: Connection, codec: Codec, users: Sequence[UserId], event_type: str
+) -> dict[UserId, bytes]:
+    """The contents of these users' global entries of one type, as JSON objects."""
+    rows = await tx.fetch(READ_GLOBAL_OF_USERS, users, event_type)
+    return {UserId(row["user_id"]): codec.decode(row["content"]) for row in rows}
+
+
 DELETE_ALL_OF_USER = "DELETE FROM account_data WHERE user_id = $1"
 
 

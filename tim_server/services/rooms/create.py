@@ -20,6 +20,7 @@ from tim_server.matrix.room_versions import ROOM_VERSIONS, RoomVersion
 from tim_server.services.accounts.requester import Requester
 from tim_server.services.rooms.aliases import check_new_alias
 from tim_server.services.rooms.draft import DraftGroup
+from tim_server.services.rooms.invite_permission import check_take_invites
 from tim_server.services.rooms.member_content import load_names
 from tim_server.services.rooms.new_room_state import InitialState, NewRoom, Preset, drafts_of
 from tim_server.services.rooms.permission import check_may_act
@@ -72,13 +73,14 @@ class RoomCreation:
         """Create a room; its id.
 
         Raises `UnsupportedRoomVersion`, `InvalidRoomState` where the authorisation rules refuse one of its events,
-        `RoomInUse` for a taken alias, `ThreepidDenied`, `InvalidParam`, `BadJson`, `TooLarge`.
+        `RoomInUse` for a taken alias, `InviteBlocked`, `ThreepidDenied`, `InvalidParam`, `BadJson`, `TooLarge`.
         """
         check_may_act(requester)
         version = self._version(options)
         alias = self._alias(options)
         self._check_invites(options)
         async with self.database.connection() as connection:
+            await check_take_invites(connection, self.codec, options.invite)
             names = await load_names(connection, self.codec, [requester.user_id, *options.invite])
         drafts = drafts_of(
             NewRoom(

@@ -11,6 +11,7 @@ from tim_server.matrix.errors import BadState, Forbidden
 from tim_server.matrix.identifiers import RoomId, UserId
 from tim_server.services.accounts.requester import Requester
 from tim_server.services.rooms.draft import Draft, DraftGroup
+from tim_server.services.rooms.invite_permission import check_take_invites
 from tim_server.services.rooms.member_content import MEMBER, load_names, member_content, membership_in
 from tim_server.services.rooms.permission import check_may_act
 from tim_server.services.rooms.queue import RoomQueues
@@ -27,8 +28,10 @@ class Moderation:
     queues: RoomQueues
 
     async def invite(self, requester: Requester, room_id: RoomId, target: UserId, reason: str | None) -> None:
-        """Invite a user; whoever is invited already stays so. Raises `Forbidden` for who is joined or banned."""
+        """Invite a user; whoever is invited already stays so. Raises `Forbidden` for who is joined or banned,
+        `InviteBlocked` for who takes no invites."""
         async with self.database.connection() as connection:
+            await check_take_invites(connection, self.codec, [target])
             names = await load_names(connection, self.codec, [target])
         content = member_content("invite", names=names.get(target, {}), reason=reason)
         await self._change(requester, room_id, target, content, _require_invitable)
