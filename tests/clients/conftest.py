@@ -1,5 +1,6 @@
 """Real clients, and the real server that they talk to: once as one process, once as two."""
 
+import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -13,7 +14,9 @@ LOG_CHARACTERS_SHOWN = 20_000
 @pytest.fixture(scope="session", params=[1, 2], ids=["one worker", "two workers"])
 def running_server(request: pytest.FixtureRequest, open_tmp_path: Path) -> Iterator[RunningServer]:
     """A server on an embedded PostgreSQL of its own, open for registration and without rate limits."""
-    with run_server(open_tmp_path / f"server-{request.param}", worker_count=request.param) as server:
+    folder = Path(tempfile.mkdtemp(prefix="server-", dir=open_tmp_path))
+    folder.chmod(0o711)
+    with run_server(folder, worker_count=request.param) as server:
         yield server
 
 

@@ -57,7 +57,6 @@ class RunningServer:
 def run_server(folder: Path, *, worker_count: int) -> Iterator[RunningServer]:
     """A server with its data in `folder`, once all of its workers are ready; stopped at the end, which must succeed."""
     port, health_port = _free_ports(1)[0], _free_ports(worker_count)[0]
-    folder.mkdir(mode=0o711)
     config, log = folder / "tim-server.yaml", folder / "server.log"
     options = ["--server-name", SERVER_NAME, "--data-dir", folder / "data", "--port", port]
     config.write_bytes(_output_of("generate-config", *options, "--health-port", health_port))
