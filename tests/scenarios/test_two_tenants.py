@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.people import CLIENT, PASSWORD, Person
-from tests.scenarios.two_tenants import DATA_TYPE, REGISTER, Tenant
+from tests.scenarios.two_tenants import DATA_TYPE, REGISTER, ROOMS_AT_ONCE, Tenant
 from tim_server.admin_api import routes as admin_routes
 from tim_server.client_api import routes as client_routes
 from tim_server.web.route import Auth, Route
@@ -214,6 +214,24 @@ async def test_a_session_of_interactive_authentication_is_unknown_at_the_other(m
     status, answer = await theirs.anonymous("POST", "register", account | {"auth": stage})
     assert status in (400, 401, 403), answer
     assert "user_id" not in answer
+
+
+async def test_limits_are_each_tenants_own(two_tenants: Pair) -> None:
+    north, south = two_tenants
+    statuses = {}
+    for person in (await north.person(), await south.person(), await south.person("exempt")):
+        answers = [await person.request("POST", "createRoom", {}) for _ in range(ROOMS_AT_ONCE + 2)]
+        statuses[person.user_id] = [status for status, _ in answers]
+    unlimited = [200] * (ROOMS_AT_ONCE + 2)
+    assert list(statuses.values()) == [unlimited, [200] * ROOMS_AT_ONCE + [429] * 2, unlimited]
+
+
+async def test_compatibility_switches_are_each_tenants_own(two_tenants: Pair) -> None:
+    north, south = two_tenants
+    for tenant, by_query, by_old_path in ((north, 401, 404), (south, 200, 200)):
+        path = f"account/whoami?access_token={tenant.alice.token}"
+        assert (await tenant.anonymous("GET", path))[0] == by_query
+        assert (await tenant.alice.request("GET", "/_matrix/client/r0/account/whoami"))[0] == by_old_path
 
 
 UNKNOWN_HOSTS = [

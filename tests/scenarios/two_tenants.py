@@ -19,6 +19,19 @@ from tim_server.config.settings import Settings
 from tim_server.storage.audit_log import COMMAND_LINE
 
 SERVER_NAMES = ("north.example", "south.example")
+ROOMS_AT_ONCE = 3
+SOUTHERN_POLICY = {
+    "compatibility": {"r0_paths": True, "access_token_in_query": True},
+    "rate_limits": {
+        **{
+            bucket: {"per_second": 10_000, "burst": 10_000}
+            for bucket in ("default", "send", "join", "invite", "login", "registration")
+        },
+        "create_room": {"per_second": 0.001, "burst": ROOMS_AT_ONCE},
+        "exempt_users": ["@exempt:south.example"],
+    },
+}
+"""What the south does differently: old habits of clients are served, and few rooms may be made at once."""
 REGISTER = "/_synapse/admin/v1/register"
 DATA_TYPE = "org.example.notes"
 
@@ -91,7 +104,7 @@ async def furnish(tenant: Tenant) -> None:
 @asynccontextmanager
 async def run_two_tenants(dsns: Sequence[str], folder: Path) -> AsyncIterator[tuple[Tenant, Tenant]]:
     """Both homeservers behind one listener."""
-    sections = [
+    sections: list[dict[str, Any]] = [
         {
             "server_name": name,
             "database": {"dsn": dsn},
@@ -101,6 +114,7 @@ async def run_two_tenants(dsns: Sequence[str], folder: Path) -> AsyncIterator[tu
         }
         for name, dsn in zip(SERVER_NAMES, dsns, strict=True)
     ]
+    sections[1] |= SOUTHERN_POLICY
     settings = Settings.model_validate({"data_dir": str(folder), "listeners": [{"port": 0}], "tenants": sections})
     await prepare(settings)
     async with start_process(settings) as process, AsyncExitStack() as stack:
