@@ -44,6 +44,7 @@ from tim_server.services.filters.define import FilterPolicy, Filters
 from tim_server.services.profile.change import ProfileChange
 from tim_server.services.profile.fields import ProfilePolicy
 from tim_server.services.profile.read import ProfileReader
+from tim_server.storage.audit_log import COMMAND_LINE
 from tim_server.storage.store import Store
 
 SERVER_NAME = ServerName("hospital.example")
@@ -167,6 +168,7 @@ class AccountServices(SimpleNamespace):
         account = NewAccount(
             user_id=self.accounts.user_id_of(name),
             password_hash=await self.hashing.hash(PASSWORD),
+            actor=COMMAND_LINE,
             session=session or SessionRequest(),
         )
         tokens: IssuedTokens | None = await self.accounts.create(replace(account, **fields))

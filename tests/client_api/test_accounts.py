@@ -8,6 +8,7 @@ from tests.account_server import AccountServer, ServeAccounts
 from tests.account_services import PASSWORD, SECRET, Policies, shared_secret_mac
 from tim_server.services.accounts.policy import AttemptPolicy, RegistrationPolicy
 from tim_server.services.discovery import WellKnown
+from tim_server.storage.audit_log import COMMAND_LINE
 
 V3 = "/_matrix/client/v3"
 DUMMY = {"type": "m.login.dummy"}
@@ -87,7 +88,7 @@ async def test_availability(account_server: AccountServer) -> None:
 
 async def test_registration_tokens(serve_accounts: ServeAccounts) -> None:
     server = await serve_accounts(Policies(registration=RegistrationPolicy(enabled=True, requires_token=True)))
-    await server.services.registration_tokens.create("ward-3", uses_allowed=1)
+    await server.services.registration_tokens.create("ward-3", uses_allowed=1, actor=COMMAND_LINE)
     validity = "/_matrix/client/v1/register/m.login.registration_token/validity?token="
     assert await server.expect(200, "GET", f"{validity}ward-3") == {"valid": True}
     assert await server.expect(200, "GET", f"{validity}unknown") == {"valid": False}
@@ -175,13 +176,13 @@ async def test_an_expired_token_says_soft_logout(account_server: AccountServer) 
 
 async def test_a_locked_account_may_only_log_out(account_server: AccountServer) -> None:
     tokens = await account_server.services.make_user("doris")
-    await account_server.services.account_directory.set_locked(tokens.user_id, locked=True)
+    await account_server.services.account_directory.set_locked(tokens.user_id, locked=True, actor=COMMAND_LINE)
     error = await account_server.expect_error(
         401, "M_USER_LOCKED", "GET", f"{V3}/account/whoami", token=tokens.access_token
     )
     assert error["soft_logout"] is True
     assert await account_server.expect(200, "POST", f"{V3}/logout", token=tokens.access_token) == {}
-    await account_server.services.account_directory.set_locked(tokens.user_id, locked=False)
+    await account_server.services.account_directory.set_locked(tokens.user_id, locked=False, actor=COMMAND_LINE)
     await account_server.expect_error(401, "M_UNKNOWN_TOKEN", "GET", f"{V3}/account/whoami", token=tokens.access_token)
 
 

@@ -23,6 +23,7 @@ from tim_server.services.accounts.passwords import PasswordHashing
 from tim_server.services.accounts.policy import AttemptPolicy, PasswordPolicy, TokenPolicy, UiaPolicy
 from tim_server.services.accounts.token_cache import TokenCache
 from tim_server.services.accounts.uia import InteractiveAuth
+from tim_server.storage.audit_log import COMMAND_LINE
 from tim_server.storage.codec import make_codec
 from tim_server.storage.database import DatabaseOptions
 from tim_server.storage.migrations import migrate
@@ -51,7 +52,8 @@ def create_user(config: Path, name: str, password: str, *, is_admin: bool, serve
         user_id = _user_id(accounts, name)
         accounts.hashing.check_acceptable(password)
         password_hash = await accounts.hashing.hash(password)
-        await accounts.creation.create(NewAccount(user_id=user_id, password_hash=password_hash, is_admin=is_admin))
+        account = NewAccount(user_id=user_id, password_hash=password_hash, actor=COMMAND_LINE, is_admin=is_admin)
+        await accounts.creation.create(account)
         return user_id
 
     return _with_accounts(config, server_name, create)
@@ -62,7 +64,7 @@ def reset_password(config: Path, name: str, password: str, *, logout: bool, serv
 
     async def reset(accounts: Accounts) -> UserId:
         user_id = _user_id(accounts, name)
-        await accounts.password_change.reset(user_id, password, logout_devices=logout)
+        await accounts.password_change.reset(user_id, password, logout_devices=logout, actor=COMMAND_LINE)
         return user_id
 
     return _with_accounts(config, server_name, reset)

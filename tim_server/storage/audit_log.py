@@ -19,9 +19,16 @@ TABLES = (
 )
 
 
+REGISTRATION = "registration"
+SHARED_SECRET = "shared secret"
+COMMAND_LINE = "command line"
+"""Actors that are no users: whoever may register, knows the secret, or has the machine."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
-    """`actor` is a user id or what acts without one (`command line`); `action` a dotted name such as `user.create`."""
+    """`actor` is a user id or one of the actors above; `action` a dotted name such as `user.create`; `object` whom or
+    what it was done to."""
 
     actor: str
     action: str

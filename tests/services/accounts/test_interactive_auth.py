@@ -20,6 +20,7 @@ from tim_server.matrix.errors import (
 from tim_server.matrix.identifiers import UserId
 from tim_server.services.accounts.policy import AttemptPolicy, PasswordPolicy
 from tim_server.services.accounts.requester import Requester
+from tim_server.storage.audit_log import COMMAND_LINE
 from tim_server.storage.store import Store
 
 NEW_PASSWORD = "a new and better password"
@@ -144,18 +145,20 @@ async def test_passwords_can_be_managed_elsewhere(store: Store) -> None:
 
 async def test_an_administrator_can_reset_a_password(account_services: AccountServices) -> None:
     tokens = await account_services.make_user("hanna")
-    await account_services.password_change.reset(tokens.user_id, NEW_PASSWORD, logout_devices=True)
+    await account_services.password_change.reset(tokens.user_id, NEW_PASSWORD, logout_devices=True, actor=COMMAND_LINE)
     assert not await is_valid(account_services, tokens.access_token)
     assert await account_services.log_in("hanna", NEW_PASSWORD)
     with pytest.raises(Forbidden):
         await account_services.password_change.reset(
-            UserId("@nobody:hospital.example"), NEW_PASSWORD, logout_devices=True
+            UserId("@nobody:hospital.example"), NEW_PASSWORD, logout_devices=True, actor=COMMAND_LINE
         )
 
 
 async def test_passwords_are_compared_after_normalisation(account_services: AccountServices) -> None:
     tokens = await account_services.make_user("heinz")
-    await account_services.password_change.reset(tokens.user_id, "Stra\u00dfenb\u00e4nke", logout_devices=False)
+    await account_services.password_change.reset(
+        tokens.user_id, "Stra\u00dfenb\u00e4nke", logout_devices=False, actor=COMMAND_LINE
+    )
     assert await account_services.log_in("heinz", "Stra\u00dfenba\u0308nke")
 
 
@@ -219,8 +222,8 @@ async def test_there_is_nothing_to_lock_where_there_is_no_account(account_servic
     nobody = UserId("@nobody:hospital.example")
     directory = account_services.account_directory
     for attempt in (
-        directory.set_locked(nobody, locked=True),
-        directory.set_suspended(nobody, suspended=True),
+        directory.set_locked(nobody, locked=True, actor=COMMAND_LINE),
+        directory.set_suspended(nobody, suspended=True, actor=COMMAND_LINE),
         directory.find(nobody),
     ):
         with pytest.raises(MatrixError) as caught:

@@ -22,6 +22,7 @@ from tim_server.matrix.errors import (
 from tim_server.services.accounts.open_session import SessionRequest
 from tim_server.services.accounts.policy import RegistrationPolicy, UiaPolicy
 from tim_server.services.accounts.register import Registered, RegistrationRequest
+from tim_server.storage.audit_log import COMMAND_LINE
 from tim_server.storage.store import Store
 
 DUMMY = {"type": "m.login.dummy"}
@@ -124,7 +125,7 @@ async def test_a_name_of_a_deactivated_account_is_not_given_out_again(account_se
 
 async def test_with_a_token_two_stages_follow_one_another(store: Store) -> None:
     services = AccountServices(store, BY_TOKEN)
-    token = (await services.registration_tokens.create()).token
+    token = (await services.registration_tokens.create(actor=COMMAND_LINE)).token
     body = await challenge(services, auth=None)
     assert body["flows"] == [{"stages": ["m.login.registration_token", "m.login.dummy"]}]
     session = body["session"]
@@ -150,7 +151,7 @@ async def test_a_wrong_token_may_be_tried_again(store: Store, auth: dict[str, An
     body = await challenge(services, "lena", auth={**stage, **auth})
     assert body["errcode"]
     assert body["session"] == session
-    token = (await services.registration_tokens.create()).token
+    token = (await services.registration_tokens.create(actor=COMMAND_LINE)).token
     assert (await challenge(services, "lena", auth={**stage, "token": token}))["completed"]
 
 
@@ -161,7 +162,7 @@ async def begun(services: AccountServices, token: str) -> dict[str, Any]:
 async def test_a_token_is_held_while_a_registration_runs_and_counted_when_it_is_done(store: Store) -> None:
     services = AccountServices(store, BY_TOKEN)
     tokens = services.registration_tokens
-    await tokens.create("for-two", uses_allowed=2)
+    await tokens.create("for-two", uses_allowed=2, actor=COMMAND_LINE)
     first, second = await begun(services, "for-two"), await begun(services, "for-two")
     assert not await tokens.is_valid("for-two")
     assert (await begun(services, "for-two"))["errcode"] == "M_FORBIDDEN"
@@ -177,14 +178,14 @@ async def test_a_token_is_held_while_a_registration_runs_and_counted_when_it_is_
 
 async def test_the_last_use_of_a_token_is_given_out_once(store: Store) -> None:
     services = AccountServices(store, BY_TOKEN)
-    await services.registration_tokens.create("for-one", uses_allowed=1)
+    await services.registration_tokens.create("for-one", uses_allowed=1, actor=COMMAND_LINE)
     bodies = await asyncio.gather(*(begun(services, "for-one") for _ in range(6)))
     assert sum(bool(body["completed"]) for body in bodies) == 1
 
 
 async def test_an_authentication_makes_one_account(store: Store) -> None:
     services = AccountServices(store, BY_TOKEN)
-    await services.registration_tokens.create("once", uses_allowed=1)
+    await services.registration_tokens.create("once", uses_allowed=1, actor=COMMAND_LINE)
     auth = {**DUMMY, "session": (await begun(services, "once"))["session"]}
     results = await asyncio.gather(
         *(register(services, f"twin{number}", auth=auth) for number in range(4)), return_exceptions=True
@@ -195,7 +196,7 @@ async def test_an_authentication_makes_one_account(store: Store) -> None:
 
 async def test_a_name_that_was_taken_meanwhile_can_be_replaced_with_the_same_session(store: Store) -> None:
     services = AccountServices(store, BY_TOKEN)
-    await services.registration_tokens.create("retry", uses_allowed=1)
+    await services.registration_tokens.create("retry", uses_allowed=1, actor=COMMAND_LINE)
     auth = {**DUMMY, "session": (await begun(services, "retry"))["session"]}
     await services.make_user("otto")
     with pytest.raises(UserInUse):
@@ -205,13 +206,13 @@ async def test_a_name_that_was_taken_meanwhile_can_be_replaced_with_the_same_ses
 
 async def test_expired_and_unknown_tokens_are_not_valid(store: Store) -> None:
     services = AccountServices(store, BY_TOKEN)
-    await services.registration_tokens.create("short-lived", expires_ts=services.clock.now + 1000)
+    await services.registration_tokens.create("short-lived", expires_ts=services.clock.now + 1000, actor=COMMAND_LINE)
     assert await services.registration_tokens.is_valid("short-lived")
     services.clock.advance(1000)
     assert not await services.registration_tokens.is_valid("short-lived")
     assert not await services.registration_tokens.is_valid("unheard-of")
-    assert await services.registration_tokens.delete("short-lived")
-    assert not await services.registration_tokens.delete("short-lived")
+    assert await services.registration_tokens.delete("short-lived", actor=COMMAND_LINE)
+    assert not await services.registration_tokens.delete("short-lived", actor=COMMAND_LINE)
 
 
 @pytest.mark.parametrize(
@@ -222,9 +223,9 @@ async def test_tokens_that_can_not_be_made(
     account_services: AccountServices, name: str, limits: dict[str, int]
 ) -> None:
     if name == "twice":
-        await account_services.registration_tokens.create(name)
+        await account_services.registration_tokens.create(name, actor=COMMAND_LINE)
     with pytest.raises(InvalidParam):
-        await account_services.registration_tokens.create(name, **limits)
+        await account_services.registration_tokens.create(name, actor=COMMAND_LINE, **limits)
 
 
 async def test_whether_a_token_is_valid_is_not_told_where_registration_is_closed(store: Store) -> None:

@@ -17,6 +17,7 @@ from tim_server.services.accounts.open_session import SessionRequest
 from tim_server.services.accounts.passwords import PasswordHashing
 from tim_server.services.accounts.policy import AttemptPolicy, PasswordPolicy, TokenPolicy
 from tim_server.storage.access_tokens import find_access_token
+from tim_server.storage.audit_log import COMMAND_LINE
 from tim_server.storage.devices import list_devices
 from tim_server.storage.store import Store
 from tim_server.storage.users import find_user
@@ -246,7 +247,7 @@ async def test_expired_attempts_leave_no_rows(store: Store) -> None:
 
 async def test_a_locked_account_keeps_its_tokens_but_may_only_log_out(account_services: AccountServices) -> None:
     tokens = await account_services.make_user("nora", session=SessionRequest(refreshable=True))
-    await account_services.account_directory.set_locked(tokens.user_id, locked=True)
+    await account_services.account_directory.set_locked(tokens.user_id, locked=True, actor=COMMAND_LINE)
     with pytest.raises(UserLocked) as caught:
         await account_services.authenticator.requester(tokens.access_token)
     assert caught.value.body()["soft_logout"] is True
@@ -255,13 +256,13 @@ async def test_a_locked_account_keeps_its_tokens_but_may_only_log_out(account_se
     with pytest.raises(UserLocked):
         await account_services.refresh.refresh(tokens.refresh_token)
     assert await account_services.authenticator.requester(tokens.access_token, locked_ok=True)
-    await account_services.account_directory.set_locked(tokens.user_id, locked=False)
+    await account_services.account_directory.set_locked(tokens.user_id, locked=False, actor=COMMAND_LINE)
     assert await is_accepted(account_services, tokens.access_token)
 
 
 async def test_a_suspended_account_is_told_apart(account_services: AccountServices) -> None:
     tokens = await account_services.make_user("olga")
-    await account_services.account_directory.set_suspended(tokens.user_id, suspended=True)
+    await account_services.account_directory.set_suspended(tokens.user_id, suspended=True, actor=COMMAND_LINE)
     assert (await account_services.authenticator.requester(tokens.access_token)).is_suspended
 
 

@@ -16,6 +16,7 @@ from tim_server.services.accounts.policy import Clock
 from tim_server.services.accounts.requester import Requester
 from tim_server.services.accounts.token_cache import TOKENS, TokenCache
 from tim_server.services.accounts.uia import PASSWORD, InteractiveAuth, Operation
+from tim_server.storage.audit_log import AuditEntry, append_audit
 from tim_server.storage.database import Connection
 from tim_server.storage.uia_sessions import consume_session
 from tim_server.storage.users import set_password_hash
@@ -55,13 +56,14 @@ class PasswordChange:
                 logout_devices=logout_devices,
                 kept=requester.device_id,
                 uia_session=uia_session,
+                audit=_audit(requester.user_id, "user.change_password", requester.user_id),
                 now=self.clock(),
             )
         )
 
-    async def reset(self, user_id: UserId, new_password: str, *, logout_devices: bool) -> None:
-        """Set a user's password for an administrator; raises `WeakPassword`, `InvalidParam`, and `Forbidden` where
-        there is no such active account."""
+    async def reset(self, user_id: UserId, new_password: str, *, logout_devices: bool, actor: str) -> None:
+        """Set a user's password for an administrator, the `actor`; raises `WeakPassword`, `InvalidParam`, and
+        `Forbidden` where there is no such active account."""
         self.hashing.check_acceptable(new_password)
         password_hash = await self.hashing.hash(new_password)
         await self._write(
@@ -71,6 +73,7 @@ class PasswordChange:
                 logout_devices=logout_devices,
                 kept=None,
                 uia_session=None,
+                audit=_audit(actor, "user.reset_password", user_id),
                 now=self.clock(),
             )
         )
@@ -80,6 +83,10 @@ class PasswordChange:
         self.token_cache.drop_user(change.users[0])
 
 
+def _audit(actor: str, action: str, user_id: UserId) -> AuditEntry:
+    return AuditEntry(actor=actor, action=action, object=user_id)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Change:
     users: tuple[UserId, ...]
@@ -87,6 +94,7 @@ class _Change:
     logout_devices: bool
     kept: str | None
     uia_session: str | None
+    audit: AuditEntry
     now: int
     streams: tuple[str, ...] = (TOKENS, DEVICES)
 
@@ -95,5 +103,6 @@ class _Change:
             raise Forbidden("The authentication has been used already")
         if not await set_password_hash(tx, self.users[0], self.password_hash):
             raise Forbidden("There is no such active account")
+        await append_audit(tx, self.audit)
         if self.logout_devices:
             await remove_devices(tx, self.users[0], kept=self.kept)

@@ -19,6 +19,7 @@ from tim_server.services.accounts.open_session import (
 )
 from tim_server.services.accounts.policy import Clock, Randomness, TokenPolicy
 from tim_server.services.accounts.tokens import IssuedTokens
+from tim_server.storage.audit_log import AuditEntry, append_audit
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection, Database
 from tim_server.storage.profiles import put_field
@@ -29,10 +30,12 @@ from tim_server.storage.writer import Writer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewAccount:
-    """An account to be made. `session` None opens none; `uia_session` is the authentication that it consumes."""
+    """An account to be made by `actor`. `session` None opens none; `uia_session` is the authentication that it
+    consumes."""
 
     user_id: UserId
     password_hash: str | None
+    actor: str
     is_admin: bool = False
     user_type: str | None = None
     display_name: str | None = None
@@ -111,6 +114,9 @@ class _Create:
             raise UserInUse()
         if account.uia_session is not None and not await consume_session(tx, account.uia_session, now=self.now):
             raise Forbidden("The authentication has been used already")
+        await append_audit(tx, AuditEntry(actor=account.actor, action="user.create", object=account.user_id))
+        if account.is_admin:
+            await append_audit(tx, AuditEntry(actor=account.actor, action="user.grant_admin", object=account.user_id))
         if self.display_name is not None:
             await put_field(tx, account.user_id, "displayname", self.display_name, position=position)
         if self.draft is not None:

@@ -16,6 +16,7 @@ from tim_server.services.accounts.requester import Requester
 from tim_server.services.accounts.token_cache import TOKENS, TokenCache
 from tim_server.services.accounts.uia import PASSWORD, InteractiveAuth, Operation
 from tim_server.storage.account_data import delete_account_data
+from tim_server.storage.audit_log import AuditEntry, append_audit
 from tim_server.storage.database import Connection
 from tim_server.storage.profiles import delete_profile
 from tim_server.storage.uia_sessions import consume_session
@@ -61,8 +62,10 @@ class _Deactivate:
         user_id = self.users[0]
         if self.uia_session is not None and not await consume_session(tx, self.uia_session, now=self.now):
             raise Forbidden("The authentication has been used already")
-        await deactivate_user(tx, user_id, self.now)
+        if await deactivate_user(tx, user_id, self.now):
+            await append_audit(tx, AuditEntry(actor=user_id, action="user.deactivate", object=user_id))
         await remove_devices(tx, user_id)
         if self.erase:
+            await append_audit(tx, AuditEntry(actor=user_id, action="user.erase", object=user_id))
             await delete_profile(tx, user_id)
             await delete_account_data(tx, user_id)

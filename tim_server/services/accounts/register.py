@@ -15,6 +15,7 @@ from tim_server.services.accounts.passwords import PasswordHashing
 from tim_server.services.accounts.policy import RegistrationPolicy
 from tim_server.services.accounts.tokens import IssuedTokens
 from tim_server.services.accounts.uia import DUMMY, REGISTRATION_TOKEN, InteractiveAuth, Operation
+from tim_server.storage.audit_log import REGISTRATION
 
 OPERATION = "register"
 
@@ -65,6 +66,7 @@ class Registration:
         account = NewAccount(
             user_id=user_id,
             password_hash=await self.hashing.hash(request.password),
+            actor=REGISTRATION,
             session=request.session,
             uia_session=uia_session,
         )

@@ -10,12 +10,13 @@ import hashlib
 import hmac
 from dataclasses import dataclass
 
-from tim_server.matrix.errors import Forbidden, InvalidParam, Unknown
+from tim_server.matrix.errors import Forbidden, InvalidParam, InvalidUsername, Unknown
 from tim_server.services.accounts.create_account import AccountCreation, NewAccount
 from tim_server.services.accounts.open_session import SessionRequest
 from tim_server.services.accounts.passwords import PasswordHashing
 from tim_server.services.accounts.policy import Clock, Randomness
 from tim_server.services.accounts.register import Registered
+from tim_server.storage.audit_log import SHARED_SECRET, AuditEntry, append_audit
 from tim_server.storage.database import Database
 from tim_server.storage.registration_tokens import use_nonce
 
@@ -64,6 +65,7 @@ class SharedSecretRegistration:
         """
         issued_ts = self._issued_ts(request.nonce)
         if not hmac.compare_digest(self._mac(request).encode(), request.mac.lower().encode()):
+            await self._record_refusal(request)
             raise Forbidden("HMAC incorrect")
         await self._use_nonce(request.nonce, issued_ts)
         if request.user_type is not None and request.user_type not in USER_TYPES:
@@ -75,6 +77,7 @@ class SharedSecretRegistration:
             NewAccount(
                 user_id=user_id,
                 password_hash=await self.hashing.hash(request.password),
+                actor=SHARED_SECRET,
                 is_admin=request.is_admin,
                 user_type=request.user_type,
                 display_name=request.display_name,
@@ -111,6 +114,16 @@ class SharedSecretRegistration:
             fresh = await use_nonce(tx, nonce, now=self.clock(), expires_ts=issued_ts + NONCE_LIFETIME_MS)
         if not fresh:
             raise Unknown("unrecognised nonce")
+
+    async def _record_refusal(self, request: SharedSecretRequest) -> None:
+        """Somebody who does not know the secret tries to make accounts."""
+        try:
+            wanted: str = self.accounts.user_id_of(request.username)
+        except InvalidUsername:
+            wanted = "a name that no account can have"
+        entry = AuditEntry(actor=SHARED_SECRET, action="user.create", object=wanted, outcome="refused")
+        async with self.database.transaction() as tx:
+            await append_audit(tx, entry)
 
     def _mac(self, request: SharedSecretRequest) -> str:
         """The hex HMAC-SHA1 that whoever knows the secret computes."""
