@@ -266,3 +266,16 @@ async def test_changed_profile_reaches_the_rooms(hospital: Hospital) -> None:
 async def test_moderating_an_unknown_room(hospital: Hospital, verb: str) -> None:
     alice, bob = await hospital.person(), await hospital.person()
     await alice.refused(404, "M_NOT_FOUND", "POST", f"rooms/{UNKNOWN}/{verb}", {"user_id": bob.user_id})
+
+
+async def test_strangers_learn_nothing_of_who_is_in_a_room(hospital: Hospital) -> None:
+    alice, bob, carol, stranger = [await hospital.person() for _ in range(4)]
+    room_id = await private_room(alice, bob)
+    await bob.join(room_id)
+    await alice.post(f"rooms/{room_id}/ban", {"user_id": carol.user_id})
+    for action in ("invite", "kick", "ban", "unban"):
+        answers = [
+            await stranger.request("POST", f"rooms/{room_id}/{action}", {"user_id": person.user_id})
+            for person in (alice, bob, carol, await hospital.person())
+        ]
+        assert all(answer == answers[0] for answer in answers) and answers[0][0] == 403, answers

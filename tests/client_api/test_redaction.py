@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.people import Hospital
+from tests.people import SERVER, Hospital
 
 
 async def test_redacted_event_loses_its_content(hospital: Hospital) -> None:
@@ -86,3 +86,26 @@ async def test_redacted_state_keeps_what_the_rules_need(hospital: Hospital) -> N
     assert await alice.state(room_id, "m.room.name") == {}
     later = await alice.set_state(room_id, "m.room.name", {"name": "Ward 4"})
     assert (await alice.event(room_id, later))["unsigned"]["prev_content"] == {}
+
+
+async def test_state_that_was_redacted_can_be_set_again(hospital: Hospital) -> None:
+    alice = await hospital.person()
+    room_id = await alice.create_room()
+    first = await alice.set_state(room_id, "m.room.topic", {"topic": "Ward 3"})
+    assert await alice.set_state(room_id, "m.room.topic", {"topic": "Ward 3"}) == first
+    await alice.put(f"rooms/{room_id}/redact/{first}/1", {})
+    assert await alice.set_state(room_id, "m.room.topic", {"topic": "Ward 3"}) != first
+    assert await alice.state(room_id, "m.room.topic") == {"topic": "Ward 3"}
+
+
+async def test_redacted_canonical_alias_does_not_come_back(hospital: Hospital) -> None:
+    alice = await hospital.person()
+    room_id = await alice.create_room()
+    names = [f"named-after-a-patient-{room_id[1:7].lower()}", f"other-{room_id[1:7].lower()}"]
+    aliases = [f"#{name}:{SERVER}" for name in names]
+    for name in names:
+        await alice.put(f"directory/room/%23{name}:{SERVER}", {"room_id": room_id})
+    event_id = await alice.set_state(room_id, "m.room.canonical_alias", {"alt_aliases": aliases})
+    await alice.put(f"rooms/{room_id}/redact/{event_id}/1", {})
+    await alice.expect(200, "DELETE", f"directory/room/%23{names[1]}:{SERVER}")
+    assert await alice.state(room_id, "m.room.canonical_alias") == {}

@@ -86,6 +86,14 @@ async def load_events_by_id(tx: Connection, codec: Codec, event_ids: Iterable[st
     return {row.event_id: row for row in rows}
 
 
+LOAD_REDACTED = "SELECT nid FROM events WHERE nid = ANY($1) AND redacted_by IS NOT NULL"
+
+
+async def load_redacted(tx: Connection, nids: Iterable[int]) -> set[int]:
+    """Those of these events that are redacted."""
+    return {row["nid"] for row in await tx.fetch(LOAD_REDACTED, list(nids))}
+
+
 LOAD_AUTH_GRAPH = """
 WITH RECURSIVE chain (nid) AS (
     SELECT unnest($1::bigint[])

@@ -96,7 +96,9 @@ class RoomAliases:
         """The content of the canonical alias event less `alias`; None where the event does not list it."""
         key = (CANONICAL_ALIAS, "")
         row = (await load_current_events(tx, self.codec, room_nid, [key])).get(key)
-        content: dict[str, Any] = {} if row is None else decode_lenient(row.body)["content"]
+        if row is None or row.redacted_by is not None:  # a redaction leaves nothing of the content
+            return None
+        content: dict[str, Any] = decode_lenient(row.body)["content"]
         if alias not in listed_aliases(content, lenient=True):
             return None
         kept = {name: value for name, value in content.items() if not (name == "alias" and value == alias)}

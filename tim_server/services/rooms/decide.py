@@ -6,7 +6,7 @@ is decided as a whole: when one of its drafts is refused, nothing of the group r
 Spec: https://spec.matrix.org/v1.19/server-server-api/#authorization-rules
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,7 +26,8 @@ from tim_server.storage.state import DELTA_DEPTH_MAX, SnapshotRow
 
 StateKey = tuple[str, str]
 
-DEPTH_MAX = 2**63 - 1
+DEPTH_MAX = 2**53 - 1
+"""The greatest integer of canonical JSON: a room that another server has brought there still takes events."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +69,11 @@ class _Growth:
     snapshot: int = 0
     snapshot_depth: int = 0
     joined_servers: Mapping[str, int] = field(default_factory=dict)
+    redacted: Collection[int] = ()
+
+    def is_redacted(self, nid: int) -> bool:
+        """Whether a state event of `needed_keys` is redacted, before or by what has been decided."""
+        return nid in self.redacted or any(target == nid for target, _ in self.redactions)
 
     def nid_of(self, key: StateKey) -> int | None:
         """The nid of the state event in place."""
@@ -103,8 +109,11 @@ class Decider:
     now_ms: int
     nids: Iterator[int]
 
-    def decide(self, head: RoomHead, groups: Sequence[DraftGroup], known: Mapping[int, Event]) -> Decision:
-        """Decide the groups in order on `head`; `known` holds the events of `needed_keys`."""
+    def decide(
+        self, head: RoomHead, groups: Sequence[DraftGroup], known: Mapping[int, Event], redacted: Collection[int] = ()
+    ) -> Decision:
+        """Decide the groups in order on `head`; `known` holds the events of `needed_keys`, `redacted` the nids of those
+        that are redacted."""
         growth = _Growth(
             head=head,
             known=known,
@@ -113,6 +122,7 @@ class Decider:
             snapshot=head.snapshot,
             snapshot_depth=head.snapshot_depth,
             joined_servers=head.joined_servers,
+            redacted=redacted,
         )
         answers: list[tuple[EventId, ...] | MatrixError] = []
         for group in groups:
@@ -129,14 +139,9 @@ class Decider:
         )
 
     def _grow(self, growth: _Growth, group: DraftGroup) -> tuple[EventId, ...]:
-        if group.unless is not None or group.require is not None:
-            first = group.drafts[0]
-            present = growth.event_of((first.type, first.state_key or ""))
-            if group.require is not None:
-                group.require(None if present is None else present.content)
-            if group.unless is not None and present is not None and group.unless(present.sender, present.content):
-                self._append(growth.copy(), first)  # only who might send it is told that it is in place
-                return (present.event_id,)
+        in_place = self._in_place(growth, group)
+        if in_place is not None:
+            return (in_place,)
         event_ids = tuple(self._append(growth, draft) for draft in group.drafts)
         if group.transaction is not None:
             growth.transactions.append(
@@ -150,6 +155,28 @@ class Decider:
                 )
             )
         return event_ids
+
+    def _in_place(self, growth: _Growth, group: DraftGroup) -> EventId | None:
+        """The event that makes the group needless. What is in place is told only to who might change it: others get the
+        refusal of the rules."""
+        if group.unless is None and group.require is None:
+            return None
+        first = group.drafts[0]
+        key = (first.type, first.state_key or "")
+        present, nid = growth.event_of(key), growth.nid_of(key)
+        if group.require is not None:
+            try:
+                group.require(None if present is None else present.content)
+            except MatrixError:
+                self._append(growth.copy(), first)
+                raise
+        # What is redacted has lost its content, so that sending the same again is not needless.
+        if group.unless is None or present is None or nid is None or growth.is_redacted(nid):
+            return None
+        if not group.unless(present.sender, present.content):
+            return None
+        self._append(growth.copy(), first)
+        return present.event_id
 
     def _append(self, growth: _Growth, draft: Draft) -> EventId:
         """Build, authorise and add one draft; nothing is changed when it is refused."""

@@ -12,6 +12,7 @@ from tim_server.matrix.errors import Forbidden, GuestAccessForbidden, NotFound
 from tim_server.matrix.identifiers import RoomAlias, RoomId, ServerName, UserId
 from tim_server.matrix.room_versions import room_version
 from tim_server.services.accounts.requester import Requester
+from tim_server.services.events.client_format import content_json
 from tim_server.services.rooms.authorise_join import authorising_user
 from tim_server.services.rooms.draft import Draft, DraftGroup
 from tim_server.services.rooms.member_content import MEMBER, load_names, member_content, membership_in
@@ -82,7 +83,8 @@ class RoomJoin:
 
     async def _check_guest(self, tx: Connection, room: RoomRow) -> None:
         row = (await load_current_events(tx, self.codec, room.nid, [GUEST_ACCESS])).get(GUEST_ACCESS)
-        if row is None or decode_lenient(row.body)["content"].get("guest_access") != "can_join":
+        content = {} if row is None else decode_lenient(content_json(row, room_version(room.room_version)))
+        if content.get("guest_access") != "can_join":
             raise GuestAccessForbidden("Guests may not join this room")
 
     async def _submit(self, requester: Requester, room_id: RoomId, content: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ from tim_server.services.rooms.head import RoomHead, RoomHeads
 from tim_server.services.rooms.receive import EventsMissing, Incoming, Receiver
 from tim_server.storage.client_transactions import load_known_transactions
 from tim_server.storage.database import DuplicateKey
+from tim_server.storage.events import load_redacted
 from tim_server.storage.store import Store
 from tim_server.storage.writer import HeadMoved, TransactionKnown
 
@@ -215,9 +216,19 @@ class RoomQueues:
         groups = [item.group for item in batch if isinstance(item.group, DraftGroup)]
         nids = {nid for key in needed_keys(head, groups) if (nid := head.state.get(key)) is not None}
         known = await self.parsed.load(nids, head.version)
+        redacted = await self._load_redacted(head, groups)
         fresh = await self.store.writer.take_nids(2 * sum(len(group.drafts) for group in groups))
         decider = Decider(author=self.author, now_ms=self.now_ms(), nids=iter(fresh))
-        return decider.decide(head, groups, known)
+        return decider.decide(head, groups, known, redacted)
+
+    async def _load_redacted(self, head: RoomHead, groups: Sequence[DraftGroup]) -> set[int]:
+        """Those redacted of the state events that may make a group needless: what can change is read each time."""
+        keys = {(group.drafts[0].type, group.drafts[0].state_key or "") for group in groups if group.unless is not None}
+        nids = [nid for key in keys if (nid := head.state.get(key)) is not None]
+        if not nids:
+            return set()
+        async with self.store.database.connection() as connection:
+            return await load_redacted(connection, nids)
 
     async def _answer_known(self, batch: list[_Waiting]) -> list[_Waiting]:
         """Answer what was sent before with the event that it made then; what is left to decide.
