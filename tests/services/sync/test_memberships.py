@@ -87,13 +87,44 @@ async def test_who_comes_back_later_gets_the_whole_room_after_a_gap(rooms: Rooms
     assert ("m.room.create", "") in keys(told)
 
 
-async def test_a_forgotten_room_is_not_among_the_left(rooms: Rooms, device: MakeDevice, store: Store) -> None:
+async def test_a_forgotten_room_is_told_only_to_devices_that_had_it(
+    rooms: Rooms, device: MakeDevice, store: Store
+) -> None:
     room_id = await room_of(rooms, BOB)
+    bob = device(BOB, filter={"room": {"include_leave": True}})
+    await bob.next()
     await rooms.member(room_id, BOB, "leave")
     async with store.database.transaction() as tx:
         await forget_room(tx, BOB, room_id, 1)
-    answer = await device(BOB, filter={"room": {"include_leave": True}}).next()
-    assert room_id not in answer.get("rooms", {}).get("leave", {})
+    new = await device(BOB, filter={"room": {"include_leave": True}}).next()
+    assert room_id not in new.get("rooms", {}).get("leave", {})
+    assert room_id in (await bob.next())["rooms"]["leave"]
+    assert "rooms" not in await bob.next()
+
+
+async def test_a_knock_comes_with_stripped_state(rooms: Rooms, device: MakeDevice) -> None:
+    room_id = await rooms.create(join_rule="knock")
+    await rooms.send(room_id, ALICE, "m.room.topic", state_key="", content={"topic": "Ward"})
+    bob = device(BOB)
+    await bob.next()
+    await rooms.member(room_id, BOB, "knock")
+    told = (await bob.next())["rooms"]["knock"][room_id]["knock_state"]["events"]
+    assert {(event["type"], event["state_key"]) for event in told} == {
+        ("m.room.create", ""),
+        ("m.room.join_rules", ""),
+        ("m.room.topic", ""),
+        ("m.room.member", BOB),
+    }
+    await rooms.member(room_id, ALICE, "leave", BOB)
+    assert room_id in (await bob.next())["rooms"]["leave"]
+
+
+async def test_an_invite_does_not_tell_what_came_after_it(rooms: Rooms, device: MakeDevice) -> None:
+    room_id = await room_of(rooms)
+    await rooms.member(room_id, ALICE, "invite", BOB)
+    await rooms.send(room_id, ALICE, "m.room.name", state_key="", content={"name": "later"})
+    told = (await device(BOB).next())["rooms"]["invite"][room_id]["invite_state"]["events"]
+    assert "m.room.name" not in {event["type"] for event in told}
 
 
 async def test_an_invite_comes_with_stripped_state(rooms: Rooms, device: MakeDevice) -> None:

@@ -97,11 +97,11 @@ def _is_return(reading: Reading, history: MembershipHistory) -> bool:
 
 
 def _is_leave_told(reading: Reading, room: UserRoom) -> bool:
-    if room.forgotten:
-        return False
-    if reading.since is None:
-        return reading.filter.room.include_leave
-    return room.position > reading.since
+    """A client that may take the user for a member is told that they are not, though they may have forgotten the room
+    on another device; rooms that were left earlier are told if asked for, and not forgotten."""
+    if reading.since is not None:
+        return room.position > reading.since
+    return reading.filter.room.include_leave and not room.forgotten
 
 
 def _plan_left(reading: Reading, room: UserRoom, history: MembershipHistory) -> RoomPlan:

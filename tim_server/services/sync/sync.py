@@ -40,6 +40,7 @@ class Sync:
     _first: "dict[_FirstKey, asyncio.Task[bytes]]" = field(default_factory=dict)
     _turns: asyncio.Semaphore = field(init=False)
     _stops: "dict[asyncio.Event, asyncio.Task[None]]" = field(default_factory=dict)
+    _is_closing: bool = False
 
     def __post_init__(self) -> None:
         """Make what limits first answers."""
@@ -66,6 +67,7 @@ class Sync:
 
     async def close(self) -> None:
         """Have everybody who waits answer, and finish first answers that are in the making."""
+        self._is_closing = True
         for task in self._stops.values():
             task.cancel()
         self.views.wake_all()
@@ -112,11 +114,10 @@ class Sync:
 
     async def _wait(self, user_id: UserId, since: int, timeout_s: float, stopping: asyncio.Event | None) -> bool:
         """Wait until something after `since` may concern the user; False when it is time to answer anyway."""
-        if stopping is not None:
-            if stopping.is_set():
-                return False
-            if stopping not in self._stops:
-                self._stops[stopping] = asyncio.create_task(self._wake_when(stopping), name="sync-stop")
+        if self._is_closing or (stopping is not None and stopping.is_set()):
+            return False
+        if stopping is not None and stopping not in self._stops:
+            self._stops[stopping] = asyncio.create_task(self._wake_when(stopping), name="sync-stop")
         view = self.views.get(user_id)
         if view is None:  # a commit has changed the user's rooms just now
             await asyncio.sleep(min(_LOOK_AGAIN_S, timeout_s))
