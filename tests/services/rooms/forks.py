@@ -50,6 +50,7 @@ class Fork:
             auth_events=tuple(self.state[key].event_id for key in sorted(keys) if key in self.state),
             depth=self.depth,
             origin_server_ts=int(time.time() * 1000),
+            redacts=fields.get("redacts"),  # type: ignore[arg-type]
             event_id=EventId(f"$fork{next(_numbers)}:{CLINIC.server_name}") if self.assigns_ids else None,
         )
         event, _ = build_event(new, self.version, CLINIC)

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from tests.services.rooms.conftest import ALICE, Rooms
-from tests.services.rooms.forks import CAROL, MEMBER, room_with_carol
-from tim_server.matrix.identifiers import RoomId
+from tests.services.rooms.forks import CAROL, MEMBER, fork_of, room_with_carol
+from tim_server.matrix.identifiers import EventId, RoomId
 from tim_server.services.rooms.receive import EventsMissing, Incoming
 from tim_server.storage.events import load_events, load_events_by_id
 from tim_server.storage.rooms import load_room
@@ -136,3 +136,56 @@ async def test_a_long_fork_resolves_without_delaying_other_rooms(rooms: Rooms) -
     assert len(await receiving) == 300
     assert sent > 3
     assert isinstance((await state_of(rooms, room_id))["m.room.topic", ""]["topic"], str)
+
+
+async def is_redacted(rooms: Rooms, event_id: EventId) -> bool:
+    async with rooms.store.database.read() as tx:
+        return (await load_events_by_id(tx, rooms.store.codec, [event_id]))[event_id].redacted_by is not None
+
+
+@pytest.mark.parametrize("version", ["2", "10", "11"])
+async def test_a_redaction_takes_effect_with_the_power_or_for_events_of_its_server(rooms: Rooms, version: str) -> None:
+    room_id, fork = await room_with_carol(rooms, version, redact=50)
+    of_alice = await rooms.send(room_id, ALICE)
+
+    async def redact(target: str) -> None:
+        redaction = fork.make("m.room.redaction", {}, redacts=target)
+        await rooms.queues.submit(room_id, Incoming(events=(redaction,)))
+
+    message = fork.make("m.room.message", {"body": "oops"})
+    await rooms.queues.submit(room_id, Incoming(events=(message,)))
+    await redact(message.event_id)
+    await redact(of_alice)
+    assert await is_redacted(rooms, message.event_id)
+    assert not await is_redacted(rooms, of_alice)
+    levels = {"users": {str(ALICE): 100, str(CAROL): 50}, "redact": 50}
+    await rooms.send(room_id, ALICE, "m.room.power_levels", state_key="", content=levels)
+    fork = await fork_of(rooms, room_id)
+    await redact(of_alice)
+    assert await is_redacted(rooms, of_alice)
+
+
+async def test_events_of_another_room_are_missing_here(rooms: Rooms) -> None:
+    room_id = await rooms.create()
+    other_id, other = await room_with_carol(rooms)
+    secret = await rooms.send(room_id, ALICE)
+    other.prev = (secret,)
+    with pytest.raises(EventsMissing):
+        await rooms.queues.submit(other_id, Incoming(events=(other.make("m.room.message", {"body": "x"}),)))
+
+
+async def test_a_depth_at_the_limit_leaves_the_room_writable(rooms: Rooms) -> None:
+    room_id, fork = await room_with_carol(rooms)
+    fork.depth = 2**53 - 2
+    deepest = fork.make("m.room.message", {"body": "deep"})
+    assert await rooms.queues.submit(room_id, Incoming(events=(deepest,))) == (deepest.event_id,)
+    assert await rooms.send(room_id, ALICE)
+
+
+async def test_a_message_of_another_server_leaves_the_remembered_state_as_it_is(rooms: Rooms) -> None:
+    room_id, fork = await room_with_carol(rooms)
+    before = await rooms.queues.heads.get(room_id)
+    await rooms.queues.submit(room_id, Incoming(events=(fork.make("m.room.message", {"body": "hello"}),)))
+    after = await rooms.queues.heads.get(room_id)
+    assert before is not None and after is not None
+    assert after.state is before.state and after.snapshot == before.snapshot

@@ -101,6 +101,8 @@ class Branches:
 
 def changes_between(old: StateNids, new: StateNids) -> dict[tuple[str, str], int | None]:
     """What must be set (or, None, removed) to come from one state to another."""
+    if old is new:
+        return {}
     changed: dict[tuple[str, str], int | None] = {key: nid for key, nid in new.items() if old.get(key) != nid}
     return changed | {key: None for key in old.keys() - new.keys()}
 

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field, replace
 from tim_server.matrix.canonical_json import encode_relaxed
 from tim_server.matrix.errors import EventRejected
 from tim_server.matrix.event_auth import auth_types_for, check_auth_events, check_auth_rules
+from tim_server.matrix.event_auth.power_levels import PowerLevels
 from tim_server.matrix.events.record import Event
 from tim_server.matrix.identifiers import EventId, UserId
 from tim_server.matrix.memberships import MemberStep, membership_steps
 from tim_server.services.rooms.auth_events import ParsedEvents
 from tim_server.services.rooms.branches import Branches, State, StateNids, changes_between, pending_of
-from tim_server.services.rooms.decide import Decision, membership_of
+from tim_server.services.rooms.decide import DEPTH_MAX, Decision, membership_of
 from tim_server.services.rooms.head import RoomHead, joined_servers_after
 from tim_server.services.rooms.resolve_state import StateResolver
 from tim_server.storage.events import EventRow, load_events_by_id
@@ -26,8 +27,8 @@ from tim_server.storage.room_commits import MembershipChange, NewEvent, RoomComm
 from tim_server.storage.store import Store
 
 CREATE = ("m.room.create", "")
+POWER_LEVELS = ("m.room.power_levels", "")
 MEMBER = "m.room.member"
-DEPTH_TRUSTED_MAX = 2**53
 EVENTS_BETWEEN_PAUSES = 20
 
 
@@ -74,10 +75,12 @@ class Receiver:
 
     async def decide(self, head: RoomHead, incoming: Incoming) -> Decision:
         """Decide on `head`. The answer is the ids of the events that are now visible; raises `EventsMissing`."""
-        named = {e for event in incoming.events for e in (event.event_id, *event.prev_events, *event.auth_events)}
+        named = {e for event in incoming.events for e in _named_by(event)}
         async with self.store.database.read() as tx:
-            stored = await load_events_by_id(tx, self.store.codec, named)
-        fresh = [event for event in incoming.events if _is_fresh(event, stored)]
+            found = await load_events_by_id(tx, self.store.codec, named)
+        fresh = [event for event in incoming.events if event.event_id not in found]
+        # What other rooms hold is missing here: nothing of it may become part of this room.
+        stored = {event_id: row for event_id, row in found.items() if row.room_nid == head.nid}
         _check_complete(fresh, stored)
         receipt = _Receipt(
             head=head,
@@ -86,12 +89,15 @@ class Receiver:
                 resolver=self.resolver,
                 version=head.version,
                 room_nid=head.nid,
-                nids=await self._take_nids(len(fresh), len(named)),
+                nids=await self._take_nids(len(fresh), len(named) + len(head.extremities)),
             ),
             stored=stored,
             extremities=dict(head.extremities),
             depth=head.depth,
         )
+        if len(head.extremities) == 1:  # then the state after it is remembered, however many members the room has
+            after = State(nids=head.state, snapshot=head.snapshot, snapshot_depth=head.snapshot_depth)
+            receipt.branches.set_after(head.extremities[0][0], after)
         prev_rows = [stored[e] for event in fresh for e in event.prev_events if e in stored]
         tips = await self._load_tips(head)
         await receipt.branches.load_after([*prev_rows, *tips])
@@ -152,8 +158,9 @@ class Receiver:
             for prev_nid in prev_nids:
                 receipt.extremities.pop(prev_nid, None)
             receipt.extremities[nid] = event.event_id
-            receipt.depth = max(receipt.depth, min(event.depth, DEPTH_TRUSTED_MAX))
-            await self._redact(receipt, nid, event)
+            receipt.depth = max(receipt.depth, min(event.depth, DEPTH_MAX))
+            if event.redacts is not None and await self._may_redact(receipt, event, event.redacts, before):
+                receipt.redactions += [(target, nid) for target in receipt.nids_of([event.redacts])]
 
     async def _rejection(self, receipt: _Receipt, event: Event, auth_nids: Sequence[int], before: State) -> str | None:
         """Why the event is rejected, by its `auth_events` (check 4) or by the state before it (check 5)."""
@@ -195,14 +202,23 @@ class Receiver:
         found = {nid: pending[nid].event for nid in nids if nid in pending}
         return found | await self.parsed.load([nid for nid in nids if nid not in pending], receipt.head.version)
 
-    async def _redact(self, receipt: _Receipt, nid: int, event: Event) -> None:
-        """A redaction takes effect when its sender has the power, or is of the server that sent the event.
+    async def _may_redact(self, receipt: _Receipt, event: Event, redacted: EventId, before: State) -> bool:
+        """Whether a redaction takes effect: its sender has the power, or is of the server that sent the event. In v1
+        and v2 the authorisation rules have seen to that.
 
         Spec: https://spec.matrix.org/v1.19/rooms/v11/#handling-redactions
         """
-        target = receipt.stored.get(event.redacts) if event.redacts is not None else None
-        if target is not None and target.sender.server_name == event.sender.server_name:
-            receipt.redactions.append((target.nid, nid))
+        if redacted in receipt.new:
+            sender = receipt.new[redacted][1].sender
+        elif redacted in receipt.stored:
+            sender = receipt.stored[redacted].sender
+        else:
+            return False
+        if receipt.head.version.redaction_power_level_auth or sender.server_name == event.sender.server_name:
+            return True
+        state = await self._auth_state(receipt, event, before.nids)
+        power = PowerLevels.of(state.get(POWER_LEVELS), state.get(CREATE))
+        return power.user_level(event.sender) >= power.redact
 
     async def _conclude(self, receipt: _Receipt, accepted: tuple[EventId, ...]) -> Decision:
         """The new head: the state that the forward extremities resolve to."""
@@ -247,6 +263,8 @@ class Receiver:
         self, receipt: _Receipt, state: StateNids, positioned: Sequence[int]
     ) -> tuple[tuple[MembershipChange, ...], Mapping[str, int]]:
         """What changes of the resolved memberships, and who is joined then."""
+        if state is receipt.head.state and not any(receipt.events[i].type == MEMBER for i in positioned):
+            return (), receipt.head.joined_servers
         before, after = members_of(receipt.head.state), members_of(state)
         steps = [
             MemberStep(index=i, user_id=event.state_key, nid=event.nid, replaces=event.replaces)
@@ -278,9 +296,10 @@ def members_of(state: StateNids) -> dict[str, int]:
     return {key[1]: nid for key, nid in state.items() if key[0] == MEMBER}
 
 
-def _is_fresh(event: Event, stored: Mapping[EventId, EventRow]) -> bool:
-    """Whether the event is not part of the graph yet."""
-    return event.event_id not in stored
+def _named_by(event: Event) -> tuple[EventId, ...]:
+    """The event's own id, and those that it refers to."""
+    redacted = () if event.redacts is None else (event.redacts,)
+    return (event.event_id, *event.prev_events, *event.auth_events, *redacted)
 
 
 def _check_complete(events: Sequence[Event], stored: Mapping[EventId, EventRow]) -> None:
