@@ -149,3 +149,28 @@ async def test_a_refusal_by_an_old_head_is_checked_against_the_new_one(
     assert await others.send(room_id, BOB)
     await others.queues.close()
     await other.close()
+
+
+async def test_a_head_follows_the_messages_of_another_process_and_is_dropped_with_its_state(
+    rooms: Rooms, author: Author, tenant_dsn: str
+) -> None:
+    other = await open_store(DatabaseOptions(dsn=tenant_dsn), Codec())
+    others = make_rooms(other, author)
+    room_id = await rooms.create()
+    await others.send(room_id, ALICE)
+    before = others.queues.heads.remembered(room_id)
+    await asyncio.gather(*(rooms.send(room_id, ALICE) for _ in range(20)))
+    await other.follower.catch_up()
+    followed = others.queues.heads.remembered(room_id)
+    await others.send(room_id, ALICE)
+    written = others.queues.heads.remembered(room_id)
+    others.queues.heads.clear()
+    loaded = await others.queues.heads.get(room_id)
+    await rooms.member(room_id, BOB, "join")
+    await other.follower.catch_up()
+    assert others.queues.heads.remembered(room_id) is None
+    await others.queues.close()
+    await other.close()
+    assert before is not None and followed is not None and written is not None
+    assert followed.state is before.state and written.state is before.state
+    assert written == loaded

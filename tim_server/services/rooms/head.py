@@ -1,17 +1,18 @@
 """The head of a room as this process remembers it: a guess that the writer checks when it commits.
 
-`RoomHeads` keeps heads of rooms in use; a head is dropped when another process commits to its room, and reloaded when
-the writer says that it has moved.
+`RoomHeads` keeps heads of rooms in use; a head follows the messages of other processes, is dropped when they change its
+room otherwise, and reloaded when the writer says that it has moved.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from tim_server.matrix.identifiers import EventId, RoomId, UserId
 from tim_server.matrix.room_versions import RoomVersion, room_version
 from tim_server.storage.commit_log import CommitEntry
 from tim_server.storage.database import Database
+from tim_server.storage.events import EventRow
 from tim_server.storage.memberships import count_joined_by_server
 from tim_server.storage.rooms import load_head_version, load_room
 from tim_server.storage.state import load_current_state
@@ -91,12 +92,17 @@ class RoomHeads:
         self._entries = 0
 
     def follow(self, entry: CommitEntry) -> None:
-        """Drop heads that a commit of another process has moved; those that this process moved it has put before."""
-        for room_nid in (*entry.events, *entry.resets):
+        """Move heads with the messages that another process appended, and drop those that it moved otherwise."""
+        for room_nid in {*entry.events, *entry.resets}:
             room_id = self._room_ids.get(room_nid)
             head = self._heads.get(room_id) if room_id else None
-            if head is not None and (head.head_version is None or head.head_version <= entry.previous):
+            if head is None or (head.head_version is not None and head.head_version > entry.previous):
+                continue
+            moved = None if room_nid in entry.resets else head_after_messages(head, entry.events[room_nid])
+            if moved is None:
                 self.forget(head.room_id)
+            else:
+                self.put(moved)
 
     async def _load(self, room_id: RoomId) -> RoomHead | None:
         async with self._database.read() as tx:
@@ -117,6 +123,18 @@ class RoomHeads:
             state=state,
             joined_servers=joined,
         )
+
+
+def head_after_messages(head: RoomHead, rows: Sequence[EventRow]) -> RoomHead | None:
+    """The head once these events of one commit stand on it, so that nothing need be loaded where several processes
+    send to a large room; None unless they are messages in a row, each on all that came before it."""
+    extremities, depth = head.extremities, head.depth
+    for row in rows:
+        is_next = {*row.prev_nids} == {nid for nid, _ in extremities} and row.depth == depth + 1
+        if row.state_key is not None or row.snapshot != head.snapshot or not is_next:
+            return None
+        extremities, depth = ((row.nid, row.event_id),), row.depth
+    return replace(head, head_version=rows[-1].position, extremities=extremities, depth=depth) if rows else None
 
 
 def joined_servers_after(
