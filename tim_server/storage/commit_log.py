@@ -22,6 +22,9 @@ EVENTS_MAX = 20_000
 KEPT_ROWS = 10_000
 """How many rows the table keeps however old they are, for processes that start or fell behind."""
 
+MEMBERSHIPS = "memberships"
+"""The stream of users whose membership of a room changed with a state reset, perhaps without an event of theirs."""
+
 READ_COMMITS = "SELECT position, touched FROM commits WHERE position > $1 ORDER BY position LIMIT $2"
 READ_NEWEST = "SELECT coalesce(max(position), 0) FROM commits"
 TRIM_COMMITS = """

@@ -24,7 +24,7 @@ from tim_server.matrix.errors import MatrixError, RoomInUse, Unavailable
 from tim_server.matrix.identifiers import UserId
 from tim_server.storage import clock, room_commits
 from tim_server.storage.codec import Codec
-from tim_server.storage.commit_log import CommitEntry, encode_touched
+from tim_server.storage.commit_log import MEMBERSHIPS, CommitEntry, encode_touched
 from tim_server.storage.database import CONNECTION_FAILURES, Connection, Database, is_lost
 from tim_server.storage.incarnations import Incarnations
 from tim_server.storage.nids import Nids
@@ -358,6 +358,9 @@ def _entry_of(attempt: _Attempt, placed: Sequence[PlacedCommit], writes: Sequenc
             users[user_id] = users.get(user_id, frozenset()) | frozenset(unit.work.streams)
     for commit in placed:
         commit.rows = room_commits.event_rows(commit)
+        if commit.commit.state_was_reset:
+            for change in commit.commit.memberships:
+                users[change.user_id] = users.get(change.user_id, frozenset()) | {MEMBERSHIPS}
     assert attempt.previous is not None
     return CommitEntry(
         previous=attempt.previous,

@@ -38,9 +38,9 @@ class MembersSeen:
         return {nid: (await asyncio.shield(task))[nid] for nid, task in tasks.items()}
 
     def follow(self, entry: CommitEntry) -> None:
-        """After a state reset nothing is certain."""
-        if entry.resets:
-            self.clear()
+        """After a state reset a room's members are not certain."""
+        for room_nid in entry.resets:
+            self._seen.pop(room_nid, None)
 
     def clear(self) -> None:
         """Forget everything, as after a restore."""

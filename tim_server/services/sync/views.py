@@ -1,8 +1,9 @@
 """What this process remembers of users who sync: which rooms they are in, and when something last concerned them.
 
 A view is loaded at a position and holds as long as no commit changes what it says: the user's own membership events
-drop it, and so does every state reset. So for a window that begins at or after `trusted_from`, the user was in exactly
-these rooms. Commits reach views by room and by user; whoever waits is woken only by what concerns them.
+drop it, and so does a state reset that changes their membership. So for a window that begins at or after
+`trusted_from`, the user was in exactly these rooms. Commits reach views by room and by user; whoever waits is woken
+only by what concerns them.
 """
 
 import asyncio
@@ -13,8 +14,7 @@ from dataclasses import dataclass, field
 from tim_server.matrix.identifiers import RoomId, UserId
 from tim_server.matrix.room_versions import RoomVersion, room_version
 from tim_server.services.account_data.keep import ACCOUNT_DATA
-from tim_server.services.events.visibility import is_presentable
-from tim_server.storage.commit_log import CommitEntry, CommitLog
+from tim_server.storage.commit_log import MEMBERSHIPS, CommitEntry, CommitLog
 from tim_server.storage.memberships import UserRoom
 
 MEMBER = "m.room.member"
@@ -50,6 +50,11 @@ class UserView:
         """Something at this position concerns the user: whoever waits looks."""
         self.touched_at = max(self.touched_at, position)
         self.wake()
+
+    def distrust(self, position: int) -> None:
+        """What this position changed for the user is not in memory."""
+        self.trusted_from = max(self.trusted_from, position)
+        self.touch(position)
 
     def wake(self) -> None:
         """Have all who wait look again."""
@@ -99,14 +104,17 @@ class Views:
         """Remember what was loaded at `position`, unless a commit has changed it since."""
         self.drop(user_id)
         joined = [room for room in rooms if room.membership == "join"]
+        room_nids = {room.room_nid for room in joined}
         newer = self.commit_log.since(position)
-        if newer is None or any(_drops(entry, user_id) for entry in newer):
+        if newer is None or any(user_id in _moved(entry) for entry in newer):
             return
         view = UserView(
             user_id=user_id,
             rooms={room.room_nid: (room.event_nid, room.position) for room in joined},
             ignored=ignored,
-            trusted_from=max([position, *(entry.position for entry in newer if _is_for(entry, user_id))]),
+            trusted_from=max(
+                [position, *(e.position for e in newer if _is_for(e, user_id) or not e.resets.isdisjoint(room_nids))]
+            ),
             touched_at=max(position, self.commit_log.position),
         )
         self._views[user_id] = view
@@ -143,21 +151,18 @@ class Views:
 
     def follow(self, entry: CommitEntry) -> None:
         """Tell the views that a commit concerns."""
-        if entry.resets:
-            self.clear()
-            return
-        for rows in entry.events.values():
-            for row in rows:
-                if row.type == MEMBER and row.state_key is not None:
-                    self.drop(UserId(row.state_key))
+        for user_id in _moved(entry):
+            self.drop(user_id)
         for room_nid in entry.events:
             for view in self._by_room.get(room_nid, ()):
                 view.touch(entry.position)
+        for room_nid in entry.resets:
+            for view in self._by_room.get(room_nid, ()):
+                view.distrust(entry.position)
         for user_id in entry.users:
             view_of_user = self._views.get(user_id)
             if view_of_user is not None and _is_for(entry, user_id):
-                view_of_user.trusted_from = entry.position
-                view_of_user.touch(entry.position)
+                view_of_user.distrust(entry.position)
 
     def _shorten(self) -> None:
         """Drop views that nobody waits on, until the bound holds."""
@@ -176,15 +181,12 @@ def end_waiting(future: "asyncio.Future[bool]") -> None:
         future.set_result(False)
 
 
-def _drops(entry: CommitEntry, user_id: UserId) -> bool:
-    """Whether the commit may have changed which rooms the user is in."""
-    if entry.resets:
-        return True
-    return any(
-        row.type == MEMBER and row.state_key == user_id and is_presentable(row)
-        for rows in entry.events.values()
-        for row in rows
-    )
+def _moved(entry: CommitEntry) -> set[UserId]:
+    """The users whose rooms the commit may have changed."""
+    moved = {user_id for user_id, streams in entry.users.items() if MEMBERSHIPS in streams}
+    for rows in entry.events.values():
+        moved.update(UserId(row.state_key) for row in rows if row.type == MEMBER and row.state_key is not None)
+    return moved
 
 
 def _is_for(entry: CommitEntry, user_id: UserId) -> bool:
