@@ -205,6 +205,20 @@ async def test_members_at_a_token_and_at_leaving(hospital: Hospital) -> None:
     await alice.refused(400, "M_INVALID_PARAM", "GET", f"rooms/{room_id}/members", at="yesterday")
 
 
+async def test_members_of_a_time_that_is_hidden_are_not_told(hospital: Hospital) -> None:
+    alice, bob, carol = [await hospital.person() for _ in range(3)]
+    visibility = [{"type": "m.room.history_visibility", "content": {"history_visibility": "joined"}}]
+    room_id = await alice.create_room(initial_state=visibility)
+    await carol.join(room_id)
+    before = (await alice.get("sync"))["next_batch"]
+    await carol.leave(room_id)
+    await bob.join(room_id)
+    await bob.refused(403, "M_FORBIDDEN", "GET", f"rooms/{room_id}/members", at=before)
+    since = (await bob.get("sync"))["next_batch"]
+    await bob.leave(room_id)
+    assert len((await bob.get(f"rooms/{room_id}/members", at=since))["chunk"]) == 3
+
+
 async def test_joined_members(hospital: Hospital) -> None:
     alice = await hospital.person(displayname="Alice", avatar_url=f"mxc://{SERVER}/alice")
     bob, carol = await hospital.person(), await hospital.person()

@@ -3,6 +3,7 @@
 Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomidmembers
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from tim_server.storage.database import Connection, Database
 from tim_server.storage.events import load_events
 from tim_server.storage.memberships import load_joined_room_ids, load_members, load_members_at
 from tim_server.storage.state import MembershipRow
+from tim_server.storage.timeline import load_newest_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +49,11 @@ class RoomMembers:
     client_events: ClientEvents
 
     async def events(self, requester: Requester, room_id: RoomId, query: MembersQuery) -> list[bytes]:
-        """The member events, now, at a token, or when the user left. Raises `Forbidden` for who was never joined."""
+        """The member events, now, at a token, or when the user left. Raises `Forbidden` for who was never joined, or
+        may not see the room as it was at the token."""
         async with self.database.read() as tx:
             view = await view_room(tx, self.codec, requester.user_id, room_id)
-            members = await _members(tx, view, query.at)
+            members = await self._members(tx, requester, view, query.at)
             nids = [member.event_nid for member in members if query.includes(member.membership)]
             found = await load_events(tx, self.codec, nids)
             rows = [found[nid] for nid in nids if nid in found]
@@ -76,12 +79,17 @@ class RoomMembers:
         async with self.database.connection() as connection:
             return await load_joined_room_ids(connection, requester.user_id)
 
-
-async def _members(tx: Connection, view: RoomView, at: str | None) -> Sequence[MembershipRow]:
-    bounds = [] if view.left is None else [view.left.position]
-    if at is not None:
-        position, minor = place_of(at)
-        bounds.append(position if minor >= 0 else position - 1)
-    if not bounds:
-        return await load_members(tx, view.room_nid)
-    return await load_members_at(tx, view.room_nid, min(bounds))
+    async def _members(
+        self, tx: Connection, requester: Requester, view: RoomView, at: str | None
+    ) -> Sequence[MembershipRow]:
+        if at is None and view.left is None:
+            return await load_members(tx, view.room_nid)
+        place = (sys.maxsize, 0) if at is None else place_of(at)
+        if view.left is not None and place >= (view.left.position, 0):
+            return await load_members_at(tx, view.room_nid, view.left.position)
+        if view.history.after(place) != "join":
+            newest = await load_newest_at(tx, self.codec, view.room_nid, place)
+            visible = self.client_events.visibility.visible
+            if newest is not None and not await visible(tx, requester.user_id, [newest], view.histories):
+                raise Forbidden("You can't see the room as it was then")
+        return await load_members_at(tx, view.room_nid, place[0] if place[1] >= 0 else place[0] - 1)
