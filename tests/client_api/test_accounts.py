@@ -6,6 +6,7 @@ import pytest
 
 from tests.account_server import AccountServer, ServeAccounts
 from tests.account_services import PASSWORD, SECRET, Policies, shared_secret_mac
+from tim_server.client_api import refresh
 from tim_server.services.accounts.policy import AttemptPolicy, RegistrationPolicy
 from tim_server.services.discovery import WellKnown
 from tim_server.storage.audit_log import COMMAND_LINE
@@ -272,3 +273,9 @@ async def test_capabilities(account_server: AccountServer, account_token: str) -
     assert set(capabilities["m.room_versions"]["available"]) == {str(version) for version in range(1, 13)}
     assert capabilities["m.change_password"] == {"enabled": True}
     await account_server.expect_error(401, "M_MISSING_TOKEN", "GET", f"{V3}/capabilities")
+
+
+def test_refreshing_does_not_use_up_the_logins_of_an_address() -> None:
+    """Everybody behind one address refreshes every few minutes: that must not keep others there from logging in."""
+    (route,) = refresh.ROUTES
+    assert route.rate_limit is None

@@ -178,6 +178,13 @@ async def test_what_is_not_http_is_a_matrix_error_too(serve, captured_log, data)
     assert [event for event in captured_log if event["log_level"] == "error"] == []
 
 
+async def test_a_body_that_is_encoded_wrongly_is_refused_and_nobodys_error(serve, caplog):
+    server = await serve(*ROUTES)
+    answer = await server.raw(head(f"PUT {SEND} HTTP/1.1", "Content-Encoding: gzip", "Content-Length: 7") + b"notgzip")
+    assert answer.split(b" ")[1] == b"400" and b"M_UNKNOWN" in answer
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 async def test_a_malformed_chunk_is_refused(serve):
     server = await serve(*ROUTES)
     answer = await server.raw(head(f"PUT {SEND} HTTP/1.1", "Transfer-Encoding: chunked") + b"zz\r\n{}\r\n0\r\n\r\n")

@@ -3,7 +3,7 @@
 import pytest
 
 from tim_server.matrix.errors import LimitExceeded
-from tim_server.web.rate_limits import RateLimit, RateLimits
+from tim_server.web.rate_limits import RateLimit, RateLimits, address_key
 
 
 class Clock:
@@ -76,3 +76,17 @@ def test_memory_is_bounded_and_the_least_recently_used_goes_first():
     assert len(limits) == 3
     assert granted(limits, 1, key="a") == 0
     assert granted(limits, 1, key="b") == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "key"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::9%eth0", "2001:db8:1:2::/64"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("", ""),
+    ],
+)
+def test_all_addresses_of_an_ipv6_network_share_a_bucket(address, key):
+    assert address_key(address) == key

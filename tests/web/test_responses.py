@@ -232,6 +232,7 @@ async def test_without_an_account_the_address_is_limited(serve):
 
     assert [await status_from("192.0.2.1") for _ in range(3)] == [200, 200, 429]
     assert await status_from("192.0.2.2") == 200
+    assert [await status_from(f"2001:db8::{host}") for host in (1, 2, 3)] == [200, 200, 429]
 
 
 async def test_a_rate_limit_that_nobody_named_is_refused_at_the_start(serve):

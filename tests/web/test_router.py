@@ -3,7 +3,7 @@
 import pytest
 
 from tim_server.matrix.errors import InvalidParam, MethodNotAllowed, Unrecognized
-from tim_server.web.parse_target import path_segments, query_values, split_target
+from tim_server.web.parse_target import _remembered, path_segments, query_values, split_target
 from tim_server.web.request_model import InPath, RequestModel
 from tim_server.web.route import Auth, Route
 from tim_server.web.router import Router
@@ -153,3 +153,12 @@ def test_query_values_are_decoded_in_order():
 def test_queries_that_cannot_be_read_are_refused(query):
     with pytest.raises(InvalidParam):
         query_values(query)
+
+
+def test_decoded_segments_are_remembered_unless_they_are_too_long_to_be_ids():
+    _remembered.cache_clear()
+    for _ in range(2):
+        assert path_segments("/%21" + "r" * 300) == ["!" + "r" * 300]
+        assert path_segments("/%21" + "r" * 16_000) == ["!" + "r" * 16_000]
+    info = _remembered.cache_info()
+    assert (info.hits, info.currsize) == (1, 1)

@@ -90,6 +90,7 @@ def _listener(listener: ListenerSettings, worker_index: int, worker_count: int) 
         tls_version_min=_TLS_VERSIONS["1.2" if tls is None else tls.version_min],
         share_port=worker_count > 1,
         trusted_proxies=[str(network) for network in listener.trusted_proxies],
+        reads_forwarded=listener.forwarding_header == "Forwarded",
     )
 
 

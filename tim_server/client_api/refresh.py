@@ -33,4 +33,4 @@ async def refresh(server: Homeserver, request: RefreshRequest) -> RefreshRespons
     )
 
 
-ROUTES = (Route("POST", "/_matrix/client/v3/refresh", refresh, auth=Auth.NONE, rate_limit="login"),)
+ROUTES = (Route("POST", "/_matrix/client/v3/refresh", refresh, auth=Auth.NONE),)

@@ -56,7 +56,12 @@ class ListenerSettings(Section):
     )
     trusted_proxies: tuple[NetworkOption, ...] = Field(
         default=("127.0.0.0/8", "::1/128"),
-        description="Networks of reverse proxies whose X-Forwarded-For and Forwarded headers are believed.",
+        description="Networks of reverse proxies whose forwarding headers are believed.",
+    )
+    forwarding_header: Literal["X-Forwarded-For", "Forwarded"] = Field(
+        default="X-Forwarded-For",
+        description="The header in which these proxies write whom they serve; the other one is not read, as they may "
+        "hand it on from a client that lies.",
     )
 
     @model_validator(mode="after")

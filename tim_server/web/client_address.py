@@ -1,11 +1,11 @@
 """Who is behind the reverse proxy: forwarded addresses count only where configured networks vouch for them.
 
 Read from the right: each proxy adds the address that it was called from, so the right-most address that is not a
-trusted proxy is the client. What stands left of it was written by the client and is not believed.
+trusted proxy is the client. What stands left of it was written by the client and is not believed. Of the two kinds of
+headers only the one that the proxies write is read: the other they may hand on as the client wrote it.
 """
 
 import ipaddress
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,8 +14,6 @@ from multidict import MultiMapping
 
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-_FORWARDED_PAIR = re.compile(r'\s*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)=("(?:[^"\\]|\\.)*"|[^\s;,"]*)\s*')
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +28,11 @@ class Origin:
 class TrustedProxies:
     """Reads forwarding headers of the networks given; of a unix socket's peer too, as only a local proxy has that."""
 
-    __slots__ = ("_is_trusted", "_networks")
+    __slots__ = ("_is_trusted", "_networks", "_reads_forwarded")
 
-    def __init__(self, networks: Iterable[str]) -> None:
+    def __init__(self, networks: Iterable[str], *, reads_forwarded: bool = False) -> None:
+        """`reads_forwarded`: the proxies write `Forwarded` (RFC 7239) instead of `X-Forwarded-For` and `-Proto`."""
+        self._reads_forwarded = reads_forwarded
         self._networks: tuple[IpNetwork, ...] = tuple(ipaddress.ip_network(network) for network in networks)
         self._is_trusted = lru_cache(maxsize=4096)(self._is_in_networks)
 
@@ -41,7 +41,7 @@ class TrustedProxies:
         scheme = "https" if is_tls else "http"
         if peer and not self._is_trusted(peer):
             return Origin(peer, scheme, False)
-        if "Forwarded" in headers:
+        if self._reads_forwarded:
             hops, schemes = _read_forwarded(_joined(headers, "Forwarded"))
         else:
             hops = [part.strip() for part in _joined(headers, "X-Forwarded-For").split(",")]
@@ -89,16 +89,20 @@ def _address(text: str) -> IpAddress | None:
 
 
 def _read_forwarded(value: str) -> tuple[list[str], list[str]]:
-    """The `for` and `proto` values of an RFC 7239 header, in order; a hop without `for` is an empty one."""
+    """The `for` and `proto` values of an RFC 7239 header, in order; a hop without `for` is an empty one.
+
+    Commas separate hops whatever stands in quotes: no address has one, and a quote that the client leaves open must
+    not swallow what the proxy adds.
+    """
     hops: list[str] = []
     schemes: list[str] = []
-    for element in _split_outside_quotes(value):
-        pairs = {name.lower(): text.strip('"') for name, text in _FORWARDED_PAIR.findall(element)}
+    for element in value.split(","):
+        pairs = {name.strip().lower(): text.strip(' \t"') for name, _, text in map(_partition, element.split(";"))}
         hops.append(pairs.get("for", ""))
         if "proto" in pairs:
             schemes.append(pairs["proto"])
     return hops, schemes
 
 
-def _split_outside_quotes(value: str) -> list[str]:
-    return re.findall(r'(?:"(?:[^"\\]|\\.)*"|[^,"])+', value)
+def _partition(pair: str) -> tuple[str, str, str]:
+    return pair.partition("=")

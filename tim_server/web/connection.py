@@ -8,7 +8,7 @@ import asyncio
 from typing import Any
 
 from aiohttp.http_exceptions import LineTooLong
-from aiohttp.web import BaseRequest, RequestHandler, Server, StreamResponse
+from aiohttp.web import BaseRequest, RequestHandler, RequestPayloadError, Server, StreamResponse
 
 from tim_server.observability.request_id import new_request_id
 from tim_server.web.errors import BadRequest, HeadersTooLarge, to_matrix_error
@@ -45,6 +45,13 @@ class Connection(RequestHandler):
         response = respond_to_error(error, new_request_id())
         response.force_close()
         return response
+
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """Log what aiohttp could not handle; a body that a client encoded wrongly is nothing to act on."""
+        if isinstance(kw.get("exc_info"), RequestPayloadError):
+            self.log_debug(*args, **kw)
+        else:
+            super().log_exception(*args, **kw)
 
 
 class HttpServer(Server):

@@ -13,6 +13,8 @@ from tim_server.matrix.errors import InvalidParam
 
 QUERY_FIELDS_MAX = 200
 
+_REMEMBERED_LENGTH_MAX = 400  # of an encoded segment: what is longer is no id, and must not fill the memory
+
 
 def split_target(target: str) -> tuple[str, str]:
     """Path and query of an origin-form or absolute-form request target, both still encoded."""
@@ -28,10 +30,13 @@ def path_segments(path: str) -> list[str]:
     segments = path[1:].split("/")
     if "%" not in path and path.isascii():
         return segments
-    return [segment if "%" not in segment and segment.isascii() else _decode(segment) for segment in segments]
+    return [segment if "%" not in segment and segment.isascii() else _decoded(segment) for segment in segments]
 
 
-@lru_cache(maxsize=8192)  # room and user ids come again and again
+def _decoded(segment: str) -> str:
+    return _remembered(segment) if len(segment) <= _REMEMBERED_LENGTH_MAX else _decode(segment)
+
+
 def _decode(segment: str) -> str:
     try:
         decoded = unquote(segment, errors="strict")
@@ -41,6 +46,9 @@ def _decode(segment: str) -> str:
     if "\0" in decoded:
         raise InvalidParam("The path holds a NUL character")
     return decoded
+
+
+_remembered = lru_cache(maxsize=8192)(_decode)  # room and user ids come again and again
 
 
 def query_values(query: str) -> Mapping[str, Sequence[str]]:

@@ -32,7 +32,7 @@ from tim_server.web.decode_json import JSON_DEPTH_MAX, decode_object
 from tim_server.web.errors import BadRequest, to_matrix_error
 from tim_server.web.exchange import Exchange, Observer
 from tim_server.web.parse_target import path_segments, query_values, split_target
-from tim_server.web.rate_limits import DEFAULT_BUCKET
+from tim_server.web.rate_limits import DEFAULT_BUCKET, address_key
 from tim_server.web.read_body import BodyStream, ClientGone, read_body
 from tim_server.web.respond import respond, respond_to_error, respond_to_preflight
 from tim_server.web.route import Auth, Route
@@ -130,7 +130,7 @@ class Pipeline:
         exchange.requester = requester = await self._authenticate(route, tenant, request, query)
         tenant.rate_limits.take(
             route.rate_limit or DEFAULT_BUCKET,
-            exchange.context.client_address if requester is None else requester.user_id,
+            address_key(exchange.context.client_address) if requester is None else requester.user_id,
         )
         body, stream = await self._read_body(route, request)
         model = route.reader.read(path_values, query, request.headers, body, stream)

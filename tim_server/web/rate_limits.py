@@ -5,6 +5,7 @@ Memory is bounded: the buckets that were used least recently are forgotten, whic
 Spec: https://spec.matrix.org/v1.19/client-server-api/#rate-limiting
 """
 
+import ipaddress
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from tim_server.matrix.errors import LimitExceeded
 
 DEFAULT_BUCKET = "default"
 BUCKETS_MAX = 100_000
+
+_IPV6_SITE_BITS = 64  # a client has at least so many addresses of its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +76,19 @@ class RateLimits:
     def __len__(self) -> int:
         """How many buckets are remembered."""
         return len(self._buckets)
+
+
+def address_key(address: str) -> str:
+    """Whom an address stands for: itself, or the IPv6 network of one client, within which it may take any address."""
+    if ":" not in address:
+        return address
+    try:
+        parsed = ipaddress.IPv6Address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.IPv6Network((parsed, _IPV6_SITE_BITS), strict=False))
 
 
 def _share(limit: RateLimit, worker_count: int) -> RateLimit:

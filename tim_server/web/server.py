@@ -47,7 +47,8 @@ class Listener:
     """An address to listen at, and what is served there: `host` and `port` (0 takes any), or a unix socket.
 
     `share_port` lets several worker processes listen at the same port. `tls` None means plain HTTP, as behind a
-    reverse proxy. `trusted_proxies` are the networks whose forwarding headers are believed.
+    reverse proxy. `trusted_proxies` are the networks whose forwarding headers are believed: `X-Forwarded-For`, or with
+    `reads_forwarded` the `Forwarded` of RFC 7239.
     """
 
     routes: Sequence[Route]
@@ -58,6 +59,7 @@ class Listener:
     tls_version_min: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
     share_port: bool = False
     trusted_proxies: Sequence[str] = ()
+    reads_forwarded: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,7 +173,7 @@ class WebServer:
         pipeline = Pipeline(
             routers={serve_r0: Router(listener.routes, serve_r0=serve_r0) for serve_r0 in self._router_kinds},
             tenants=self._tenants,
-            proxies=TrustedProxies(listener.trusted_proxies),
+            proxies=TrustedProxies(listener.trusted_proxies, reads_forwarded=listener.reads_forwarded),
             limits=settings.limits,
             observer=self._observer,
             shutting_down=self.shutting_down,
