@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tim_server.app.homeserver import OpenHomeserver, open_homeserver
 from tim_server.app.listeners import make_web_server
+from tim_server.app.memory import give_back_freed_memory
 from tim_server.app.metrics import register_process_metrics
 from tim_server.background.supervise import supervise
 from tim_server.config.settings import Settings
@@ -94,5 +95,6 @@ def _reload_on_hangup(web_server: WebServer) -> Iterator[None]:
 
 async def run_process(settings: Settings, *, worker_index: int, worker_count: int, stop: asyncio.Event) -> None:
     """Serve until `stop` is set, then finish what was accepted."""
+    give_back_freed_memory()
     async with start_process(settings, worker_index=worker_index, worker_count=worker_count):
         await stop.wait()

@@ -7,8 +7,10 @@ stands in columns of its own, so sealing needs no change of schema; destroying t
 import hashlib
 import secrets
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 _PLAIN = b"\x00"
 _SEALED = 0x01
@@ -33,10 +35,10 @@ class Codec:
     """Writes with the first key, reads with any; without keys, content is kept plain."""
 
     keys: tuple[SealingKey, ...] = ()
-    _ciphers: dict[bytes, AESGCM] = field(init=False, repr=False)
+    _ciphers: "dict[bytes, AESGCM]" = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_ciphers", {key.key_id: AESGCM(key.key) for key in self.keys})
+        object.__setattr__(self, "_ciphers", {key.key_id: _cipher(key.key) for key in self.keys})
 
     def encode(self, content: bytes) -> bytes:
         """The bytes to store for `content`."""
@@ -59,6 +61,12 @@ class Codec:
             return cipher.decrypt(rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], header)
         except Exception as error:
             raise SealedContentUnreadable("the sealed content was altered") from error
+
+
+def _cipher(key: bytes) -> "AESGCM":
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # 6 MB, for those who seal
+
+    return AESGCM(key)
 
 
 def make_codec(key: bytes | None) -> Codec:
