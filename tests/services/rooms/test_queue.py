@@ -96,6 +96,21 @@ async def test_a_transaction_id_is_answered_though_the_first_who_used_it_is_gone
     assert set(event_ids) == {await rooms.send(room_id, ALICE, txn_id="repeated")}
 
 
+async def test_a_transaction_id_is_answered_though_its_sender_may_send_no_more(rooms: Rooms) -> None:
+    room_id = await rooms.create()
+    await rooms.member(room_id, BOB, "join")
+    sent = await rooms.send(room_id, BOB, txn_id="one")
+    await rooms.member(room_id, ALICE, "ban", BOB)
+    assert await rooms.send(room_id, BOB, txn_id="one") == sent
+    again, new, other = await asyncio.gather(
+        rooms.send(room_id, BOB, txn_id="one"),
+        rooms.send(room_id, BOB, txn_id="two"),
+        rooms.send(room_id, ALICE),
+        return_exceptions=True,
+    )
+    assert again == sent and isinstance(new, Forbidden) and isinstance(other, str)
+
+
 async def test_memberships_follow_the_state(rooms: Rooms) -> None:
     room_id = await rooms.create()
     for membership in ("join", "leave", "join"):

@@ -8,6 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import structlog
 
@@ -27,6 +28,8 @@ from tim_server.storage.store import Store
 from tim_server.storage.writer import HeadMoved, TransactionKnown
 
 CREATE_ATTEMPTS = 20
+
+Answer: TypeAlias = tuple[EventId, ...] | MatrixError
 
 log = structlog.get_logger(__name__)
 
@@ -189,7 +192,7 @@ class RoomQueues:
             decision = await self._decide(head, batch)
             if decision.commit is None:
                 if await self.heads.is_current(head):
-                    _settle(batch, decision.answers)
+                    _settle(batch, await self._with_known(batch, decision.answers))
                     return
                 self.heads.forget(room_id)
                 continue
@@ -204,7 +207,7 @@ class RoomQueues:
                 raise
             else:
                 self.heads.put(replace(decision.head, head_version=placed.last_position))
-                _settle(batch, decision.answers)
+                _settle(batch, await self._with_known(batch, decision.answers))
                 return
             if not batch:
                 return
@@ -230,24 +233,42 @@ class RoomQueues:
         async with self.store.database.connection() as connection:
             return await load_redacted(connection, nids)
 
+    async def _with_known(self, batch: Sequence[_Waiting], answers: Sequence[Answer]) -> list[Answer]:
+        """The answers, where a repeated request is told of the event that it made before, though it is refused now: its
+        sender may have left since."""
+        refused = [item for item, answer in zip(batch, answers, strict=True) if isinstance(answer, MatrixError)]
+        known = await self._load_known(refused)
+        told: list[Answer] = []
+        for item, answer in zip(batch, answers, strict=True):
+            key = _transaction_of(item)
+            told.append((known[key],) if isinstance(answer, MatrixError) and key in known else answer)
+        return told
+
+    async def _load_known(self, batch: Sequence[_Waiting]) -> dict[TransactionKey, EventId]:
+        transactions = [key for item in batch if (key := _transaction_of(item)) is not None]
+        keys: dict[tuple[str, str, bytes], TransactionKey] = {
+            (key.user_id, key.device_id, key.key_hash): key for key in transactions
+        }
+        if not keys:
+            return {}
+        async with self.store.database.connection() as connection:
+            known = await load_known_transactions(connection, list(keys))
+        return {keys[found]: event_id for found, event_id in known.items()}
+
     async def _answer_known(self, batch: list[_Waiting]) -> list[_Waiting]:
         """Answer what was sent before with the event that it made then; what is left to decide.
 
         Of two waiting groups with the same transaction, the second shares the answer of the first.
         """
-        keys = [key for item in batch if (key := _transaction_of(item)) is not None]
-        async with self.store.database.connection() as connection:
-            known = await load_known_transactions(
-                connection, [(key.user_id, key.device_id, key.key_hash) for key in keys]
-            )
+        known = await self._load_known(batch)
         left: list[_Waiting] = []
         first: dict[TransactionKey, _Waiting] = {}
         for item in batch:
             key = _transaction_of(item)
             if key is None:
                 left.append(item)
-            elif (event_id := known.get((key.user_id, key.device_id, key.key_hash))) is not None:
-                item.settle((event_id,))
+            elif key in known:
+                item.settle((known[key],))
             elif key in first:
                 first[key].sharing.append(item)
             else:
@@ -260,6 +281,6 @@ def _transaction_of(item: _Waiting) -> TransactionKey | None:
     return item.group.transaction if isinstance(item.group, DraftGroup) else None
 
 
-def _settle(batch: Sequence[_Waiting], answers: Sequence[tuple[EventId, ...] | MatrixError]) -> None:
+def _settle(batch: Sequence[_Waiting], answers: Sequence[Answer]) -> None:
     for item, answer in zip(batch, answers, strict=True):
         item.settle(answer)
