@@ -29,23 +29,27 @@ class Api:
 
     async def call(self, token: str | None, method: str, path: str, body: Any = None, **query: object) -> Any:
         """The JSON of an answer with status 200; raises `Away`. Any other answer fails the test."""
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        params = {key.rstrip("_"): str(value) for key, value in query.items() if value is not None}
         began = asyncio.get_running_loop().time()
-        try:
-            async with self.session.request(
-                method, self.base_url + CLIENT + path, json=body, params=params, headers=headers
-            ) as response:
-                status, answer = response.status, await response.json()
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            self.unanswered += 1
-            raise Away(str(error)) from error
+        status, answer = await self.request(token, method, path, body, **query)
         if status == 503 and answer.get("errcode") == "M_UNKNOWN":
             self.unavailable += 1
             self.slowest_503_s = max(self.slowest_503_s, asyncio.get_running_loop().time() - began)
             raise Away(answer["error"])
         assert status == 200, (method, path, status, answer)
         return answer
+
+    async def request(self, token: str | None, method: str, path: str, body: Any = None, **query: object) -> Any:
+        """Status and JSON of an answer; raises `Away` where there is none."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        params = {key.rstrip("_"): str(value) for key, value in query.items() if value is not None}
+        try:
+            async with self.session.request(
+                method, self.base_url + CLIENT + path, json=body, params=params, headers=headers
+            ) as response:
+                return response.status, await response.json()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            self.unanswered += 1
+            raise Away(str(error)) from error
 
     async def insist(self, token: str | None, method: str, path: str, body: Any = None, **query: object) -> Any:
         """Ask until there is an answer."""

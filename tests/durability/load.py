@@ -96,6 +96,16 @@ class Load:
         for listener in self.listeners:
             listener.check()
 
+    def known(self) -> set[str]:
+        """All events that any client has been told of."""
+        heard = {id_ for listener in self.listeners for timeline in listener.timelines.values() for id_ in timeline}
+        return heard | set(self.acknowledged.values())
+
+    def forget(self, lost: frozenset[str]) -> None:
+        """Events that a restore took back are not expected any more; nor do their transactions count as used."""
+        self.acknowledged = {sent: event_id for sent, event_id in self.acknowledged.items() if event_id not in lost}
+        self._recent = [sent for sent in self._recent if sent in self.acknowledged]
+
     async def repeat_recent(self) -> None:
         """Repeat requests that were acknowledged since the last time: each gives the event that it gave then."""
         recent, self._recent = self._recent[-REPEATED_MAX:], []
@@ -121,7 +131,7 @@ class Load:
         """What must hold once nobody sends any more. `lost`: events that a restore took back."""
         for room_id in self.rooms:
             order = await self.room_order(room_id)
-            await self._check_history(room_id, order, lost)
+            await self._check_history(room_id, order)
             for listener in self.listeners:
                 heard = listener.timelines[room_id]
                 twice = [event_id for event_id, count in Counter(heard).items() if count > 1]
@@ -131,19 +141,18 @@ class Load:
                 assert not missing, f"{listener.account.user_id} was never told of {missing} of {len(order)}"
                 assert heard == order, f"{listener.account.user_id} was told in another order"
 
-    async def _check_history(self, room_id: str, order: list[str], lost: frozenset[str]) -> None:
+    async def _check_history(self, room_id: str, order: list[str]) -> None:
         history = await self.senders[0].history(room_id)
         assert [event["event_id"] for event in history] == order
         texts = Counter(event["content"].get("body") for event in history if event["type"] == "m.room.message")
         assert set(texts.values()) <= {1}, "a transaction made more than one event"
         acknowledged = {id_: sent for sent, id_ in self.acknowledged.items() if sent.room_id == room_id}
-        absent = acknowledged.keys() - set(order) - lost
+        absent = acknowledged.keys() - set(order)
         assert not absent, f"acknowledged, but not there: {absent}"
         by_id = {event["event_id"]: event for event in history}
         for event_id, sent in acknowledged.items():
-            if event_id not in lost:
-                found = by_id[event_id]
-                assert (found["sender"], found["content"]["body"]) == (sent.sender.user_id, sent.txn_id)
+            found = by_id[event_id]
+            assert (found["sender"], found["content"]["body"]) == (sent.sender.user_id, sent.txn_id)
 
     def figures(self) -> str:
         """What was done, for the report."""

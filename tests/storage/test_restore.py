@@ -1,7 +1,6 @@
 """An older backup put in place of the data: with the process that remembers the lost future still running."""
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.storage.commits import Probe, room_commit
+from tests.storage.data_copy import copy_data
 from tim_server.matrix.errors import Unavailable
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import DatabaseOptions
@@ -36,23 +36,8 @@ class Site:
 
     def _exchange(self, source: Path, target: Path) -> None:
         self.postgres.stop()
-        shutil.rmtree(target, ignore_errors=True)
-        _copy(source, target)
+        copy_data(source, target)
         self.postgres.start()
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Owners kept."""
-    shutil.copytree(source, target, copy_function=_copy_file)
-    for path in (source, *source.rglob("*")):
-        status = path.stat()
-        copied = target / path.relative_to(source)
-        copied.chmod(status.st_mode & 0o777)
-        shutil.chown(copied, status.st_uid, status.st_gid)
-
-
-def _copy_file(source: str, target: str) -> None:
-    shutil.copyfile(source, target)
 
 
 @pytest.fixture(scope="module")
