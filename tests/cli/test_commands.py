@@ -147,6 +147,26 @@ def test_check_config_looks_at_certificates_and_keys(config: Path, tmp_path: Pat
     assert "federation.ca_file: no file" in result.output
 
 
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("listeners:\n- tls: {certificate: none.pem, private_key: none.pem}\n", "listeners.0.tls: no file"),
+        ("federation: {ca_file: c.pem}\n", "c.pem cannot be used"),
+        ("data_dir: c.pem\n", "c.pem is not a folder"),
+    ],
+)
+@pytest.mark.parametrize("command", ["check-config", "serve"])
+def test_files_that_cannot_be_used_are_told_before_anything_starts(
+    config: Path, tmp_path: Path, command: str, text: str, reason: str
+) -> None:
+    (tmp_path / "c.pem").write_text("no certificate")
+    lines = [line for line in config.read_text().splitlines() if not line.startswith(text.partition(":")[0] + ":")]
+    config.write_text("\n".join(lines) + "\n" + text)
+    result = invoke(command, "--config", config)
+    assert result.exit_code == EXIT_CONFIGURATION
+    assert result.output.startswith("tim-server: ") and reason in result.output
+
+
 def test_migrate_tells_what_it_did(config: Path) -> None:
     names = [migration.name for migration in read_migrations()]
     check = invoke("migrate", "--config", config, "--check")

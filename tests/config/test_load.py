@@ -107,6 +107,11 @@ def test_environment_overrides_one_of_several_tenants(write: Any) -> None:
     assert [tenant.registration.enabled for tenant in settings.tenants] == [False, True]
 
 
+@pytest.mark.parametrize("place", ["h", "h:5432", "[::1]:5432", "a:1,b:2", "", "%2Frun%2Fpostgresql"])
+def test_a_dsn_may_name_any_place_that_postgresql_is_at(write: Any, place: str) -> None:
+    assert load(write(MINIMAL + f"database: {{dsn: 'postgresql://a:b%40@{place}/db'}}\n"))
+
+
 def test_secrets_come_from_files_and_are_not_shown(write: Any) -> None:
     write("geheim\n", "secret")
     settings = load(write(MINIMAL + "registration: {shared_secret_file: secret}\n"))
@@ -163,6 +168,16 @@ def test_secret_files_that_are_missing_empty_or_given_twice_are_told(write: Any)
             MINIMAL + "database: {dsn: 'mysql://x@y/z'}\n",
             ":3: database.dsn: must have the form postgresql://role:password@host:port/database",
         ),
+        (
+            MINIMAL + "database: {dsn: 'postgresql://x:y@z:abc/d'}\n",
+            ":3: database.dsn: must have the form postgresql://role:password@host:port/database",
+        ),
+        (
+            MINIMAL + "database: {dsn: 'postgresql://x:y@[::1/d'}\n",
+            ":3: database.dsn: must have the form postgresql://role:password@host:port/database",
+        ),
+        ("[" * 5000 + "\n", ": is not YAML: nested too deeply, or within itself"),
+        ("tenants: &again\n- *again\n", ": is not YAML: nested too deeply, or within itself"),
         (MINIMAL + "rooms: {default_version: 13}\n", ":3: rooms.default_version: not one of the room versions"),
         (MINIMAL + "sealing: {key: abcd}\n", ":3: sealing.key: must be 32 bytes in Base64"),
         (MINIMAL + "federation: {hosts: {b.org: nowhere}}\n", ":3: federation.hosts.b.org: not an address and port"),

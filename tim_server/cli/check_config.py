@@ -13,14 +13,20 @@ from tim_server.config.signing_key import read_signing_key
 def check_config(config: Path) -> str:
     """A summary of the configuration; raises `ConfigurationError`."""
     settings = load_settings(config)
-    problems = list(_problems(config, settings))
-    if problems:
-        raise ConfigurationError(problems)
+    check_files(config, settings)
     return "\n".join(_summary(settings))
 
 
+def check_files(config: Path, settings: Settings) -> None:
+    """Raise `ConfigurationError` for files that the configuration names and that cannot be used."""
+    problems = list(_problems(config, settings))
+    if problems:
+        raise ConfigurationError(problems)
+
+
 def _problems(config: Path, settings: Settings) -> Iterator[Problem]:
-    """Files that the configuration names and that cannot be used."""
+    if not _may_be_folder(settings.data_dir):
+        yield Problem(source=str(config), line=None, key="data_dir", reason=f"{settings.data_dir} is not a folder")
     for index, listener in enumerate(settings.listeners):
         reason = _tls_problem(listener.tls) if listener.tls is not None else None
         if reason is not None:
@@ -33,8 +39,24 @@ def _problems(config: Path, settings: Settings) -> Iterator[Problem]:
             except ConfigurationError as error:
                 yield from error.problems
         authorities = tenant.federation.ca_file
-        if authorities is not None and not authorities.is_file():
-            yield Problem(source=str(config), line=None, key="federation.ca_file", reason=f"no file {authorities}")
+        reason = _authorities_problem(authorities) if authorities is not None else None
+        if reason is not None:
+            yield Problem(source=str(config), line=None, key="federation.ca_file", reason=reason)
+
+
+def _may_be_folder(path: Path) -> bool:
+    """Whether `path` is a folder, or would be made in one."""
+    return next(each for each in (path, *path.parents) if each.exists()).is_dir()
+
+
+def _authorities_problem(file: Path) -> str | None:
+    if not file.is_file():
+        return f"no file {file}"
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=file)
+    except (OSError, ssl.SSLError) as error:
+        return f"{file} cannot be used: {error}"
+    return None
 
 
 def _tls_problem(tls: TlsSettings) -> str | None:

@@ -6,6 +6,7 @@ import socket
 import time
 from pathlib import Path
 
+from tim_server.cli.check_config import check_files
 from tim_server.cli.databases import Databases, open_databases
 from tim_server.cli.event_loop import run, until_done
 from tim_server.cli.failures import EXIT_UNAVAILABLE, CommandFailed
@@ -27,6 +28,7 @@ def serve(config: Path, *, workers: int | None) -> None:
     settings = load_settings(config)
     if workers is not None:
         settings = settings.with_workers(workers)
+    check_files(config, settings)
     check_ports(settings)
     with open_databases(settings) as databases:
         if settings.workers == 1:

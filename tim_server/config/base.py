@@ -1,6 +1,7 @@
 """What all sections share: frozen models that know every key, paths relative to the file, secrets kept in files."""
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -19,6 +20,7 @@ from pydantic import (
 from tim_server.matrix.identifiers import ServerName
 
 FILE_SUFFIX = "_file"
+_HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\[\]:]*)(:[0-9]{1,5})?")
 
 
 class Section(BaseModel):
@@ -86,8 +88,14 @@ def _check_http_url(value: str) -> str:
 
 
 def _check_dsn(value: SecretStr) -> SecretStr:
-    parts = urlsplit(value.get_secret_value())
-    if parts.scheme not in ("postgresql", "postgres") or not parts.username:
+    try:
+        parts = urlsplit(value.get_secret_value())
+        hosts = parts.netloc.rpartition("@")[2].split(",")  # several: the first that answers is taken
+        is_dsn = parts.scheme in ("postgresql", "postgres") and bool(parts.username)
+        is_dsn = is_dsn and all(_HOST_AND_PORT.fullmatch(host) for host in hosts)
+    except ValueError:  # brackets that don't close
+        is_dsn = False
+    if not is_dsn:
         raise ValueError("must have the form postgresql://role:password@host:port/database")
     return value
 

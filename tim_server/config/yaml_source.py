@@ -29,7 +29,13 @@ class YamlSource:
 
 def read_yaml(path: Path) -> YamlSource:
     """The file's content; raises OSError, UnicodeDecodeError, or `yaml.YAMLError`."""
-    text = path.read_text(encoding="utf-8")
+    try:
+        return _read(path, path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise yaml.YAMLError("nested too deeply, or within itself") from None
+
+
+def _read(path: Path, text: str) -> YamlSource:
     node = yaml.compose(text, Loader=yaml.SafeLoader)
     lines: dict[Place, int] = {}
     duplicates: list[tuple[Place, int]] = []
