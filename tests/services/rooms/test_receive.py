@@ -55,7 +55,9 @@ async def test_an_event_whose_prev_events_are_missing_changes_nothing(rooms: Roo
 async def test_an_event_that_its_auth_events_do_not_allow_is_rejected(rooms: Rooms) -> None:
     room_id, fork = await room_with_carol(rooms)
     topic = fork.make("m.room.topic", {"topic": "mine"}, state_key="")
+    position = rooms.store.commit_log.position
     assert await rooms.queues.submit(room_id, Incoming(events=(topic,))) == ()
+    assert not any(entry.resets for entry in rooms.store.commit_log.since(position) or ())
     async with rooms.store.database.read() as tx:
         row = (await load_events_by_id(tx, rooms.store.codec, [topic.event_id]))[topic.event_id]
     assert row.rejected and row.position is None

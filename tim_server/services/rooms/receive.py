@@ -228,7 +228,9 @@ class Receiver:
         positioned = [i for i, event in enumerate(receipt.events) if not event.outlier]
         memberships, joined = await self._memberships(receipt, state.nids, positioned)
         told = {
-            (event.type, event.state_key or ""): event.nid for event in receipt.events if event.state_key is not None
+            (event.type, event.state_key): event.nid
+            for event in receipt.events
+            if event.state_key is not None and not event.outlier
         }
         commit = RoomCommit(
             room_nid=head.nid,
