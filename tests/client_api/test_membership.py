@@ -1,5 +1,6 @@
 """`joining.yaml`, `leaving.yaml`, `inviting.yaml`, `kicking.yaml`, `banning.yaml`, `knocking.yaml`."""
 
+import asyncio
 import secrets
 from typing import Any
 
@@ -279,3 +280,11 @@ async def test_strangers_learn_nothing_of_who_is_in_a_room(hospital: Hospital) -
             for person in (alice, bob, carol, await hospital.person())
         ]
         assert all(answer == answers[0] for answer in answers) and answers[0][0] == 403, answers
+
+
+async def test_leaving_twice_at_once(hospital: Hospital) -> None:
+    alice, bob = await hospital.person(), await hospital.person()
+    room_id = await alice.create_room()
+    await bob.join(room_id)
+    answers = await asyncio.gather(*(bob.request("POST", f"rooms/{room_id}/leave", {}) for _ in range(5)))
+    assert [status for status, _ in answers] == [200] * 5

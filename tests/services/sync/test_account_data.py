@@ -6,6 +6,11 @@ from tests.services.rooms.conftest import ALICE, BOB, Rooms
 from tests.services.sync.conftest import MakeDevice
 from tests.services.sync.device import ids
 from tests.services.sync.steps import CAROL, put, room_of
+from tim_server.matrix.filters import Filter
+from tim_server.services.sync.request import STATE, Reading
+from tim_server.services.sync.sync import Sync
+from tim_server.services.sync.tokens import parse_sync_token
+from tim_server.storage.commit_log import read_newest_position
 from tim_server.storage.store import Store
 
 
@@ -40,3 +45,28 @@ async def test_messages_of_ignored_users_are_not_told(rooms: Rooms, device: Make
     await rooms.member(other_room, BOB, "join")
     await rooms.member(other_room, BOB, "invite", CAROL)
     assert "invite" not in (await carol.next()).get("rooms", {})
+
+
+async def test_an_answer_that_takes_long_does_not_bring_ignored_users_back(
+    rooms: Rooms, device: MakeDevice, sync: Sync, store: Store
+) -> None:
+    room_id = await room_of(rooms, BOB)
+    bob = device(BOB)
+    await bob.next()
+    assert bob.since is not None
+    slow = Reading(
+        user_id=BOB,
+        device_id="SLOW",
+        filter=Filter(),
+        since=parse_sync_token(bob.since),
+        full_state=False,
+        state_keys=STATE,
+        timeline_limit=10,
+    )
+    async with store.database.read() as tx:
+        await read_newest_position(tx)
+        await put(store, BOB, "m.ignored_user_list", b'{"ignored_users":{"@alice:hospital.example":{}}}')
+        await bob.next()
+        await sync.from_database._load(tx, slow)
+    await rooms.send(room_id, ALICE)
+    assert "rooms" not in await bob.next()

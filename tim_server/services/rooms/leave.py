@@ -29,17 +29,25 @@ class RoomLeave:
     async def leave(self, requester: Requester, room_id: RoomId, reason: str | None) -> None:
         """Leave; who has left already stays so. Raises `NotFound` for an unknown room, `Forbidden` for who was never
         in it, or is banned."""
+        membership = await self._membership(requester, room_id)
+        if membership == "leave":
+            return
+        if membership is None:
+            raise Forbidden("You aren't a member of the room")
+        content = member_content("leave", names={}, reason=reason)
+        draft = Draft(type=MEMBER, state_key=requester.user_id, sender=requester.user_id, content=content)
+        try:
+            await self.queues.submit(room_id, DraftGroup(drafts=(draft,)))
+        except Forbidden:
+            if await self._membership(requester, room_id) != "leave":  # they may have left, or been kicked, just now
+                raise
+
+    async def _membership(self, requester: Requester, room_id: RoomId) -> str | None:
         async with self.database.connection() as connection:
             room = await find_room_for_user(connection, room_id, requester.user_id)
         if room is None:
             raise NotFound("Unknown room")
-        if room.membership == "leave":
-            return
-        if room.membership is None:
-            raise Forbidden("You aren't a member of the room")
-        content = member_content("leave", names={}, reason=reason)
-        draft = Draft(type=MEMBER, state_key=requester.user_id, sender=requester.user_id, content=content)
-        await self.queues.submit(room_id, DraftGroup(drafts=(draft,)))
+        return room.membership
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

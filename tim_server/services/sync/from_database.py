@@ -107,7 +107,7 @@ class FromDatabase:
         all_rooms = await load_rooms_of_user(tx, reading.user_id) if view is None or is_about_all else []
         if view is None:
             self.views.put(reading.user_id, all_rooms, account_data.ignored, now)
-        else:
+        elif now >= view.trusted_from:  # else another answer has read a newer list
             view.ignored = account_data.ignored
         if is_about_all:
             return all_rooms
