@@ -112,6 +112,13 @@ class Hospital:
 
     session: aiohttp.ClientSession
 
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port, for those who speak HTTP themselves."""
+        base_url = self.session._base_url
+        assert base_url is not None
+        return str(base_url.host), int(base_url.port or 80)
+
     async def person(self, name: str | None = None, **profile: str) -> Person:
         """A new account, with a name that nobody has unless one is given, and a device."""
         username = name or f"person-{secrets.token_hex(6)}"
