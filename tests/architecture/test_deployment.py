@@ -193,3 +193,9 @@ def test_the_compose_configuration_uses_the_database_of_the_compose_file(setting
 def test_a_malformed_dockerfile_is_found(text: str) -> None:
     with pytest.raises(ValueError, match=r"Dockerfile:\d"):
         read_dockerfile(text)
+
+
+def test_passwords_are_no_arguments_of_programs() -> None:
+    script = (ROOT / "config/compose/create-role.sh").read_text(encoding="utf-8")
+    assert "\\getenv password" in script
+    assert "password=" not in script.replace("TENANT_PASSWORD=", "")

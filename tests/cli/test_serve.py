@@ -97,16 +97,22 @@ def until(holds: Callable[[], bool], *, timeout_s: float = START_TIMEOUT_S) -> N
         time.sleep(0.05)
 
 
-def start(site: Site, *arguments: str) -> "subprocess.Popen[bytes]":
+def start(site: Site, *arguments: str, open_files: tuple[str, int] | None = None) -> "subprocess.Popen[bytes]":
+    """`open_files` is an option of the shell's ulimit, and its value."""
     with (site.folder / "log").open("ab") as log:
         command = [*COMMAND, "serve", "--config", str(site.config), *arguments]
+        if open_files is not None:
+            option, limit = open_files
+            command = ["/bin/sh", "-c", f'ulimit {option} {limit}; exec "$@"', "sh", *command]
         return subprocess.Popen(command, env=ENVIRONMENT, stderr=log, stdout=log)
 
 
 @contextlib.contextmanager
-def serving(site: Site, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
+def serving(
+    site: Site, *arguments: str, open_files: tuple[str, int] | None = None
+) -> Iterator["subprocess.Popen[bytes]"]:
     """A server that is up; killed afterwards where the test has not stopped it."""
-    process = start(site, *arguments)
+    process = start(site, *arguments, open_files=open_files)
     try:
         until(lambda: site.is_up() or process.poll() is not None)
         assert process.poll() is None, (site.folder / "log").read_text()
@@ -142,6 +148,40 @@ def test_a_server_killed_at_any_instant_starts_again(site: Site) -> None:
         until(site.has_answering_database)
         again.send_signal(signal.SIGINT)
         assert again.wait(30) == 0
+
+
+@contextlib.contextmanager
+def idle_connections(port: int, count: int) -> Iterator[None]:
+    """So many clients that connect and say nothing."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(count):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+        yield
+
+
+def test_the_limit_of_open_files_that_programs_start_with_does_not_bound_connections(site: Site) -> None:
+    with serving(site, open_files=("-Sn", 150)), idle_connections(site.port, 300):
+        assert site.is_up() and site.has_answering_database()
+
+
+def test_idle_clients_cannot_use_up_the_open_files_of_the_server(site: Site) -> None:
+    with serving(site, open_files=("-n", 300)):
+        with idle_connections(site.port, 500):
+            assert site.get("/ready", port=site.health_port)[0] == 200
+        until(site.has_answering_database)
+    log = (site.folder / "log").read_text()
+    assert '"event":"open_files_limit_too_low"' in log
+    assert '"error":"OSError"' not in log
+
+
+def test_what_is_served_where_stands_in_the_log(site: Site) -> None:
+    with serving(site) as process:
+        process.terminate()
+        process.wait(30)
+    events = [json.loads(line) for line in (site.folder / "log").read_text().splitlines() if line.startswith("{")]
+    (serving_line,) = [event for event in events if event["event"] == "serving"]
+    assert serving_line["addresses"] == [f"127.0.0.1:{site.port}"]
+    assert any(event["event"] == "stopping" for event in events)
 
 
 def test_a_killed_postgresql_comes_back_and_the_server_goes_on(site: Site) -> None:

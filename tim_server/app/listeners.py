@@ -8,6 +8,7 @@ from prometheus_client.registry import CollectorRegistry
 
 from tim_server.admin_api import routes as admin_routes
 from tim_server.app.homeserver import OpenHomeserver
+from tim_server.app.open_files import connections_per_listener_max
 from tim_server.client_api import routes as client_routes
 from tim_server.config.listeners import ListenerSettings
 from tim_server.config.settings import Settings, TenantSettings
@@ -47,7 +48,7 @@ def make_web_server(
                 json_depth_max=settings.limits.json_depth_max,
             ),
             header_size_bytes_max=settings.limits.header_bytes_max,
-            connections_max=settings.limits.connections_max,
+            connections_max=connections_per_listener_max(settings),
             shutdown_seconds=settings.limits.shutdown_timeout_s,
         ),
         health=_health(operators[0], homeservers, worker_index) if operators else None,

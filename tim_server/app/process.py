@@ -1,15 +1,19 @@
 """One process: its homeservers, its listeners, and how they start and stop."""
 
 import asyncio
+import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
+import structlog
+
 from tim_server.app.homeserver import OpenHomeserver, open_homeserver
 from tim_server.app.listeners import make_web_server
 from tim_server.app.memory import give_back_freed_memory
 from tim_server.app.metrics import register_process_metrics
+from tim_server.app.open_files import raise_open_files_limit
 from tim_server.background.supervise import supervise
 from tim_server.config.settings import Settings
 from tim_server.config.signing_key import ensure_signing_key
@@ -17,6 +21,8 @@ from tim_server.observability.log_setup import LogSettings, access_log, configur
 from tim_server.observability.metrics import new_registry
 from tim_server.storage.migrations import migrate
 from tim_server.web.server import WebServer
+
+_log = structlog.get_logger("server")
 
 
 async def prepare(settings: Settings) -> None:
@@ -74,6 +80,8 @@ async def start_process(
         stack.push_async_callback(supervise(loops).stop)
         await web_server.start()
         stack.push_async_callback(web_server.stop)
+        _log.info("serving", addresses=web_server.addresses, health=web_server.health_address, pid=os.getpid())
+        stack.callback(_log.info, "stopping", pid=os.getpid())
         stack.enter_context(_reload_on_hangup(web_server))
         yield RunningProcess(web_server=web_server, homeservers=tuple(homeservers))
 
@@ -95,6 +103,7 @@ def _reload_on_hangup(web_server: WebServer) -> Iterator[None]:
 
 async def run_process(settings: Settings, *, worker_index: int, worker_count: int, stop: asyncio.Event) -> None:
     """Serve until `stop` is set, then finish what was accepted."""
+    raise_open_files_limit()
     give_back_freed_memory()
     async with start_process(settings, worker_index=worker_index, worker_count=worker_count):
         await stop.wait()
