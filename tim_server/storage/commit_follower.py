@@ -25,7 +25,11 @@ log = structlog.get_logger(__name__)
 
 
 class CommitFollower:
-    """Keeps one `CommitLog` up to date. `poll_s` bounds how long a lost hint goes unnoticed."""
+    """Keeps one `CommitLog` up to date. `poll_s` bounds how long a lost hint goes unnoticed.
+
+    `alone` says that no other process is expected, so that the tail is never behind; it holds until one is heard, as of
+    another machine: each announces itself when it connects.
+    """
 
     def __init__(
         self, database: Database, codec: Codec, commit_log: CommitLog, *, poll_s: float = 15.0, alone: bool = False
@@ -65,6 +69,11 @@ class CommitFollower:
         if not self._log.append(entry):
             self._look.set()
         self._notify.set()
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether no other process has been heard of."""
+        return self._alone
 
     def look(self) -> None:
         """There may be commits that nobody told of: read them soon."""
@@ -151,6 +160,7 @@ class CommitFollower:
 
     def _hear(self, _connection: Any, pid: int, _channel: str, _payload: object) -> None:
         if self._connection is None or pid != self._connection.get_server_pid():
+            self._alone = False
             self._look.set()
 
     async def _disconnect(self) -> None:
