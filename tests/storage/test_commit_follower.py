@@ -25,9 +25,11 @@ async def test_a_process_that_hears_of_another_is_no_longer_alone(tenant_dsn: st
     first = await open_store(DatabaseOptions(dsn=tenant_dsn), Codec(), alone=True)
     assert first.follower.is_alone
     second = await open_store(DatabaseOptions(dsn=tenant_dsn), Codec(), alone=True)
+    position = await second.writer.write(Probe())
     async with asyncio.timeout(10):
-        while first.follower.is_alone:
-            await asyncio.sleep(0.01)
+        while first.commit_log.position < position:
+            await asyncio.shield(first.commit_log.advanced())
+    assert not first.follower.is_alone
     for _ in range(20):
         position = await second.writer.write(Probe())
         await first.follower.catch_up()
