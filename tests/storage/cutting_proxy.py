@@ -43,12 +43,14 @@ class Cut:
 
 @dataclass(slots=True)
 class CuttingProxy:
-    """Listens on a socket of its own; `dsn` leads through it. `cuts` are looked at in order."""
+    """Listens on a socket of its own; `dsn` leads through it. `cuts` are looked at in order. `refuse` closes every new
+    connection at once; `stall` keeps connections open and passes nothing on."""
 
     dsn: str
     target: str
     cuts: list[Cut] = field(default_factory=list)
     refuse: bool = False
+    stall: bool = False
     made: int = 0
     connections: int = 0
     _refusals: int = 0
@@ -105,6 +107,8 @@ class CuttingProxy:
         to_server.write(await _read_startup(reader))
         while True:
             message = await _read_message(reader)
+            if self.stall:
+                continue
             moment = self._match(message)
             if moment is None:
                 to_server.write(message)

@@ -9,7 +9,7 @@ While PostgreSQL can't be reached, whoever asks the pool is told `Unavailable` (
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import unquote, urlsplit
@@ -19,6 +19,7 @@ import asyncpg
 from tim_server.matrix.errors import Unavailable
 
 PING = "SELECT 1"
+RELEASE_TIMEOUT_S = 2.0
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 DatabaseError = asyncpg.PostgresError
@@ -151,7 +152,8 @@ class Database:
                 raise Unavailable() from error
             raise
         finally:
-            await pool.release(connection)
+            with suppress(TimeoutError):  # a statement that is given up may not be waited for either
+                await pool.release(connection, timeout=RELEASE_TIMEOUT_S)
 
     async def connect(self) -> "asyncpg.Connection[asyncpg.Record]":
         """A direct connection that belongs to the caller: for the writer, for LISTEN, for elections."""
