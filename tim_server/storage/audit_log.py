@@ -13,8 +13,8 @@ TABLES = (
     TableContract(
         name="audit_log",
         owner="storage.audit_log",
-        bound="one row an administrative act",
-        reaper="the audit's retention",
+        bound="one row an administrative act, or a refused one within its rate limit",
+        reaper="none: it is kept",
     ),
 )
 
