@@ -71,7 +71,7 @@ async def test_other_errors_stay_what_they_are(cut_database: Database) -> None:
     with pytest.raises(DatabaseError, match="division by zero"):
         async with cut_database.read() as tx:
             await tx.fetchval("SELECT 1 / 0")
-    with pytest.raises(ValueError, match="cannot be interpreted"):
+    with pytest.raises(DatabaseError, match="cannot be interpreted"):
         async with cut_database.connection() as tx:
             await tx.fetchval("SELECT $1::bigint", "one")
     with pytest.raises(Forbidden):
