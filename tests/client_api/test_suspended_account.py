@@ -3,6 +3,8 @@
 Spec: https://spec.matrix.org/v1.19/client-server-api/#account-suspension
 """
 
+from urllib.parse import quote
+
 import asyncpg
 
 from tests.people import PASSWORD, Hospital, Person
@@ -35,6 +37,8 @@ async def test_suspended_account_reads_leaves_and_redacts_only(hospital: Hospita
     bob, event_id = await suspended_person(hospital, tenant_dsn, room_id, alice)
     text = {"msgtype": "m.text", "body": "x"}
     hers = await alice.say(room_id, "Hello")
+    alias = f"#{room_id[1:9].lower()}:{alice.user_id.partition(':')[2]}"
+    await alice.put(f"directory/room/{quote(alias)}", {"room_id": room_id})
     target = {"user_id": alice.user_id}
     for method, path, body in (
         ("PUT", f"rooms/{room_id}/send/m.room.message/1", text),
@@ -46,6 +50,7 @@ async def test_suspended_account_reads_leaves_and_redacts_only(hospital: Hospita
         ("POST", f"rooms/{room_id}/kick", target),
         ("POST", f"rooms/{room_id}/ban", target),
         ("POST", "createRoom", {}),
+        ("DELETE", f"directory/room/{quote(alias)}", {}),
     ):
         await bob.refused(403, "M_USER_SUSPENDED", method, path, body)
     assert "Hello" in await bob.bodies(room_id)

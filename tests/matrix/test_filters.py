@@ -200,6 +200,8 @@ def test_a_wrong_type_is_bad_json(definition):
         {"presence": {"senders": ["alice"]}},
         {"presence": {"not_senders": ["!ward:hospital.example"]}},
         {"presence": {"types": ["*" * 513]}},
+        {"presence": {"types": [f"{number}.*" for number in range(101)]}},
+        {"event_fields": [f"content.{number}" for number in range(201)]},
         {"room": {"rooms": ["#alias:hospital.example"]}},
         {"room": {"timeline": {"not_rooms": [""]}}},
     ],

@@ -13,6 +13,10 @@ from tim_server.matrix.globs import PATTERN_LENGTH_MAX, Glob, star_glob
 from tim_server.matrix.identifiers import InvalidIdentifier, RoomId, UserId
 from tim_server.matrix.property_paths import PropertyPath, only_properties, parse_property_path
 
+WILDCARDS_MAX = 100
+"""Patterns in one list of types: each event is held against all of them."""
+EVENT_FIELDS_MAX = 200
+
 
 class EventFormat(Enum):
     """`event_format`: the format to use for events."""
@@ -140,6 +144,8 @@ def parse_filter(definition: Mapping[str, Any]) -> Filter:
     Raises `BadJson` where a value has a wrong type, `InvalidParam` where it has a wrong value.
     """
     fields = _strings(definition, "event_fields")
+    if fields is not None and len(fields) > EVENT_FIELDS_MAX:
+        raise InvalidParam(f"event_fields: at most {EVENT_FIELDS_MAX} fields")
     return Filter(
         event_fields=None if fields is None else tuple(parse_property_path(field) for field in fields),
         event_format=_event_format(definition),
@@ -195,9 +201,11 @@ def _event_types(definition: Mapping[str, Any], key: str) -> EventTypes | None:
         return None
     if any(len(event_type) > PATTERN_LENGTH_MAX for event_type in types):
         raise InvalidParam(f"{key}: an event type has at most {PATTERN_LENGTH_MAX} characters")
+    wildcards = {event_type for event_type in types if "*" in event_type}
+    if len(wildcards) > WILDCARDS_MAX:
+        raise InvalidParam(f"{key}: at most {WILDCARDS_MAX} types with wildcards")
     return EventTypes(
-        exact=frozenset(event_type for event_type in types if "*" not in event_type),
-        wildcards=tuple(star_glob(event_type) for event_type in types if "*" in event_type),
+        exact=frozenset(types) - wildcards, wildcards=tuple(star_glob(pattern) for pattern in sorted(wildcards))
     )
 
 

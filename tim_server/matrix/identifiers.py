@@ -8,10 +8,10 @@ from typing import Self
 
 ID_BYTES_MAX = 255
 
-_IPV4 = r"\d{1,3}(?:\.\d{1,3}){3}"
+_IPV4 = r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}"
 _IPV6 = r"\[[0-9A-Fa-f:.]{2,45}\]"
 _DNS_NAME = r"[0-9A-Za-z.-]{1,255}"
-_SERVER_NAME = re.compile(rf"(?:{_IPV4}|{_IPV6}|{_DNS_NAME})(?::\d{{1,5}})?")
+_SERVER_NAME = re.compile(rf"(?:{_IPV4}|{_IPV6}|{_DNS_NAME})(?::[0-9]{{1,5}})?")
 # Historical user ids may hold any printable ASCII but the colon; since v1.8 also other characters are tolerated on
 # input from other servers, so the localpart is only bounded here. New accounts pass `is_valid_new_localpart`.
 _NEW_LOCALPART = re.compile(r"[a-z0-9._=/+-]+")

@@ -12,6 +12,7 @@ from tests.account_services import AccountServices, Policies
 from tim_server.matrix.errors import Forbidden, MatrixError, NotFound, TooLarge
 from tim_server.services.accounts.requester import Requester
 from tim_server.services.filters.define import FilterPolicy
+from tim_server.services.sync.choose_filter import FilterChoice
 from tim_server.storage.store import Store
 
 
@@ -27,8 +28,20 @@ async def test_a_definition_is_given_back_unchanged(account_services: AccountSer
     assert not filter_id.startswith("{")
     stored = await account_services.filters.definition(requester, requester.user_id, filter_id)
     assert stored == b'{"room":{"timeline":{"limit":10,"org.example.x":[1]}},"event_fields":["type"],"later":null}'
-    found = await account_services.filters.find(requester.user_id, filter_id)
+    found, length = await account_services.filters.find(requester.user_id, filter_id)
+    assert length == len(stored)
     assert found.room.timeline.events.limit == 10
+
+
+async def test_long_definitions_do_not_stay_in_memory(account_services: AccountServices) -> None:
+    requester = await account_services.make_requester("lara")
+    choice = FilterChoice(filters=account_services.filters)
+    long = await define(account_services, requester, {"room": {"rooms": [f"!{n:0>9}:a.example" for n in range(2000)]}})
+    short = await define(account_services, requester, {"room": {"rooms": ["!ward:a.example"]}})
+    for filter_id in (long, short):
+        found = await choice.find(requester.user_id, filter_id)
+        assert found.room.rooms
+    assert list(choice._remembered) == [(requester.user_id, short)]
 
 
 async def test_equal_definitions_have_one_id(account_services: AccountServices) -> None:

@@ -59,9 +59,10 @@ class Filters:
         _check_owner(requester, user_id)
         return await self._read(user_id, filter_id)
 
-    async def find(self, user_id: UserId, filter_id: str) -> Filter:
-        """The filter with this id, parsed; raises `NotFound`."""
-        return parse_filter(orjson.loads(await self._read(user_id, filter_id)))
+    async def find(self, user_id: UserId, filter_id: str) -> tuple[Filter, int]:
+        """The filter with this id, parsed, and the size of its definition in bytes; raises `NotFound`."""
+        definition = await self._read(user_id, filter_id)
+        return parse_filter(orjson.loads(definition)), len(definition)
 
     async def _read(self, user_id: UserId, filter_id: str) -> bytes:
         definition = None

@@ -66,6 +66,7 @@ class RoomAliases:
     async def delete(self, requester: Requester, alias: RoomAlias) -> None:
         """Remove an alias, and where the requester may, from the room's canonical alias. Raises `NotFound`, and
         `Forbidden` unless the requester made it, is an administrator, or may set the room's canonical alias."""
+        check_may_act(requester)
         async with self.database.transaction() as tx:
             found = await find_alias(tx, alias)
             if found is None:

@@ -30,6 +30,7 @@ class Moderation:
     async def invite(self, requester: Requester, room_id: RoomId, target: UserId, reason: str | None) -> None:
         """Invite a user; whoever is invited already stays so. Raises `Forbidden` for who is joined or banned,
         `InviteBlocked` for who takes no invites."""
+        check_may_act(requester)
         async with self.database.connection() as connection:
             await check_take_invites(connection, self.codec, [target])
             names = await load_names(connection, self.codec, [target])

@@ -37,8 +37,8 @@ class FilterChoice:
         if known is not None:
             self._remembered.move_to_end(key)
             return known
-        found = self._read(given) if is_inline else await self._find(user_id, given)
-        if len(given) <= REMEMBERED_LENGTH_MAX:
+        found, length = (self._read(given), len(given)) if is_inline else await self._find(user_id, given)
+        if length <= REMEMBERED_LENGTH_MAX:
             self._remembered[key] = found
         if len(self._remembered) > self.remembered_max:
             self._remembered.popitem(last=False)
@@ -55,7 +55,7 @@ class FilterChoice:
             raise BadJson("filter: must be an object")
         return parse_filter(value)
 
-    async def _find(self, user_id: UserId, filter_id: str) -> Filter:
+    async def _find(self, user_id: UserId, filter_id: str) -> tuple[Filter, int]:
         try:
             return await self.filters.find(user_id, filter_id)
         except NotFound:
