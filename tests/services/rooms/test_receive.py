@@ -6,9 +6,13 @@ import pytest
 
 from tests.services.rooms.conftest import ALICE, Rooms
 from tests.services.rooms.forks import CAROL, MEMBER, fork_of, room_with_carol
+from tim_server.matrix.canonical_json import encode
+from tim_server.matrix.events.record import Event
 from tim_server.matrix.identifiers import EventId, RoomId
+from tim_server.services.rooms.head import RoomHead
 from tim_server.services.rooms.receive import EventsMissing, Incoming
 from tim_server.storage.events import load_events, load_events_by_id
+from tim_server.storage.room_commits import NewEvent, RoomCommit
 from tim_server.storage.rooms import load_room
 from tim_server.storage.state import load_current_state, load_snapshots_at
 
@@ -174,6 +178,51 @@ async def test_events_of_another_room_are_missing_here(rooms: Rooms) -> None:
     other.prev = (secret,)
     with pytest.raises(EventsMissing):
         await rooms.queues.submit(other_id, Incoming(events=(other.make("m.room.message", {"body": "x"}),)))
+
+
+async def test_prev_events_without_a_known_state_are_missing_and_auth_events_are_not(rooms: Rooms) -> None:
+    room_id, fork = await room_with_carol(rooms)
+    outlier = fork.make("m.room.message", {"body": "fetched for its own sake"})
+    on_it = fork.make("m.room.message", {"body": "x"})
+    head = await rooms.queues.heads.get(room_id)
+    assert head is not None
+    await rooms.store.writer.commit_room(outlier_commit(head, outlier, *await rooms.store.writer.take_nids(1)))
+    rooms.queues.heads.forget(room_id)
+    with pytest.raises(EventsMissing) as missing:
+        await rooms.queues.submit(room_id, Incoming(events=(on_it,)))
+    assert missing.value.event_ids == (outlier.event_id,)
+    beside = await fork_of(rooms, room_id)
+    beside.state[MEMBER, CAROL] = outlier
+    cites = beside.make("m.room.message", {"body": "cites an outlier"})
+    assert await rooms.queues.submit(room_id, Incoming(events=(cites,))) == ()  # judged, here rejected
+
+
+def outlier_commit(head: RoomHead, event: Event, nid: int) -> RoomCommit:
+    """Stores an event without a place in the timeline and without a state."""
+    new = NewEvent(
+        nid=nid,
+        event_id=event.event_id,
+        type=event.type,
+        state_key=event.state_key,
+        sender=event.sender,
+        origin_server_ts=event.origin_server_ts,
+        depth=event.depth,
+        prev_nids=(),
+        auth_nids=(),
+        body=encode(event.pdu),
+        snapshot=None,
+        outlier=True,
+    )
+    return RoomCommit(
+        room_nid=head.nid,
+        room_id=head.room_id,
+        room_version=head.version.identifier,
+        expected_version=head.head_version,
+        events=(new,),
+        forward_extremities=tuple(nid for nid, _ in head.extremities),
+        depth=head.depth,
+        snapshot=head.snapshot,
+    )
 
 
 async def test_a_depth_at_the_limit_leaves_the_room_writable(rooms: Rooms) -> None:

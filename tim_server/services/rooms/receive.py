@@ -305,11 +305,15 @@ def _named_by(event: Event) -> tuple[EventId, ...]:
 
 
 def _check_complete(events: Sequence[Event], stored: Mapping[EventId, EventRow]) -> None:
-    """Raise `EventsMissing` for what is neither stored nor among the events before."""
+    """Raise `EventsMissing` for what is neither stored nor among the events before. Of `prev_events` the state must be
+    known too: an outlier that was fetched for its own sake has none."""
     seen = set(stored)
+    with_state = {event_id for event_id, row in stored.items() if row.snapshot is not None}
     missing: list[EventId] = []
     for event in events:
-        missing += [e for e in (*event.prev_events, *event.auth_events) if e not in seen]
+        missing += [e for e in event.prev_events if e not in with_state]
+        missing += [e for e in event.auth_events if e not in seen]
         seen.add(event.event_id)
+        with_state.add(event.event_id)
     if missing:
         raise EventsMissing(missing)
