@@ -16,7 +16,7 @@ TABLES = (TableContract(name="rooms", owner="storage.room_commits", bound="one r
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoomRow:
-    """A room and its head. `forward_extremities` are (nid, event id)."""
+    """A room and its head. `forward_extremities` are (nid, event id), the newest last."""
 
     nid: int
     room_id: RoomId
@@ -30,8 +30,8 @@ class RoomRow:
 
 LOAD_ROOM = """
 SELECT r.nid, r.room_id, r.room_version, r.head_version, r.depth, r.snapshot, s.depth AS snapshot_depth,
-       ARRAY(SELECT e.nid FROM events AS e WHERE e.nid = ANY(r.forward_extremities) ORDER BY e.nid) AS nids,
-       ARRAY(SELECT e.event_id FROM events AS e WHERE e.nid = ANY(r.forward_extremities) ORDER BY e.nid) AS ids
+       ARRAY(SELECT e.nid FROM events AS e WHERE e.nid = ANY(r.forward_extremities) ORDER BY e.depth, e.nid) AS nids,
+       ARRAY(SELECT e.event_id FROM events AS e WHERE e.nid = ANY(r.forward_extremities) ORDER BY e.depth, e.nid) AS ids
 FROM rooms AS r LEFT JOIN state_snapshots AS s ON s.nid = r.snapshot
 WHERE r.room_id = $1
 """

@@ -15,6 +15,7 @@ from tim_server.matrix.errors import BadJson, EventRejected, Forbidden, MatrixEr
 from tim_server.matrix.event_auth import auth_types_for, check_auth_rules
 from tim_server.matrix.event_auth.power_levels import PowerLevels
 from tim_server.matrix.events.build import Author, NewPdu, build_event
+from tim_server.matrix.events.read import PREV_EVENTS_MAX
 from tim_server.matrix.events.record import Event
 from tim_server.matrix.identifiers import EventId, RoomId, UserId
 from tim_server.matrix.room_versions import EventFormat, RoomVersion
@@ -74,6 +75,11 @@ class _Growth:
     def is_redacted(self, nid: int) -> bool:
         """Whether a state event of `needed_keys` is redacted, before or by what has been decided."""
         return nid in self.redacted or any(target == nid for target, _ in self.redactions)
+
+    @property
+    def prev_events(self) -> tuple[tuple[int, EventId], ...]:
+        """The forward extremities that the next event names: the newest, where there are too many for one event."""
+        return self.extremities[-PREV_EVENTS_MAX:]
 
     def nid_of(self, key: StateKey) -> int | None:
         """The nid of the state event in place."""
@@ -192,7 +198,7 @@ class Decider:
             state_key=draft.state_key,
             sender=draft.sender,
             content=draft.content,
-            prev_events=tuple(event_id for _, event_id in growth.extremities),
+            prev_events=tuple(event_id for _, event_id in growth.prev_events),
             auth_events=tuple(auth_state[key].event_id for key in ordered),
             depth=min(growth.depth + 1, DEPTH_MAX),
             origin_server_ts=self.now_ms if draft.origin_server_ts is None else draft.origin_server_ts,
@@ -237,14 +243,14 @@ class Decider:
                 sender=event.sender,
                 origin_server_ts=event.origin_server_ts,
                 depth=event.depth,
-                prev_nids=tuple(prev for prev, _ in growth.extremities),
+                prev_nids=tuple(prev for prev, _ in growth.prev_events),
                 auth_nids=auth_nids,
                 body=body,
                 snapshot=growth.snapshot,
                 replaces=replaces,
             )
         )
-        growth.extremities = ((nid, event.event_id),)
+        growth.extremities = (*growth.extremities[:-PREV_EVENTS_MAX], (nid, event.event_id))
         growth.depth = event.depth
         if key is not None:
             self._set_state(growth, key, nid, event)

@@ -21,7 +21,7 @@ from tim_server.storage.state import load_current_state
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoomHead:
     """Where the room stands: `state` is the resolved state (type, state key) → nid; `joined_servers` counts joined
-    members by server. `head_version` None: the room is being created."""
+    members by server; `extremities` have the newest last. `head_version` None: the room is being created."""
 
     nid: int
     room_id: RoomId
