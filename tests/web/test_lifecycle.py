@@ -1,11 +1,14 @@
 """Clients that vanish, and servers that stop, lose nothing that was accepted."""
 
 import asyncio
+import socket
 import time
 
 import pytest
 
-from tests.web.toy_routes import ROUTES, V3
+from tests.web.toy_routes import ROUTES, V3, Nothing
+from tim_server.web.response_model import Binary
+from tim_server.web.route import Auth, Route
 from tim_server.web.server import Listener, WebServer, WebSettings
 from tim_server.web.tenants import HostedTenant
 
@@ -111,6 +114,22 @@ async def test_an_idle_connection_is_closed_in_the_end(serve):
     writer.write(b"GET /never-ending")
     assert await asyncio.wait_for(reader.read(), 3) == b""
     writer.close()
+
+
+async def large_answer(server: object, request: Nothing) -> Binary:
+    return Binary(body=b"x" * 20_000_000, content_type="text/plain")
+
+
+async def test_a_client_that_takes_nothing_of_its_answer_loses_the_connection(serve):
+    server = await serve(Route("GET", "/large", large_answer, auth=Auth.NONE), unread_timeout_seconds=0.5)
+    host, port = server.address.rsplit(":", 1)
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect((host, int(port)))
+        client.sendall(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
+        (http_server,) = server.web_server._http_servers
+        await until(lambda: http_server.connection_count == 1)
+        await until(lambda: http_server.connection_count == 0)
 
 
 def hosted(server):

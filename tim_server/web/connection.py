@@ -5,6 +5,7 @@ HTTP is answered as a Matrix error too.
 """
 
 import asyncio
+import socket
 from typing import Any
 
 from aiohttp.http_exceptions import LineTooLong
@@ -55,12 +56,19 @@ class Connection(RequestHandler):
 
 
 class HttpServer(Server):
-    """Makes a `Connection` for each client, up to `connections_max`; `options` are those of RequestHandler."""
+    """Makes a `Connection` for each client, up to `connections_max`; `options` are those of RequestHandler.
 
-    def __init__(self, answer: Any, *, connections_max: int, **options: Any) -> None:
+    A client that takes nothing of its answer for `unread_timeout_seconds` loses the connection: otherwise it could hold
+    answers in memory for ever.
+    """
+
+    def __init__(
+        self, answer: Any, *, connections_max: int, unread_timeout_seconds: float = 60.0, **options: Any
+    ) -> None:
         super().__init__(answer, loop=asyncio.get_running_loop())
         self.connection_count = 0
         self._connections_max = connections_max
+        self._unread_timeout_ms = round(unread_timeout_seconds * 1000)
         self._options = {"access_log": None, **options}
 
     def __call__(self) -> Connection:
@@ -71,6 +79,9 @@ class HttpServer(Server):
         """Count a connection; one too many is closed, as there is no memory to be had for it."""
         super().connection_made(handler, transport)
         self.connection_count += 1
+        accepted = transport.get_extra_info("socket")
+        if accepted is not None and accepted.family != socket.AF_UNIX:
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._unread_timeout_ms)
         if self.connection_count > self._connections_max:
             handler.force_close()
 

@@ -78,6 +78,7 @@ class WebSettings:
 
     limits: RequestLimits = field(default_factory=RequestLimits)
     keepalive_seconds: float = 75.0
+    unread_timeout_seconds: float = 60.0
     connections_max: int = 20_000
     header_size_bytes_max: int = 16 * 1024
     shutdown_seconds: float = 20.0
@@ -181,6 +182,7 @@ class WebServer:
         server = HttpServer(
             pipeline.answer,
             connections_max=settings.connections_max,
+            unread_timeout_seconds=settings.unread_timeout_seconds,
             keepalive_timeout=settings.keepalive_seconds,
             lingering_time=_LINGERING_SECONDS,
             max_line_size=settings.header_size_bytes_max,
