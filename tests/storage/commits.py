@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import isawaitable
 from typing import Any
 
 from tim_server.matrix.identifiers import EventId, RoomId, UserId
@@ -46,14 +47,15 @@ async def room_commit(store: Store, **changes: object) -> RoomCommit:
 
 @dataclass(frozen=True)
 class Probe:
-    """A small write that does what its `act` does; by default it returns its position."""
+    """A small write that does what its `act` does, at once or awaited; by default it returns its position."""
 
     act: Callable[[Connection, int], Any] = lambda _tx, position: position
     users: tuple[UserId, ...] = (ALICE,)
     streams: tuple[str, ...] = ("probe",)
 
     async def store(self, tx: Connection, position: int) -> Any:
-        return self.act(tx, position)
+        value = self.act(tx, position)
+        return await value if isawaitable(value) else value
 
 
 @dataclass(frozen=True)

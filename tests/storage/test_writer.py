@@ -39,6 +39,24 @@ async def test_a_refused_write_fails_alone(store: Store) -> None:
     assert [i for i, outcome in enumerate(outcomes) if isinstance(outcome, Exception)] == [7]
 
 
+async def test_many_refused_writes_cost_one_more_attempt_and_leave_nothing_behind(store: Store) -> None:
+    attempts: list[int] = []
+
+    async def refuse_after_writing(tx: Connection, position: int) -> object:
+        attempts.append(position)
+        await tx.execute("INSERT INTO published_rooms (room_nid) VALUES ($1)", position)
+        raise Forbidden("no")
+
+    writes = [Probe(lambda _tx, position: position), *(Probe(refuse_after_writing) for _ in range(100))]
+    before = store.commit_log.position
+    stored, *refused = await asyncio.gather(*(store.writer.write(write) for write in writes), return_exceptions=True)
+    assert all(isinstance(outcome, Forbidden) for outcome in refused)
+    assert len(attempts) <= 102
+    assert [entry.position for entry in store.commit_log.since(before) or ()] == [stored]
+    async with store.database.connection() as connection:
+        assert not await connection.fetchval("SELECT count(*) FROM published_rooms")
+
+
 @pytest.mark.parametrize("poison", ["nul", "duplicate id", "long key"])
 async def test_a_poisoned_draft_fails_alone_in_a_batch_of_fifty(store: Store, poison: str) -> None:
     commits = [await room_commit(store) for _ in range(50)]

@@ -89,13 +89,16 @@ class _Unit:
 
 @dataclass(slots=True)
 class _Attempt:
-    """What a transaction took, needed to settle a COMMIT whose answer was lost."""
+    """What a transaction took, needed to settle a COMMIT whose answer was lost. `with_savepoints`: a small write that
+    is refused is undone alone, which costs two statements for each; `refused` are those of this attempt."""
 
+    with_savepoints: bool = False
     nonce: int = field(default_factory=lambda: secrets.randbits(62))
     previous: int | None = None
     position: int = 0
     rooms: list[tuple[_Unit, PlacedCommit]] = field(default_factory=list)
     values: list[tuple[_Unit, Any]] = field(default_factory=list)
+    refused: list[tuple[_Unit, MatrixError]] = field(default_factory=list)
     entry: CommitEntry | None = None
 
 
@@ -206,9 +209,9 @@ class Writer:
             loop.call_later(self._options.reconnect_interval_s, self._wake.set)
 
     async def _commit(self, batch: list[_Unit]) -> None:
-        losses = 0
+        losses, some_refused = 0, False
         while batch:
-            attempt = _Attempt()
+            attempt = _Attempt(with_savepoints=some_refused)
             try:
                 if self._connection is None or self._connection.is_closed():
                     await self._connect()
@@ -216,6 +219,7 @@ class Writer:
             except _UnitsFail as failure:
                 _fail(failure.units, failure.error)
                 batch = [unit for unit in batch if unit not in failure.units]
+                some_refused = some_refused or isinstance(failure.error, MatrixError)
             except Exception as error:
                 if self._connection is not None and not is_lost(self._connection, error):
                     await self._commit_one_by_one(batch, error)
@@ -252,14 +256,10 @@ class Writer:
             attempt.position = max(position, attempt.previous + 1)
             if placed:
                 await room_commits.store(tx, self._codec, placed)
-            writes = [unit for unit in batch if not isinstance(unit.work, RoomCommit)]
-            for unit in writes:
-                assert not isinstance(unit.work, RoomCommit)
-                try:
-                    attempt.values.append((unit, await unit.work.store(tx, attempt.position)))
-                except MatrixError as error:
-                    raise _UnitsFail([unit], error) from error
-            attempt.entry = _entry_of(attempt, placed, writes)
+            for unit in batch:
+                if not isinstance(unit.work, RoomCommit):
+                    await _store(tx, unit, unit.work, attempt)
+            attempt.entry = _entry_of(attempt, placed, [unit for unit, _ in attempt.values])
             await clock.record_commit(
                 tx, position=attempt.position, nonce=attempt.nonce, touched=encode_touched(attempt.entry)
             )
@@ -287,6 +287,8 @@ class Writer:
             unit.succeed(placed)
         for unit, value in attempt.values:
             unit.succeed(value)
+        for unit, error in attempt.refused:
+            unit.fail(error)
 
     async def _settle(self, attempt: _Attempt) -> bool:
         """After a lost connection: reconnect, and find out whether the commit happened. How long PostgreSQL may stay
@@ -342,6 +344,21 @@ class Writer:
 def _fail(units: Sequence[_Unit], error: Exception) -> None:
     for unit in units:
         unit.fail(error)
+
+
+async def _store(tx: Connection, unit: _Unit, write: Write[Any], attempt: _Attempt) -> None:
+    """Carry out a small write. The first that is refused ends the attempt: few batches have any, so that savepoints are
+    taken only in those that do."""
+    try:
+        if attempt.with_savepoints:
+            async with tx.transaction():
+                attempt.values.append((unit, await write.store(tx, attempt.position)))
+        else:
+            attempt.values.append((unit, await write.store(tx, attempt.position)))
+    except MatrixError as error:
+        if not attempt.with_savepoints:
+            raise _UnitsFail([unit], error) from error
+        attempt.refused.append((unit, error))
 
 
 def _room(unit: _Unit) -> RoomCommit:
