@@ -3,9 +3,11 @@
 import asyncio
 import random
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from tests.durability.api import Account, Api
+from tests.durability.api import Account, Api, make_session
 from tests.durability.listener import Listener
 from tests.durability.site import Site
 
@@ -163,3 +165,15 @@ class Load:
             f"{self.api.unanswered} requests without an answer, {self.api.unavailable} answered 503 (the slowest after "
             f"{self.api.slowest_503_s:.1f} s), {answers} syncs, {gaps} gaps filled"
         )
+
+
+@asynccontextmanager
+async def load_on(site: Site) -> AsyncIterator[Load]:
+    """A load that is prepared, and not started yet."""
+    async with make_session() as session:
+        load = Load(site=site, api=Api(session, base_url=site.base_url))
+        await load.prepare()
+        try:
+            yield load
+        finally:
+            await load.abandon()

@@ -11,8 +11,8 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 
-from tests.durability.conftest import load_on
-from tests.durability.load import Load
+from tests.durability.form import AWAY_S
+from tests.durability.load import Load, load_on
 from tests.durability.site import run_site
 from tim_server.storage.embedded import EmbeddedPostgres
 
@@ -63,10 +63,8 @@ async def check_outage(load: Load) -> None:
     assert took_s < WRITE_S_MAX
 
 
-@pytest.mark.parametrize("away_s", [3.0, 14.0])
+@pytest.mark.parametrize("away_s", AWAY_S)
 async def test_postgresql_is_away(open_tmp_path: Path, away_s: float) -> None:
-    if away_s > 3.0 and os.environ.get("TIM_SERVER_LONG") == "short":
-        away_s = 1.0
     async with load_on_outer_postgres(open_tmp_path / f"away-{away_s}") as (load, postgres):
         load.start()
         await asyncio.sleep(1)

@@ -8,13 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.durability.conftest import load_on
-from tests.durability.load import Load
+from tests.durability.form import KILLS, LIFE_S
+from tests.durability.load import Load, load_on
 from tests.durability.site import run_site
 
 pytestmark = pytest.mark.long
-
-LIFE_S = (0.1, 1.0)
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["one worker", "two workers"])
@@ -25,9 +23,9 @@ async def load(request: pytest.FixtureRequest, open_tmp_path: Path) -> AsyncIter
         yield load
 
 
-async def test_the_server_is_killed(load: Load, kills: int) -> None:
+async def test_the_server_is_killed(load: Load) -> None:
     load.start()
-    for number in range(kills):
+    for number in range(KILLS):
         await asyncio.sleep(random.uniform(*LIFE_S))
         load.check()
         await load.site.kill()
@@ -37,13 +35,13 @@ async def test_the_server_is_killed(load: Load, kills: int) -> None:
         await load.repeat_recent()
     await load.stop()
     await load.judge()
-    print(f"\n{kills} kills of the server ({load.site.worker_count} workers), in all: {load.figures()}")
+    print(f"\n{KILLS} kills of the server ({load.site.worker_count} workers), in all: {load.figures()}")
 
 
-async def test_postgresql_is_killed(load: Load, kills: int) -> None:
+async def test_postgresql_is_killed(load: Load) -> None:
     ways = (load.site.kill_postgres, load.site.kill_a_backend, load.site.kill_all_of_postgres)
     load.start()
-    for number in range(kills):
+    for number in range(KILLS):
         await asyncio.sleep(random.uniform(*LIFE_S))
         load.check()
         ways[number % 3]()
@@ -51,20 +49,20 @@ async def test_postgresql_is_killed(load: Load, kills: int) -> None:
         await load.repeat_recent()
     await load.stop()
     await load.judge()
-    print(f"\n{kills} kills of PostgreSQL ({load.site.worker_count} workers), in all: {load.figures()}")
+    print(f"\n{KILLS} kills of PostgreSQL ({load.site.worker_count} workers), in all: {load.figures()}")
 
 
-async def test_a_backend_is_killed_in_commit(load: Load, kills: int) -> None:
+async def test_a_backend_is_killed_in_commit(load: Load) -> None:
     hits = 0
     load.start()
-    for _ in range(kills):
+    for _ in range(KILLS):
         hits += await load.site.kill_backend_in_commit()
         await load.site.wait_until_ready()
         await load.repeat_recent()
         load.check()
     await load.stop()
     await load.judge()
-    print(f"\n{hits} of {kills} kills in COMMIT ({load.site.worker_count} workers), in all: {load.figures()}")
+    print(f"\n{hits} of {KILLS} kills in COMMIT ({load.site.worker_count} workers), in all: {load.figures()}")
     assert hits
 
 

@@ -9,14 +9,17 @@ from urllib.parse import quote
 import pytest
 
 from tests.durability.api import Account
-from tests.durability.conftest import load_on
-from tests.durability.load import Load
+from tests.durability.form import IS_SHORT
+from tests.durability.load import Load, load_on
 from tests.durability.site import Site, run_site
 from tests.storage.data_copy import copy_data
 from tim_server.storage.embedded import EmbeddedPostgres
 
 pytestmark = pytest.mark.long
 
+WAYS = {"the server starts after": (False, 1), "two workers run on": (True, 2)}
+if not IS_SHORT:
+    WAYS |= {"the server runs on": (True, 1), "two workers start after": (False, 2)}
 CLEARLY_ABOVE = 1_000_000
 NEWEST = "SELECT max(position) AS position, (SELECT max(nid) FROM events) AS nid FROM commits"
 OLDEST_AFTER = """
@@ -88,11 +91,7 @@ async def check_what_is_gone(load: Load, lost: Lost) -> None:
     assert status == 404
 
 
-@pytest.mark.parametrize(
-    ("keep_running", "worker_count"),
-    [(False, 1), (True, 1), (True, 2)],
-    ids=["the server starts after", "the server runs on", "two workers run on"],
-)
+@pytest.mark.parametrize(("keep_running", "worker_count"), WAYS.values(), ids=list(WAYS))
 async def test_old_tokens_get_all_that_comes_after_a_restore(
     postgres: EmbeddedPostgres, keep_running: bool, worker_count: int
 ) -> None:
