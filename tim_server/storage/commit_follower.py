@@ -6,6 +6,7 @@ It is only a hint: the follower also looks by itself from time to time, and when
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import asyncpg
@@ -28,7 +29,8 @@ class CommitFollower:
     """Keeps one `CommitLog` up to date. `poll_s` bounds how long a lost hint goes unnoticed.
 
     `alone` says that no other process is expected, so that the tail is never behind; it holds until one is heard, as of
-    another machine: each announces itself when it connects.
+    another machine: each announces itself when it connects. `on_trimmed` is given the newest position when commits that
+    the tail lacks are no longer there to be read.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class CommitFollower:
         self._catching_up: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._is_failing = False
+        self.on_trimmed: Callable[[int], None] = commit_log.start_at
 
     async def start(self) -> None:
         """Begin at the newest position."""
@@ -82,31 +85,33 @@ class CommitFollower:
     async def catch_up(self) -> None:
         """Read what the tail lacks up to now. Concurrent callers share one read; a read that began earlier does not
         count, since it may have missed the newest commit. Raises `Unavailable`."""
-        if self._alone and self._catching_up is None and not self._look.is_set():
+        is_reading = self._catching_up is not None and not self._catching_up.done()
+        if self._alone and not is_reading and not self._look.is_set():
             return
         await self._catch_up()
 
     async def _catch_up(self) -> None:
-        if self._catching_up is not None:
+        earlier = self._catching_up
+        if earlier is not None and not earlier.done():
             with contextlib.suppress(Exception):
-                await asyncio.shield(self._catching_up)
-        if self._catching_up is None:
+                await asyncio.shield(earlier)
+        if self._catching_up is earlier:  # nobody else has begun to read since
             self._catching_up = asyncio.create_task(self._read_missing())
-            self._catching_up.add_done_callback(self._caught_up)
+            self._catching_up.add_done_callback(_look_at_error)
+        assert self._catching_up is not None
         await asyncio.shield(self._catching_up)
-
-    def _caught_up(self, task: "asyncio.Task[None]") -> None:
-        self._catching_up = None
-        if not task.cancelled():
-            task.exception()
 
     async def _read_missing(self) -> None:
         while True:
             async with self._database.read() as tx:
-                entries = await read_entries(tx, self._codec, self._log.position, limit=ENTRIES_PER_READ)
-            for entry in entries:
+                read = await read_entries(tx, self._codec, self._log.position, limit=ENTRIES_PER_READ)
+                newest = await read_newest_position(tx) if read.trimmed else 0
+            if read.trimmed:
+                log.warning("this process has fallen behind the commit log; what it remembers is dropped")
+                self.on_trimmed(newest)
+            for entry in read.entries:
                 self._log.append(entry)
-            if len(entries) < ENTRIES_PER_READ:
+            if not read.more:
                 return
 
     async def _follow(self) -> None:
@@ -168,3 +173,9 @@ class CommitFollower:
         if connection is not None:
             with contextlib.suppress(*CONNECTION_FAILURES):
                 await connection.close(timeout=2)
+
+
+def _look_at_error(task: "asyncio.Task[None]") -> None:
+    """An error is told to those who wait; where nobody does any more, asyncio need not complain."""
+    if not task.cancelled():
+        task.exception()

@@ -7,8 +7,9 @@ Entries are contiguous: each names the position before it, and a gap is filled f
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import orjson
 
@@ -25,7 +26,9 @@ KEPT_ROWS = 10_000
 MEMBERSHIPS = "memberships"
 """The stream of users whose membership of a room changed with a state reset, perhaps without an event of theirs."""
 
-READ_COMMITS = "SELECT position, touched FROM commits WHERE position > $1 ORDER BY position LIMIT $2"
+EVENTS_PER_READ = 2_000
+
+READ_COMMITS = "SELECT position, touched FROM commits WHERE position >= $1 ORDER BY position LIMIT $2"
 READ_NEWEST = "SELECT coalesce(max(position), 0) FROM commits"
 TRIM_COMMITS = """
 DELETE FROM commits
@@ -136,11 +139,43 @@ async def read_newest_position(tx: Connection) -> int:
     return position
 
 
-async def read_entries(tx: Connection, codec: Codec, after: int, *, limit: int) -> list[CommitEntry]:
-    """The entries after a position, with their events, in two queries."""
-    rows = [(row["position"], orjson.loads(row["touched"])) for row in await tx.fetch(READ_COMMITS, after, limit)]
-    nids = [nid for _, touched in rows for nid in touched.get("events", ())]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntriesRead:
+    """Entries after a position; `more`: there may be others after them. `trimmed`: the table no longer reaches back to
+    the position, so that what came after it is not known."""
+
+    entries: Sequence[CommitEntry] = ()
+    more: bool = False
+    trimmed: bool = False
+
+
+async def read_entries(
+    tx: Connection, codec: Codec, after: int, *, limit: int, events_max: int = EVENTS_PER_READ
+) -> EntriesRead:
+    """At most `limit` entries after a position, fewer where they have more than `events_max` events, in two queries."""
+    found = await tx.fetch(READ_COMMITS, after, limit + 1)
+    # Trimming takes the oldest first: nothing is missing after a row that is still there. A schema begins at 0 without
+    # a row, and is not trimmed before it has more rows than are read at once.
+    begins_there = bool(found) and found[0]["position"] == after
+    if found and not begins_there and (after != 0 or len(found) > limit):
+        return EntriesRead(trimmed=True)
+    rows: list[tuple[int, dict[str, Any]]] = []
+    nids: list[int] = []
+    for row in found[begins_there:][:limit]:
+        touched = orjson.loads(row["touched"])
+        of_row = touched.get("events", ())
+        if rows and len(nids) + len(of_row) > events_max:
+            break
+        rows.append((row["position"], touched))
+        nids += of_row
     events = await load_events(tx, codec, nids)
+    more = len(rows) == limit or len(rows) < len(found) - begins_there
+    return EntriesRead(entries=_entries_of(after, rows, events), more=more)
+
+
+def _entries_of(
+    after: int, rows: Sequence[tuple[int, Mapping[str, Any]]], events: Mapping[int, EventRow]
+) -> list[CommitEntry]:
     entries = []
     for position, touched in rows:
         present = (events[nid] for nid in touched.get("events", ()) if nid in events)

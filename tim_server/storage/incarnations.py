@@ -37,6 +37,10 @@ class Incarnations:
         if known in (None, incarnation):
             return
         log.warning("PostgreSQL was restarted or restored; what this process remembers is dropped")
+        self.start_anew(position)
+
+    def start_anew(self, position: int) -> None:
+        """Drop what was remembered of before this position."""
         self.on_restart(position)
         for forget in self.on_restored:
             forget()

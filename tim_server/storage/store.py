@@ -59,6 +59,7 @@ async def open_store(
     writer.on_commit = follower.committed
     writer.on_reconnect = follower.look
     writer.incarnations.on_restart = commit_log.start_at
+    follower.on_trimmed = writer.incarnations.start_anew
     writer.on_restored.append(snapshots.clear)
     await writer.start()
     await follower.start()
