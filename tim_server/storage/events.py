@@ -2,7 +2,8 @@
 
 `position` and `minor` give the order of the timeline (outliers have none); `snapshot` is the state before the event;
 `replaces` the state event that it replaced. `prev_nids` and `auth_nids` are the edges to events that are stored.
-Bodies never change; `redacted_by`, `rejected` and `soft_failed` may.
+Bodies never change; `redacted_by`, `rejected` and `soft_failed` may. `redacts_id` names what a redaction redacts, where
+that was not stored when the redaction came.
 """
 
 from collections.abc import Iterable, Sequence
@@ -92,6 +93,28 @@ LOAD_REDACTED = "SELECT nid FROM events WHERE nid = ANY($1) AND redacted_by IS N
 async def load_redacted(tx: Connection, nids: Iterable[int]) -> set[int]:
     """Those of these events that are redacted."""
     return {row["nid"] for row in await tx.fetch(LOAD_REDACTED, list(nids))}
+
+
+REDACTIONS_MAX = 100
+
+LOAD_EARLY_REDACTIONS = f"""
+SELECT {EVENT_COLUMNS}, redacts_id FROM events
+WHERE redacts_id = ANY($2) AND room_nid = $1 AND position IS NOT NULL AND rejected IS NULL AND NOT soft_failed
+ORDER BY position, minor LIMIT $3
+"""
+
+
+async def load_early_redactions(
+    tx: Connection, codec: Codec, room_nid: int, event_ids: Iterable[str]
+) -> list[tuple[EventId, EventRow]]:
+    """The redactions in this room that came before the events that they name, oldest first, with what they name; of
+    more than `REDACTIONS_MAX` the oldest."""
+    found = []
+    for row in await tx.fetch(LOAD_EARLY_REDACTIONS, room_nid, list(event_ids), REDACTIONS_MAX):
+        fields = dict(row.items())
+        redacts_id = EventId(fields.pop("redacts_id"))
+        found.append((redacts_id, read_row(fields, codec)))
+    return found
 
 
 LOAD_AUTH_GRAPH = """

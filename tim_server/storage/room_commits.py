@@ -18,7 +18,8 @@ from tim_server.storage.state import SnapshotRow
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewEvent:
-    """An event to be stored, without its position. `snapshot` is the state before it; an outlier has none."""
+    """An event to be stored, without its position. `snapshot` is the state before it; an outlier has none.
+    `redacts_id`: the event that it redacts, where that one is not stored yet."""
 
     nid: int
     event_id: EventId
@@ -36,6 +37,7 @@ class NewEvent:
     soft_failed: bool = False
     rejected: str | None = None
     notify_class: int = 0
+    redacts_id: EventId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,14 +167,14 @@ async def store(tx: Connection, codec: Codec, placed: Sequence[PlacedCommit]) ->
 
 INSERT_EVENTS = """
 INSERT INTO events (nid, room_nid, position, depth, origin_server_ts, snapshot, replaces, notify_class, soft_failed,
-                    event_id, type, state_key, sender, rejected, prev_nids, auth_nids, body)
+                    event_id, type, state_key, sender, rejected, prev_nids, auth_nids, body, redacts_id)
 SELECT nid, room_nid, position, depth, origin_server_ts, snapshot, replaces, notify_class, soft_failed,
-       event_id, type, state_key, sender, rejected, prev_nids::bigint[], auth_nids::bigint[], body
+       event_id, type, state_key, sender, rejected, prev_nids::bigint[], auth_nids::bigint[], body, redacts_id
 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
             $8::smallint[], $9::boolean[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[],
-            $15::text[], $16::text[], $17::bytea[])
+            $15::text[], $16::text[], $17::bytea[], $18::text[])
      AS new (nid, room_nid, position, depth, origin_server_ts, snapshot, replaces, notify_class, soft_failed,
-             event_id, type, state_key, sender, rejected, prev_nids, auth_nids, body)
+             event_id, type, state_key, sender, rejected, prev_nids, auth_nids, body, redacts_id)
 """
 
 
@@ -204,6 +206,7 @@ async def _insert_events(tx: Connection, codec: Codec, placed: Sequence[PlacedCo
         [_array(event.prev_nids) for event in events],
         [_array(event.auth_nids) for event in events],
         [codec.encode(event.body) for event in events],
+        [event.redacts_id for event in events],
     )
 
 

@@ -20,6 +20,11 @@ CLINIC = Author(
     key=SigningKey(key_id="ed25519:c", key=nacl.signing.SigningKey(b"\x02" * 32)),
 )
 CAROL = UserId("@carol:clinic.example")
+PRACTICE = Author(
+    server_name=ServerName("practice.example"),
+    key=SigningKey(key_id="ed25519:p", key=nacl.signing.SigningKey(b"\x03" * 32)),
+)
+DAN = UserId("@dan:practice.example")
 MEMBER = "m.room.member"
 _numbers = itertools.count()
 
@@ -53,7 +58,7 @@ class Fork:
             redacts=fields.get("redacts"),  # type: ignore[arg-type]
             event_id=EventId(f"$fork{next(_numbers)}:{CLINIC.server_name}") if self.assigns_ids else None,
         )
-        event, _ = build_event(new, self.version, CLINIC)
+        event, _ = build_event(new, self.version, fields.get("author", CLINIC))  # type: ignore[arg-type]
         self.prev = (event.event_id,)
         if state_key is not None:
             self.state[event_type, str(state_key)] = event

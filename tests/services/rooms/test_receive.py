@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.services.rooms.conftest import ALICE, Rooms
-from tests.services.rooms.forks import CAROL, MEMBER, fork_of, room_with_carol
+from tests.services.rooms.forks import CAROL, DAN, MEMBER, PRACTICE, fork_of, room_with_carol
 from tim_server.matrix.canonical_json import encode
 from tim_server.matrix.events.record import Event
 from tim_server.matrix.identifiers import EventId, RoomId
@@ -169,6 +169,58 @@ async def test_a_redaction_takes_effect_with_the_power_or_for_events_of_its_serv
     fork = await fork_of(rooms, room_id)
     await redact(of_alice)
     assert await is_redacted(rooms, of_alice)
+
+
+@pytest.mark.parametrize("version", ["2", "10", "11", "12"])
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_a_redaction_that_comes_before_its_target_takes_effect_when_that_comes(
+    rooms: Rooms, version: str, at_once: bool
+) -> None:
+    room_id, fork = await room_with_carol(rooms, version, redact=50)
+    prev, depth = fork.prev, fork.depth
+    message = fork.make("m.room.message", {"body": "oops"})
+    fork.prev, fork.depth = prev, depth
+    redaction = fork.make("m.room.redaction", {}, redacts=message.event_id)
+    if at_once:
+        await rooms.queues.submit(room_id, Incoming(events=(redaction, message)))
+    else:
+        await rooms.queues.submit(room_id, Incoming(events=(redaction,)))
+        position = rooms.store.commit_log.position
+        await rooms.queues.submit(room_id, Incoming(events=(message,)))
+        (entry,) = rooms.store.commit_log.since(position) or ()
+        ((row,),) = entry.events.values()
+        assert row.redacted_by is not None
+    assert await is_redacted(rooms, message.event_id)
+
+
+@pytest.mark.parametrize(("power", "takes_effect"), [(0, False), (50, True)])
+async def test_an_early_redaction_of_another_servers_event_needs_the_power(
+    rooms: Rooms, power: int, takes_effect: bool
+) -> None:
+    users = {str(ALICE): 100, str(CAROL): power}
+    room_id, fork = await room_with_carol(rooms, users=users, redact=50, events={"m.room.redaction": 0})
+    prev, depth = fork.prev, fork.depth
+    join = fork.make(MEMBER, {"membership": "join"}, state_key=DAN, sender=DAN, author=PRACTICE)
+    await rooms.queues.submit(room_id, Incoming(events=(join,)))
+    of_dan = fork.make("m.room.message", {"body": "oops"}, sender=DAN, author=PRACTICE)
+    fork.prev, fork.depth = prev, depth
+    redaction = fork.make("m.room.redaction", {}, redacts=of_dan.event_id)
+    await rooms.queues.submit(room_id, Incoming(events=(redaction,)))
+    await rooms.send(room_id, ALICE, "m.room.power_levels", state_key="", content={"users": {str(ALICE): 100}})
+    assert await rooms.queues.submit(room_id, Incoming(events=(of_dan,))) == (of_dan.event_id,)
+    assert await is_redacted(rooms, of_dan.event_id) is takes_effect
+
+
+async def test_a_soft_failed_redaction_does_not_wait_for_its_target(rooms: Rooms) -> None:
+    room_id, fork = await room_with_carol(rooms)
+    prev, depth = fork.prev, fork.depth
+    message = fork.make("m.room.message", {"body": "before the ban"})
+    fork.prev, fork.depth = prev, depth
+    redaction = fork.make("m.room.redaction", {}, redacts=message.event_id)
+    await rooms.member(room_id, ALICE, "ban", CAROL)
+    assert await rooms.queues.submit(room_id, Incoming(events=(redaction,))) == ()
+    await rooms.queues.submit(room_id, Incoming(events=(message,)))
+    assert not await is_redacted(rooms, message.event_id)
 
 
 async def test_events_of_another_room_are_missing_here(rooms: Rooms) -> None:

@@ -22,7 +22,7 @@ from tim_server.services.rooms.branches import Branches, State, StateNids, chang
 from tim_server.services.rooms.decide import DEPTH_MAX, Decision, membership_of
 from tim_server.services.rooms.head import RoomHead, joined_servers_after
 from tim_server.services.rooms.resolve_state import StateResolver
-from tim_server.storage.events import EventRow, load_events_by_id
+from tim_server.storage.events import EventRow, load_early_redactions, load_events_by_id
 from tim_server.storage.room_commits import MembershipChange, NewEvent, RoomCommit, StateChange
 from tim_server.storage.store import Store
 
@@ -59,6 +59,13 @@ class _Receipt:
     extremities: dict[int, EventId] = field(default_factory=dict)
     depth: int = 0
     redactions: list[tuple[int, int]] = field(default_factory=list)
+    early_redactions: dict[EventId, list[tuple[int, UserId]]] = field(default_factory=dict)
+
+    def sender_of(self, event_id: EventId) -> UserId | None:
+        """Who sent an event that is stored or new."""
+        if event_id in self.new:
+            return self.new[event_id][1].sender
+        return self.stored[event_id].sender if event_id in self.stored else None
 
     def nids_of(self, event_ids: Sequence[EventId]) -> tuple[int, ...]:
         """The nids of events that are stored or new."""
@@ -78,7 +85,8 @@ class Receiver:
         named = {e for event in incoming.events for e in _named_by(event)}
         async with self.store.database.read() as tx:
             found = await load_events_by_id(tx, self.store.codec, named)
-        fresh = [event for event in incoming.events if event.event_id not in found]
+            fresh = [event for event in incoming.events if event.event_id not in found]
+            early = await load_early_redactions(tx, self.store.codec, head.nid, [event.event_id for event in fresh])
         # What other rooms hold is missing here: nothing of it may become part of this room.
         stored = {event_id: row for event_id, row in found.items() if row.room_nid == head.nid}
         _check_complete(fresh, stored)
@@ -89,7 +97,7 @@ class Receiver:
                 resolver=self.resolver,
                 version=head.version,
                 room_nid=head.nid,
-                nids=await self._take_nids(len(fresh), len(named) + len(head.extremities)),
+                nids=await self._take_nids(len(fresh), len(named) + len(head.extremities) + len(early)),
             ),
             stored=stored,
             extremities=dict(head.extremities),
@@ -100,7 +108,9 @@ class Receiver:
             receipt.branches.set_after(head.extremities[0][0], after)
         prev_rows = [stored[e] for event in fresh for e in event.prev_events if e in stored]
         tips = await self._load_tips(head)
-        await receipt.branches.load_after([*prev_rows, *tips])
+        await receipt.branches.load_after([*prev_rows, *tips, *(row for _, row in early)])
+        for redacted, row in early:
+            receipt.early_redactions.setdefault(redacted, []).append((row.nid, row.sender))
         for count, event in enumerate(fresh):
             if count % EVENTS_BETWEEN_PAUSES == 0:
                 await asyncio.sleep(0)
@@ -133,6 +143,8 @@ class Receiver:
         receipt.new[event.event_id] = (nid, event)
         self.parsed.remember(nid, event)
         key = (event.type, event.state_key) if event.state_key is not None else None
+        is_accepted = rejected is None and not soft_failed
+        is_early = is_accepted and event.redacts is not None and receipt.sender_of(event.redacts) is None
         receipt.events.append(
             NewEvent(
                 nid=nid,
@@ -147,20 +159,25 @@ class Receiver:
                 body=encode_relaxed(event.pdu),
                 snapshot=before.snapshot,
                 replaces=before.nids.get(key) if key else None,
-                outlier=soft_failed or rejected is not None,
+                outlier=not is_accepted,
                 soft_failed=soft_failed,
                 rejected=rejected,
+                redacts_id=event.redacts if is_early else None,
             )
         )
         applies = key is not None and rejected is None
         receipt.branches.set_after(nid, receipt.branches.with_event(before, key, nid) if applies and key else before)
-        if not soft_failed and rejected is None:
+        for redaction_nid, sender in receipt.early_redactions.get(event.event_id, ()):
+            await self._redact(receipt, event.event_id, by=(redaction_nid, sender))
+        if is_accepted:
             for prev_nid in prev_nids:
                 receipt.extremities.pop(prev_nid, None)
             receipt.extremities[nid] = event.event_id
             receipt.depth = max(receipt.depth, min(event.depth, DEPTH_MAX))
-            if event.redacts is not None and await self._may_redact(receipt, event, event.redacts, before):
-                receipt.redactions += [(target, nid) for target in receipt.nids_of([event.redacts])]
+            if event.redacts is not None and is_early:
+                receipt.early_redactions.setdefault(event.redacts, []).append((nid, event.sender))
+            elif event.redacts is not None:
+                await self._redact(receipt, event.redacts, by=(nid, event.sender))
 
     async def _rejection(self, receipt: _Receipt, event: Event, auth_nids: Sequence[int], before: State) -> str | None:
         """Why the event is rejected, by its `auth_events` (check 4) or by the state before it (check 5)."""
@@ -202,23 +219,26 @@ class Receiver:
         found = {nid: pending[nid].event for nid in nids if nid in pending}
         return found | await self.parsed.load([nid for nid in nids if nid not in pending], receipt.head.version)
 
-    async def _may_redact(self, receipt: _Receipt, event: Event, redacted: EventId, before: State) -> bool:
-        """Whether a redaction takes effect: its sender has the power, or is of the server that sent the event. In v1
-        and v2 the authorisation rules have seen to that.
+    async def _redact(self, receipt: _Receipt, redacted: EventId, *, by: tuple[int, UserId]) -> None:
+        """Have a redaction, `by` its nid and sender, take effect if its sender has the power before it, or is of the
+        server that sent the event. In v1 and v2 the authorisation rules have seen to that.
 
         Spec: https://spec.matrix.org/v1.19/rooms/v11/#handling-redactions
         """
-        if redacted in receipt.new:
-            sender = receipt.new[redacted][1].sender
-        elif redacted in receipt.stored:
-            sender = receipt.stored[redacted].sender
-        else:
-            return False
-        if receipt.head.version.redaction_power_level_auth or sender.server_name == event.sender.server_name:
-            return True
-        state = await self._auth_state(receipt, event, before.nids)
-        power = PowerLevels.of(state.get(POWER_LEVELS), state.get(CREATE))
-        return power.user_level(event.sender) >= power.redact
+        (target,), target_sender = receipt.nids_of([redacted]), receipt.sender_of(redacted)
+        nid, sender = by
+        if target_sender is None or any(target == known for known, _ in receipt.redactions):
+            return
+        version = receipt.head.version
+        if not version.redaction_power_level_auth and target_sender.server_name != sender.server_name:
+            before = (await receipt.branches.before([nid])).nids  # as after it: a redaction changes no power
+            nids = {key: before[key] for key in (POWER_LEVELS, CREATE) if key in before}
+            events = await self._load(receipt, list(nids.values()))
+            state = {key: events[state_nid] for key, state_nid in nids.items()}
+            power = PowerLevels.of(state.get(POWER_LEVELS), state.get(CREATE))
+            if power.user_level(sender) < power.redact:
+                return
+        receipt.redactions.append((target, nid))
 
     async def _conclude(self, receipt: _Receipt, accepted: tuple[EventId, ...]) -> Decision:
         """The new head: the state that the forward extremities resolve to."""
