@@ -19,7 +19,7 @@ class LimitSettings(Section):
         default=30.0, gt=0, description="How many seconds a client has to send the body of a request."
     )
     connections_max: int = Field(
-        default=20_000, ge=10, description="How many connections each process accepts on one listener."
+        default=10_000, ge=10, description="How many connections each process accepts on one listener."
     )
     shutdown_timeout_s: float = Field(
         default=30.0, gt=0, description="How many seconds requests have to finish when the server is stopped."

@@ -79,7 +79,7 @@ class WebSettings:
     limits: RequestLimits = field(default_factory=RequestLimits)
     keepalive_seconds: float = 75.0
     unread_timeout_seconds: float = 60.0
-    connections_max: int = 20_000
+    connections_max: int = 10_000
     header_size_bytes_max: int = 16 * 1024
     shutdown_seconds: float = 20.0
 
