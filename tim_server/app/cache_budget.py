@@ -20,11 +20,11 @@ class Share:
 
 SNAPSHOT_MEMBERS = Share(percent=15, entry_bytes=66)
 HEAD_STATE_ENTRIES = Share(percent=20, entry_bytes=280)
-PARSED_EVENTS = Share(percent=19, entry_bytes=4_100)
+PARSED_EVENTS = Share(percent=19)
 CLIENT_EVENT_HEADS = Share(percent=8)
 EVENT_ROWS = Share(percent=8)
 COMMITS = Share(percent=4, entry_bytes=1_030)
-EVENTS_OF_COMMITS = Share(percent=8, entry_bytes=1_900)
+EVENTS_OF_COMMITS = Share(percent=8)
 ROOMS_OF_SYNCING_USERS = Share(percent=8, entry_bytes=210)
 SENT_MEMBERS = Share(percent=4, entry_bytes=165)
 ACCESS_TOKENS = Share(percent=2, entry_bytes=800)

@@ -73,7 +73,7 @@ async def open_homeserver(settings: Settings, tenant: TenantSettings, *, worker_
         WriterOptions(queue_length_max=limits.writer_queue_length_max),
         remembered=Remembered(
             commits_max=min(limits.commits_remembered_max, budget.entries_max(COMMITS)),
-            events_of_commits_max=budget.entries_max(EVENTS_OF_COMMITS),
+            bytes_of_commits_max=budget.entries_max(EVENTS_OF_COMMITS),
             snapshot_members_max=budget.entries_max(SNAPSHOT_MEMBERS),
         ),
         alone=worker_count == 1,
@@ -109,7 +109,7 @@ def _make_parts(
 ) -> Parts:
     author = Author(server_name=tenant.server_name, key=read_signing_key(settings.signing_key_path(tenant)))
     heads = RoomHeads(store.database, state_entries_max=budget.entries_max(HEAD_STATE_ENTRIES))
-    parsed = ParsedEvents(store.database, store.codec, size_max=budget.entries_max(PARSED_EVENTS))
+    parsed = ParsedEvents(store.database, store.codec, bytes_max=budget.entries_max(PARSED_EVENTS))
     resolver = StateResolver(database=store.database, parsed=parsed)
     store.commit_log.subscribe(heads.follow)
     store.writer.on_restored += [heads.clear, parsed.clear]

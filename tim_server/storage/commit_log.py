@@ -19,7 +19,9 @@ from tim_server.storage.database import Connection
 from tim_server.storage.events import EventRow, load_events
 
 ENTRIES_MAX = 10_000
-EVENTS_MAX = 20_000
+BYTES_MAX = 20 * 2**20
+EVENT_BYTES = 1_200
+"""About what an event takes in memory beside its body."""
 KEPT_ROWS = 10_000
 """How many rows the table keeps however old they are, for processes that start or fell behind."""
 
@@ -62,13 +64,13 @@ def encode_touched(entry: CommitEntry) -> bytes:
 
 
 class CommitLog:
-    """The tail, its subscribers and its waiters; `entries_max` and `events_max` bound what is remembered."""
+    """The tail, its subscribers and its waiters; `entries_max` and `bytes_max`, of events, bound what is remembered."""
 
-    def __init__(self, *, entries_max: int = ENTRIES_MAX, events_max: int = EVENTS_MAX) -> None:
+    def __init__(self, *, entries_max: int = ENTRIES_MAX, bytes_max: int = BYTES_MAX) -> None:
         self._entries_max = entries_max
-        self._events_max = events_max
+        self._bytes_max = bytes_max
         self._entries: deque[CommitEntry] = deque()
-        self._event_count = 0
+        self._bytes = 0
         self._subscribers: list[Callable[[CommitEntry], None]] = []
         self._advanced: asyncio.Future[None] | None = None
         self.position = 0
@@ -77,7 +79,7 @@ class CommitLog:
     def start_at(self, position: int) -> None:
         """Begin with an empty tail at this position."""
         self._entries.clear()
-        self._event_count = 0
+        self._bytes = 0
         self.position = self.oldest_position = position
         self._wake()
 
@@ -90,7 +92,7 @@ class CommitLog:
         if entry.previous != self.position:
             return False
         self._entries.append(entry)
-        self._event_count += sum(len(rows) for rows in entry.events.values())
+        self._bytes += bytes_of(entry)
         self.position = entry.position
         self._shorten()
         for callback in self._subscribers:
@@ -99,9 +101,9 @@ class CommitLog:
         return True
 
     def _shorten(self) -> None:
-        while len(self._entries) > self._entries_max or self._event_count > self._events_max:
+        while len(self._entries) > self._entries_max or self._bytes > self._bytes_max:
             dropped = self._entries.popleft()
-            self._event_count -= sum(len(rows) for rows in dropped.events.values())
+            self._bytes -= bytes_of(dropped)
             self.oldest_position = dropped.position
 
     def _wake(self) -> None:
@@ -131,6 +133,11 @@ class CommitLog:
         if self._advanced is None:
             self._advanced = asyncio.get_running_loop().create_future()
         return self._advanced
+
+
+def bytes_of(entry: CommitEntry) -> int:
+    """About what the entry's events take in memory."""
+    return sum(EVENT_BYTES + len(row.body) for rows in entry.events.values() for row in rows)
 
 
 async def read_newest_position(tx: Connection) -> int:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from tim_server.storage.codec import Codec
 from tim_server.storage.commit_follower import CommitFollower
-from tim_server.storage.commit_log import ENTRIES_MAX, EVENTS_MAX, CommitLog
+from tim_server.storage.commit_log import BYTES_MAX, ENTRIES_MAX, CommitLog
 from tim_server.storage.database import Database, DatabaseOptions
 from tim_server.storage.state import MEMBERS_MAX, SnapshotCache
 from tim_server.storage.writer import Writer, WriterOptions
@@ -12,10 +12,10 @@ from tim_server.storage.writer import Writer, WriterOptions
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remembered:
-    """How much is kept in memory: commits and their events in the log's tail, state events over all snapshots."""
+    """How much is kept in memory: commits and bytes of their events in the log's tail, state events of snapshots."""
 
     commits_max: int = ENTRIES_MAX
-    events_of_commits_max: int = EVENTS_MAX
+    bytes_of_commits_max: int = BYTES_MAX
     snapshot_members_max: int = MEMBERS_MAX
 
 
@@ -52,7 +52,7 @@ async def open_store(
     remembered = remembered or Remembered()
     database = Database(options)
     await database.open()
-    commit_log = CommitLog(entries_max=remembered.commits_max, events_max=remembered.events_of_commits_max)
+    commit_log = CommitLog(entries_max=remembered.commits_max, bytes_max=remembered.bytes_of_commits_max)
     follower = CommitFollower(database, codec, commit_log, alone=alone)
     writer = Writer(database, codec, writer_options)
     snapshots = SnapshotCache(members_max=remembered.snapshot_members_max)

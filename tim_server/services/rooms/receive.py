@@ -141,7 +141,8 @@ class Receiver:
         soft_failed = rejected is None and await self._is_soft_failed(receipt, event, before)
         receipt.branches.pending[nid] = pending_of(nid, event, auth_nids, rejected=rejected is not None)
         receipt.new[event.event_id] = (nid, event)
-        self.parsed.remember(nid, event)
+        body = encode_relaxed(event.pdu)
+        self.parsed.remember(nid, event, body)
         key = (event.type, event.state_key) if event.state_key is not None else None
         is_accepted = rejected is None and not soft_failed
         is_early = is_accepted and event.redacts is not None and receipt.sender_of(event.redacts) is None
@@ -156,7 +157,7 @@ class Receiver:
                 depth=event.depth,
                 prev_nids=prev_nids,
                 auth_nids=auth_nids,
-                body=encode_relaxed(event.pdu),
+                body=body,
                 snapshot=before.snapshot,
                 replaces=before.nids.get(key) if key else None,
                 outlier=not is_accepted,
