@@ -116,6 +116,7 @@ class CuttingProxy:
                 continue
             if moment is not Moment.BEFORE:
                 answers.cancel()
+                await asyncio.gather(answers, return_exceptions=True)
             if moment in (Moment.BEFORE, Moment.LATE, Moment.UNANSWERED):
                 if moment is Moment.UNANSWERED:
                     to_server.write(message)

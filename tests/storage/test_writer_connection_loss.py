@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -86,7 +87,7 @@ async def has_caught_up(store: Store) -> None:
 async def test_a_batch_that_loses_its_connection_is_written_once(
     cut_store: Store, proxy: CuttingProxy, told: Told, statement: str, moment: Moment
 ) -> None:
-    mark = f"{statement} {moment.name}"
+    mark = secrets.token_hex(8)
     commits = [await room_commit(cut_store) for _ in range(5)]
     note = Statement(f"INSERT INTO audit_log (actor, action, object, outcome) VALUES ('', '', '{mark}', '')")
     made = proxy.made
