@@ -106,15 +106,13 @@ class Views:
         joined = [room for room in rooms if room.membership == "join"]
         room_nids = {room.room_nid for room in joined}
         newer = self.commit_log.since(position)
-        if newer is None or any(user_id in _moved(entry) for entry in newer):
+        if newer is None or any(user_id in _moved(entry) or _is_for(entry, user_id) for entry in newer):
             return
         view = UserView(
             user_id=user_id,
             rooms={room.room_nid: (room.event_nid, room.position) for room in joined},
             ignored=ignored,
-            trusted_from=max(
-                [position, *(e.position for e in newer if _is_for(e, user_id) or not e.resets.isdisjoint(room_nids))]
-            ),
+            trusted_from=max([position, *(e.position for e in newer if not e.resets.isdisjoint(room_nids))]),
             touched_at=max(position, self.commit_log.position),
         )
         self._views[user_id] = view
