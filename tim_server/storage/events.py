@@ -151,16 +151,25 @@ async def load_auth_graph(tx: Connection, nids: Iterable[int]) -> dict[int, Auth
     }
 
 
-LOAD_HISTORY_VISIBILITY_EVENTS = """
-SELECT nid, body FROM events
-WHERE room_nid = ANY($1) AND type = 'm.room.history_visibility' AND state_key = ''
+LOAD_HISTORY_VISIBILITY_NIDS = """
+SELECT nid FROM events WHERE room_nid = ANY($1) AND type = 'm.room.history_visibility' AND state_key = ''
 """
 
 
-async def load_history_visibility_events(tx: Connection, codec: Codec, room_nids: Iterable[int]) -> dict[int, bytes]:
-    """The bodies of all history visibility events of these rooms, in place or not, by nid."""
-    rows = await tx.fetch(LOAD_HISTORY_VISIBILITY_EVENTS, list(room_nids))
-    return {row["nid"]: codec.decode(row["body"]) for row in rows}
+async def load_history_visibility_nids(tx: Connection, room_nids: Iterable[int]) -> set[int]:
+    """The nids of all history visibility events of these rooms, in place or not."""
+    return {row["nid"] for row in await tx.fetch(LOAD_HISTORY_VISIBILITY_NIDS, list(room_nids))}
+
+
+LOAD_BODIES = "SELECT nid, body FROM events WHERE nid = ANY($1)"
+
+
+async def load_bodies(tx: Connection, codec: Codec, nids: Iterable[int]) -> dict[int, bytes]:
+    """The bodies of these events, by nid."""
+    wanted = list(nids)
+    if not wanted:
+        return {}
+    return {row["nid"]: codec.decode(row["body"]) for row in await tx.fetch(LOAD_BODIES, wanted)}
 
 
 LOAD_STATE_WITH_MEMBERS = f"""

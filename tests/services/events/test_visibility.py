@@ -5,12 +5,14 @@ from typing import Any
 import pytest
 
 from tests.services.events.rows import make_row
-from tests.services.rooms.conftest import ALICE, BOB, Rooms
+from tests.services.rooms.conftest import ALICE, BOB, SERVER, Rooms
 from tests.services.rooms.forks import CAROL, Fork, fork_of, room_with_carol
 from tim_server.matrix.identifiers import EventId, RoomId, UserId
 from tim_server.services.events.visibility import EventVisibility, is_presentable, load_histories
 from tim_server.services.rooms.receive import Incoming
+from tim_server.storage.codec import Codec
 from tim_server.storage.events import load_events_by_id
+from tim_server.storage.store import Store
 
 VISIBILITY = "m.room.history_visibility"
 TEXT = {"msgtype": "m.text", "body": "Hello"}
@@ -116,6 +118,24 @@ async def test_visibility_of_a_snapshot_is_looked_up_once(rooms: Rooms, visibili
     assert len(visibility._remembered) == 1
     visibility.clear()
     assert await seen(rooms, visibility, BOB, event_id) == [False]
+
+
+async def test_of_all_changes_of_visibility_only_the_one_in_place_is_read(rooms: Rooms, store: Store) -> None:
+    read: list[bytes] = []
+
+    class ReadingCodec(Codec):
+        def decode(self, stored: bytes) -> bytes:
+            read.append(stored)
+            return super().decode(stored)
+
+    visibility = EventVisibility(server_name=SERVER, codec=ReadingCodec(), snapshots=store.snapshots)
+    room_id = await rooms.create()
+    for number in range(5):
+        setting = "joined" if number % 2 else "world_readable"
+        await rooms.send(room_id, ALICE, VISIBILITY, state_key="", content={"history_visibility": setting})
+    event_id = await rooms.send(room_id, ALICE)
+    assert await seen(rooms, visibility, BOB, event_id) == [True]
+    assert len(read) == 1
 
 
 async def test_soft_failed_event_is_shown_to_nobody(rooms: Rooms, visibility: EventVisibility) -> None:

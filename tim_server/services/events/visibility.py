@@ -23,7 +23,7 @@ from tim_server.matrix.identifiers import ServerName, UserId
 from tim_server.services.events.membership_history import NO_HISTORY, Histories, MembershipHistory
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection
-from tim_server.storage.events import EventRow, load_history_visibility_events
+from tim_server.storage.events import EventRow, load_bodies, load_history_visibility_nids
 from tim_server.storage.memberships import load_history_of_user
 from tim_server.storage.state import SnapshotCache
 from tim_server.storage.timeline import Place
@@ -84,9 +84,10 @@ class EventVisibility:
         known = {snapshot: self._remembered[snapshot] for snapshot in wanted if snapshot in self._remembered}
         missing = wanted.keys() - known.keys()
         if missing:
-            bodies = await load_history_visibility_events(tx, self.codec, {wanted[snapshot] for snapshot in missing})
-            for snapshot in missing:
-                nid = next(iter(bodies.keys() & states.get(snapshot, frozenset())), None)
+            nids = await load_history_visibility_nids(tx, {wanted[snapshot] for snapshot in missing})
+            in_place = {snapshot: next(iter(nids & states.get(snapshot, frozenset())), None) for snapshot in missing}
+            bodies = await load_bodies(tx, self.codec, {nid for nid in in_place.values() if nid is not None})
+            for snapshot, nid in in_place.items():
                 known[snapshot] = history_visibility_of(None if nid is None else _content_of(bodies[nid]))
                 self._remembered[snapshot] = known[snapshot]
             while len(self._remembered) > self.remembered_max:
