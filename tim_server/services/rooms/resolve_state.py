@@ -3,10 +3,7 @@
 Spec: https://spec.matrix.org/v1.19/server-server-api/#room-state-resolution
 """
 
-import asyncio
-import multiprocessing
 from collections.abc import Mapping, Sequence, Set
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 
 from tim_server.matrix.events.record import Event
@@ -14,6 +11,7 @@ from tim_server.matrix.identifiers import EventId
 from tim_server.matrix.room_versions import RoomVersion
 from tim_server.matrix.state_resolution import conflict_of, memberships_to_load, plan_resolution, resolve_conflict
 from tim_server.services.rooms.auth_events import ParsedEvents
+from tim_server.services.rooms.resolver_pool import ResolverPool
 from tim_server.storage.database import Database
 from tim_server.storage.events import AuthNode, load_auth_graph
 
@@ -34,9 +32,8 @@ class StateResolver:
 
     database: Database
     parsed: ParsedEvents
-    processes: int = 1
     inline_events_max: int = 100
-    _pool: ProcessPoolExecutor | None = field(default=None, init=False)
+    pool: ResolverPool = field(default_factory=ResolverPool)
 
     async def resolve(
         self, version: RoomVersion, state_sets: Sequence[StateNids], pending: Mapping[int, Pending]
@@ -57,21 +54,12 @@ class StateResolver:
         if len(events) <= self.inline_events_max:
             resolved = plan.merged(resolve_conflict(conflict))
         else:
-            loop = asyncio.get_running_loop()
-            resolved = plan.merged(await loop.run_in_executor(self._open_pool(), resolve_conflict, conflict))
+            resolved = plan.merged(await self.pool.run(resolve_conflict, conflict))
         return {key: by_id[event_id] for key, event_id in resolved.items()}
 
     async def close(self) -> None:
         """Stop the processes."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-
-    def _open_pool(self) -> ProcessPoolExecutor:
-        """The pool, started when first needed: most servers never see a heavy fork."""
-        if self._pool is None:
-            context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self.processes, mp_context=context)
-        return self._pool
+        self.pool.close()
 
     async def _load_graph(self, state_sets: Sequence[StateNids], pending: Mapping[int, Pending]) -> dict[int, AuthNode]:
         roots = {nid for state_set in state_sets for nid in state_set.values()}

@@ -1,0 +1,69 @@
+"""The processes in which heavy state resolutions run.
+
+A process that dies, as when memory runs out, is replaced: what it was asked is asked again. When the server itself is
+killed, the processes leave too.
+"""
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import structlog
+
+from tim_server.matrix.errors import Unavailable
+
+A = TypeVar("A")
+T = TypeVar("T")
+
+ATTEMPTS_MAX = 3
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class ResolverPool:
+    """Starts its processes when first needed: most servers never see a heavy fork."""
+
+    processes: int = 1
+    _pool: ProcessPoolExecutor | None = field(default=None, init=False)
+
+    async def run(self, call: Callable[[A], T], argument: A) -> T:
+        """What `call` returns of `argument`; raises what it raises, and `Unavailable` where processes keep dying."""
+        for _ in range(ATTEMPTS_MAX):
+            pool = self._pool = self._pool or self._open()
+            try:
+                return await asyncio.get_running_loop().run_in_executor(pool, call, argument)
+            except BrokenProcessPool:
+                log.error("a process that resolves states died and is replaced")
+                if self._pool is pool:
+                    self._pool = None
+        raise Unavailable()
+
+    def close(self) -> None:
+        """Stop the processes."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _open(self) -> ProcessPoolExecutor:
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(self.processes, mp_context=context, initializer=_begin)
+
+
+def _begin() -> None:
+    """In each process: the server says when to stop (Ctrl-C reaches all), or has died without a word."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(0)
