@@ -16,6 +16,7 @@ from tim_server.services.events.client_events import ClientEvents
 from tim_server.services.events.client_format import content_json
 from tim_server.services.events.tokens import place_of
 from tim_server.services.rooms.view import RoomView, reader_of, view_room
+from tim_server.services.turns import in_turns
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection, Database
 from tim_server.storage.events import load_events
@@ -58,7 +59,8 @@ class RoomMembers:
             found = await load_events(tx, self.codec, nids)
             rows = [found[nid] for nid in nids if nid in found]
             surroundings = await self.client_events.load_surroundings(tx, reader_of(requester), rows, view.histories)
-        return [self.client_events.event(row, view.version, surroundings, room_id=room_id) for row in rows]
+        event = self.client_events.event
+        return [event(row, view.version, surroundings, room_id=room_id) async for row in in_turns(rows)]
 
     async def joined(self, requester: Requester, room_id: RoomId) -> dict[UserId, dict[str, Any]]:
         """The content of each joined member's event; raises `Forbidden` for who is not joined."""
@@ -70,7 +72,7 @@ class RoomMembers:
             rows = await load_events(tx, self.codec, [member.event_nid for member in members])
         return {
             member.user_id: decode_lenient(content_json(rows[member.event_nid], view.version))
-            for member in members
+            async for member in in_turns(members)
             if member.event_nid in rows
         }
 

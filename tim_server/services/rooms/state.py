@@ -11,6 +11,7 @@ from tim_server.services.accounts.requester import Requester
 from tim_server.services.events.client_events import ClientEvents
 from tim_server.services.events.client_format import content_json
 from tim_server.services.rooms.view import RoomView, reader_of, state_after, view_room
+from tim_server.services.turns import in_turns
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection, Database
 from tim_server.storage.events import EventRow, load_events
@@ -33,7 +34,8 @@ class RoomState:
             nids = await self._nids(tx, view)
             rows = sorted((await load_events(tx, self.codec, nids)).values(), key=lambda row: row.nid)
             surroundings = await self.client_events.load_surroundings(tx, reader_of(requester), rows, view.histories)
-        return [self.client_events.event(row, view.version, surroundings, room_id=room_id) for row in rows]
+        event = self.client_events.event
+        return [event(row, view.version, surroundings, room_id=room_id) async for row in in_turns(rows)]
 
     async def content(self, requester: Requester, room_id: RoomId, key: tuple[str, str]) -> bytes:
         """The content of the event with this (type, state key); raises `Forbidden`, or `NotFound` if not set."""

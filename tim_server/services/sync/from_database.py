@@ -2,7 +2,6 @@
 whatever the number of rooms.
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -20,6 +19,7 @@ from tim_server.services.sync.stripped_state import load_stripped_states
 from tim_server.services.sync.summaries import Summary, load_summaries
 from tim_server.services.sync.timelines import Timeline, load_timelines
 from tim_server.services.sync.views import MEMBER, Views
+from tim_server.services.turns import in_turns
 from tim_server.storage.commit_log import read_newest_position
 from tim_server.storage.database import Connection, Database
 from tim_server.storage.events import EventRow
@@ -60,12 +60,10 @@ class FromDatabase:
         async with self.database.read() as tx:
             loaded = await self._load(tx, reading)
         sections: dict[str, list[bytes]] = {}
-        for number, plan in enumerate(loaded.plans, start=1):
+        async for plan in in_turns(loaded.plans, per_turn=ROOMS_PER_TURN):
             member = self._room_json(loaded, plan)
             if member is not None:
                 sections.setdefault(plan.section.value, []).append(member)
-            if number % ROOMS_PER_TURN == 0:
-                await asyncio.sleep(0)
         if reading.is_lazy:
             self._remember_members(loaded)
         return Answer(position=loaded.position, account_data=loaded.account_data.of_user, rooms=sections)
