@@ -10,6 +10,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from tim_server.matrix.identifiers import RoomId, UserId
 from tim_server.matrix.room_versions import RoomVersion, room_version
@@ -20,6 +21,7 @@ from tim_server.storage.memberships import UserRoom
 MEMBER = "m.room.member"
 SYNC_STREAMS = frozenset({ACCOUNT_DATA})
 """Streams of the commit log, beside rooms, of which `/sync` tells."""
+USERS_WOKEN_PER_TURN = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +49,8 @@ class UserView:
     waiting: "dict[asyncio.Future[bool], None]" = field(default_factory=dict)
 
     def touch(self, position: int) -> None:
-        """Something at this position concerns the user: whoever waits looks."""
+        """Something at this position concerns the user."""
         self.touched_at = max(self.touched_at, position)
-        self.wake()
 
     def distrust(self, position: int) -> None:
         """What this position changed for the user is not in memory."""
@@ -88,6 +89,7 @@ class Views:
     _by_room: dict[int, set[UserView]] = field(default_factory=dict)
     _rooms: dict[int, ViewedRoom] = field(default_factory=dict)
     _count: int = 0
+    _to_wake: "dict[UserView, None]" = field(default_factory=dict)
 
     def get(self, user_id: UserId) -> UserView | None:
         """The user's view, if it is remembered."""
@@ -154,13 +156,33 @@ class Views:
         for room_nid in entry.events:
             for view in self._by_room.get(room_nid, ()):
                 view.touch(entry.position)
+                self._wake_soon(view)
         for room_nid in entry.resets:
             for view in self._by_room.get(room_nid, ()):
                 view.distrust(entry.position)
+                self._wake_soon(view)
         for user_id in entry.users:
             view_of_user = self._views.get(user_id)
             if view_of_user is not None and _is_for(entry, user_id):
                 view_of_user.distrust(entry.position)
+                self._wake_soon(view_of_user)
+
+    def _wake_soon(self, view: UserView) -> None:
+        """Wake who waits, after those whose writes were committed are answered, and a few users in each turn of the
+        loop, so that in a room of many the answers to all do not keep other requests waiting."""
+        if not view.waiting:
+            return
+        if not self._to_wake:
+            loop = asyncio.get_running_loop()
+            loop.call_soon(loop.call_soon, self._wake_some)
+        self._to_wake[view] = None
+
+    def _wake_some(self) -> None:
+        for view in list(islice(self._to_wake, USERS_WOKEN_PER_TURN)):
+            del self._to_wake[view]
+            view.wake()
+        if self._to_wake:
+            asyncio.get_running_loop().call_soon(self._wake_some)
 
     def _shorten(self) -> None:
         """Drop views that nobody waits on, until the bound holds."""
