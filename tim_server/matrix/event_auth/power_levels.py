@@ -94,7 +94,7 @@ class PowerLevels:
         return self.state_default if is_state else self.events_default
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def _read(power_levels: Event | None, create: Event | None) -> PowerLevels:
     creators = creators_of(create)
     privileged = create is not None and create.room_version.privileged_creators
