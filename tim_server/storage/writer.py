@@ -224,7 +224,7 @@ class Writer:
                 if self._connection is not None and not is_lost(self._connection, error):
                     await self._commit_one_by_one(batch, error)
                     return
-                log.warning("connection of the writer lost", units=len(batch), error=type(error).__name__)
+                log.warning("connection of the writer lost", units=len(batch), **_reason_of(error))
                 if await self._settle(attempt):
                     return
                 losses += 1
@@ -339,6 +339,12 @@ class Writer:
         if connection is not None:
             with contextlib.suppress(*CONNECTION_FAILURES):
                 await connection.close(timeout=2)
+
+
+def _reason_of(error: Exception) -> dict[str, str]:
+    """What a log may hold of it: what PostgreSQL says of data may name patients, what the client says does not."""
+    is_of_client = isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError)
+    return {"error": type(error).__name__} | ({"reason": str(error)} if is_of_client else {})
 
 
 def _fail(units: Sequence[_Unit], error: Exception) -> None:

@@ -3,6 +3,7 @@
 Spec: https://spec.matrix.org/v1.19/server-server-api/#room-state-resolution
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
@@ -42,15 +43,19 @@ class StateResolver:
         if all(state_set == state_sets[0] for state_set in state_sets[1:]):
             return dict(state_sets[0])
         nodes = await self._load_graph(state_sets, pending)
+        await asyncio.sleep(0)
         ids = {nid: node.event_id for nid, node in nodes.items()}
         graph = {node.event_id: [ids[nid] for nid in node.auth_nids if nid in ids] for node in nodes.values()}
         id_sets = [{key: ids[nid] for key, nid in state_set.items()} for state_set in state_sets]
         by_id = {node.event_id: nid for nid, node in nodes.items()}
         plan = plan_resolution(version, id_sets, graph)
+        await asyncio.sleep(0)  # other rooms get a turn between the steps of a heavy one
         events = await self._load_events(version, plan.event_ids, by_id, pending)
         events |= await self._load_events(version, memberships_to_load(plan, events), by_id, pending)
+        await asyncio.sleep(0)
         rejected = frozenset(node.event_id for node in nodes.values() if node.rejected)
         conflict = conflict_of(plan, events, rejected)
+        await asyncio.sleep(0)
         if len(events) <= self.inline_events_max:
             resolved = plan.merged(resolve_conflict(conflict))
         else:
