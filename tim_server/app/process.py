@@ -1,6 +1,7 @@
 """One process: its homeservers, its listeners, and how they start and stop."""
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
