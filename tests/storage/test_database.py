@@ -67,6 +67,14 @@ async def test_a_connection_that_is_lost_in_use(
     assert await asyncio.gather(*(one(cut_database) for _ in range(10))) == [1] * 10
 
 
+@pytest.mark.parametrize("sqlstate", ["53100", "57014", "58030", "25006"])
+async def test_a_postgresql_that_can_not_serve_now(cut_database: Database, sqlstate: str) -> None:
+    with pytest.raises(Unavailable):
+        async with cut_database.transaction() as tx:
+            await tx.execute(f"DO $$ BEGIN RAISE EXCEPTION SQLSTATE '{sqlstate}'; END $$")
+    assert await one(cut_database) == 1
+
+
 async def test_other_errors_stay_what_they_are(cut_database: Database) -> None:
     with pytest.raises(DatabaseError, match="division by zero"):
         async with cut_database.read() as tx:

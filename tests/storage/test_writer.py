@@ -5,8 +5,8 @@ import secrets
 
 import pytest
 
-from tests.storage.commits import ALICE, Probe, room_commit
-from tim_server.matrix.errors import Forbidden
+from tests.storage.commits import ALICE, Probe, Statement, room_commit
+from tim_server.matrix.errors import Forbidden, Unavailable
 from tim_server.matrix.identifiers import EventId
 from tim_server.storage.client_transactions import ClientTransaction
 from tim_server.storage.database import Connection, DatabaseError
@@ -135,6 +135,14 @@ async def test_a_connection_lost_between_commits_is_mended(store: Store) -> None
         pid = store.writer._connection.get_server_pid()  # type: ignore[union-attr]
         await connection.execute("SELECT pg_terminate_backend($1)", pid)
     assert await store.writer.write(Probe(lambda _tx, position: position)) == store.commit_log.position
+
+
+@pytest.mark.parametrize("sqlstate", ["53100", "57014", "58030", "25006"])
+async def test_a_postgresql_that_can_not_write_now(store: Store, sqlstate: str) -> None:
+    full = Statement(f"DO $$ BEGIN RAISE EXCEPTION SQLSTATE '{sqlstate}'; END $$")
+    outcomes = await asyncio.gather(store.writer.write(full), store.writer.write(Probe()), return_exceptions=True)
+    assert isinstance(outcomes[0], Unavailable)
+    assert outcomes[1] == store.commit_log.position
 
 
 async def test_nids_are_never_given_twice(store: Store) -> None:

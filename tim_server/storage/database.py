@@ -31,6 +31,13 @@ CONNECTION_LOST = (
     asyncpg.CrashShutdownError,
     OSError,
 )
+OUT_OF_SERVICE = (
+    asyncpg.InsufficientResourcesError,  # such as a full disk
+    asyncpg.OperatorInterventionError,
+    asyncpg.PostgresSystemError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
+"""PostgreSQL can't do now what it is asked for, whatever that is."""
 CONNECTION_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 """Whatever a connection may raise; where there is none yet, each of them says that none can be had."""
 
@@ -148,7 +155,7 @@ class Database:
         try:
             yield connection
         except CONNECTION_FAILURES as error:
-            if is_lost(connection, error):
+            if isinstance(error, OUT_OF_SERVICE) or is_lost(connection, error):
                 raise Unavailable() from error
             raise
         finally:

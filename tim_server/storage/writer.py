@@ -25,7 +25,7 @@ from tim_server.matrix.identifiers import UserId
 from tim_server.storage import clock, room_commits
 from tim_server.storage.codec import Codec
 from tim_server.storage.commit_log import MEMBERSHIPS, CommitEntry, encode_touched
-from tim_server.storage.database import CONNECTION_FAILURES, Connection, Database, is_lost
+from tim_server.storage.database import CONNECTION_FAILURES, OUT_OF_SERVICE, Connection, Database, is_lost
 from tim_server.storage.incarnations import Incarnations
 from tim_server.storage.nids import Nids
 from tim_server.storage.room_commits import PlacedCommit, RoomCommit
@@ -242,7 +242,7 @@ class Writer:
                 await self._commit([unit])
             return
         log.error("a write failed", kind=type(batch[0].work).__name__, error=type(error).__name__)
-        batch[0].fail(error)
+        batch[0].fail(Unavailable() if isinstance(error, OUT_OF_SERVICE) else error)
 
     async def _attempt(self, batch: list[_Unit], attempt: _Attempt) -> None:
         assert self._connection is not None
