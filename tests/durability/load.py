@@ -125,6 +125,14 @@ class Load:
                     listener.check()
                     await asyncio.sleep(0.05)
 
+    async def heard_of(self, room_id: str) -> None:
+        """Wait until each listener has been told of a room, and has filled the gap before what it was told."""
+        async with asyncio.timeout(60):
+            for listener in self.listeners:
+                while not listener.timelines.get(room_id):
+                    listener.check()
+                    await asyncio.sleep(0.05)
+
     async def room_order(self, room_id: str) -> list[str]:
         """The events of a room in their order, as they are stored."""
         return [row["event_id"] for row in await self.site.fetch(ROOM_ORDER, room_id)]
