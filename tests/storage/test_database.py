@@ -107,3 +107,13 @@ async def test_who_waits_too_long_for_a_connection_is_told_so(cut_database: Data
         with pytest.raises(Unavailable):
             await one(cut_database)
     assert await one(cut_database) == 1
+
+
+async def test_a_pooler_is_asked_for_no_session_settings(tenant_dsn: str) -> None:
+    database = Database(DatabaseOptions(dsn=tenant_dsn, direct_dsn=tenant_dsn, pooler=True))
+    await database.open()
+    async with database.connection() as tx:
+        rows = await tx.fetch("SELECT name FROM pg_settings WHERE source = 'client' ORDER BY name")
+        assert await tx.fetchval("SELECT count(*) FROM commits") == 0
+    assert [row["name"] for row in rows] == ["application_name", "client_encoding"]
+    await database.close()

@@ -20,6 +20,7 @@ from tim_server.matrix.errors import Unavailable
 
 PING = "SELECT 1"
 RELEASE_TIMEOUT_S = 2.0
+APPLICATION = {"application_name": "tim-server"}
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 DatabaseError = asyncpg.PostgresError
@@ -102,7 +103,8 @@ class Database:
             command_timeout=self.options.command_timeout_s,
             timeout=self.options.connect_timeout_s,
             statement_cache_size=0 if self.options.pooler else 200,
-            server_settings=_session_settings(self.options.dsn),
+            # A pooler refuses settings that it does not know; the role carries its search path itself.
+            server_settings=APPLICATION if self.options.pooler else _session_settings(self.options.dsn),
             reset=_keep_session_as_it_is,
         )
 
@@ -179,4 +181,4 @@ _PLANNER_SETTINGS = {"jit": "off", "enable_bitmapscan": "off"}
 
 
 def _session_settings(dsn: str) -> dict[str, str]:
-    return {"search_path": f'"{schema_of(dsn)}"', "application_name": "tim-server", **_PLANNER_SETTINGS}
+    return {"search_path": f'"{schema_of(dsn)}"', **APPLICATION, **_PLANNER_SETTINGS}

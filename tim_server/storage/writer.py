@@ -201,6 +201,8 @@ class Writer:
         """Nobody waits: have a connection ready again soon after one was lost, also so that a restore is noticed."""
         if self._connection is not None and not self._connection.is_closed():
             return
+        if self._connection is not None:
+            log.warning("connection of the writer lost while nobody wrote")
         try:
             await self._connect()
         except CONNECTION_FAILURES:
