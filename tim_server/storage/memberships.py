@@ -6,6 +6,7 @@ effect, also where no event is new (state resets). `forgotten_rooms` holds what 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tim_server.matrix.identifiers import RoomId, UserId
 from tim_server.storage.database import Connection
@@ -87,8 +88,8 @@ async def load_room_of_user(tx: Connection, room_id: RoomId, user_id: UserId) ->
     return None if row is None else _user_room(row)
 
 
-def _user_room(row: object) -> UserRoom:
-    fields = dict(row.items())  # type: ignore[attr-defined]
+def _user_room(row: Any) -> UserRoom:
+    fields = dict(row.items())
     fields["room_id"] = RoomId(fields["room_id"])
     return UserRoom(**fields)
 
