@@ -2,16 +2,19 @@
 
 import asyncio
 import secrets
+from dataclasses import dataclass, replace
 
 import pytest
 
 from tests.storage.commits import ALICE, Probe, Statement, room_commit
 from tim_server.matrix.errors import Forbidden, Unavailable
-from tim_server.matrix.identifiers import EventId
+from tim_server.matrix.identifiers import EventId, UserId
 from tim_server.storage.client_transactions import ClientTransaction
-from tim_server.storage.database import Connection, DatabaseError
+from tim_server.storage.codec import Codec
+from tim_server.storage.commit_log import Fact
+from tim_server.storage.database import Connection, DatabaseError, DatabaseOptions
 from tim_server.storage.room_commits import NewEvent, RoomCommit
-from tim_server.storage.store import Store
+from tim_server.storage.store import Store, open_store
 from tim_server.storage.writer import HeadMoved, TransactionKnown
 
 
@@ -148,3 +151,36 @@ async def test_a_postgresql_that_can_not_write_now(store: Store, sqlstate: str) 
 async def test_nids_are_never_given_twice(store: Store) -> None:
     taken = [nid for _ in range(40) for nid in await store.writer.take_nids(100)]
     assert len(set(taken)) == len(taken)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remark:
+    """A small write that leaves a fact of a room."""
+
+    facts: tuple[Fact, ...]
+    users: tuple[UserId, ...] = ()
+    streams: tuple[str, ...] = ()
+
+    async def store(self, tx: Connection, position: int) -> int:
+        return position
+
+
+async def test_facts_of_small_writes_and_of_rooms_reach_the_logs_of_all_processes(
+    store: Store, tenant_dsn: str
+) -> None:
+    other = await open_store(DatabaseOptions(dsn=tenant_dsn), Codec())
+    try:
+        before = store.commit_log.position
+        commit = await room_commit(store)
+        of_room = Fact("outcomes", commit.room_nid, (str(ALICE), 1))
+        remarks = [Fact("receipts", 7, (str(ALICE), None, n)) for n in range(3)]
+        await asyncio.gather(
+            store.writer.commit_room(replace(commit, facts=(of_room,))),
+            *(store.writer.write(Remark(facts=(fact,))) for fact in remarks),
+        )
+        await other.follower.catch_up()
+        for log in (store.commit_log, other.commit_log):
+            told = [fact for entry in log.since(before) or () for facts in entry.facts.values() for fact in facts]
+            assert sorted(told) == sorted([of_room, *remarks])
+    finally:
+        await other.close()

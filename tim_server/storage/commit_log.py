@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import orjson
 
@@ -22,6 +22,8 @@ ENTRIES_MAX = 10_000
 BYTES_MAX = 20 * 2**20
 EVENT_BYTES = 1_200
 """About what an event takes in memory beside its body."""
+FACT_BYTES = 500
+"""About what a fact takes in memory."""
 KEPT_ROWS = 10_000
 """How many rows the table keeps however old they are, for processes that start or fell behind."""
 
@@ -39,23 +41,38 @@ WHERE committed_at < clock_timestamp() - interval '1 day'
 """
 
 
+class Fact(NamedTuple):
+    """Something small that happened in a room beside its events, such as a receipt. The commit's row holds it whole, so
+    that no tail needs a query for it; `value` has the form that the stream's owner gives it, and holds no content."""
+
+    stream: str
+    room_nid: int
+    value: tuple[str | int | None, ...]
+
+
+InRoom = TypeVar("InRoom", EventRow, Fact)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitEntry:
-    """One commit: its events by room, the streams touched by user, and rooms whose state changed otherwise than by
-    these events (state resets), for which readers must ask the database."""
+    """One commit: its events and facts by room, the streams touched by user, and rooms whose state changed otherwise
+    than by these events (state resets), for which readers must ask the database."""
 
     previous: int
     position: int
     events: Mapping[int, tuple[EventRow, ...]] = field(default_factory=dict)
+    facts: Mapping[int, tuple[Fact, ...]] = field(default_factory=dict)
     users: Mapping[UserId, frozenset[str]] = field(default_factory=dict)
     resets: frozenset[int] = frozenset()
 
 
 def encode_touched(entry: CommitEntry) -> bytes:
-    """The `touched` column: event nids, streams by user, rooms with a state reset."""
+    """The `touched` column: event nids, facts, streams by user, rooms with a state reset."""
     touched: dict[str, object] = {}
     if entry.events:
         touched["events"] = [row.nid for rows in entry.events.values() for row in rows]
+    if entry.facts:
+        touched["facts"] = [[*fact] for facts in entry.facts.values() for fact in facts]
     if entry.users:
         touched["users"] = {str(user): sorted(streams) for user, streams in entry.users.items()}
     if entry.resets:
@@ -136,8 +153,9 @@ class CommitLog:
 
 
 def bytes_of(entry: CommitEntry) -> int:
-    """About what the entry's events take in memory."""
-    return sum(EVENT_BYTES + len(row.body) for rows in entry.events.values() for row in rows)
+    """About what the entry's events and facts take in memory."""
+    events = sum(EVENT_BYTES + len(row.body) for rows in entry.events.values() for row in rows)
+    return events + FACT_BYTES * sum(map(len, entry.facts.values()))
 
 
 async def read_newest_position(tx: Connection) -> int:
@@ -191,6 +209,7 @@ def _entries_of(
                 previous=after,
                 position=position,
                 events=by_room(present),
+                facts=by_room(Fact(stream, nid, tuple(value)) for stream, nid, value in touched.get("facts", ())),
                 users={UserId(u): frozenset(streams) for u, streams in touched.get("users", {}).items()},
                 resets=frozenset(touched.get("resets", ())),
             )
@@ -199,9 +218,9 @@ def _entries_of(
     return entries
 
 
-def by_room(rows: Iterable[EventRow]) -> dict[int, tuple[EventRow, ...]]:
-    """Event rows grouped by room, order kept."""
-    grouped: dict[int, list[EventRow]] = {}
+def by_room(rows: Iterable[InRoom]) -> dict[int, tuple[InRoom, ...]]:
+    """Events or facts grouped by room, order kept."""
+    grouped: dict[int, list[InRoom]] = {}
     for row in rows:
         grouped.setdefault(row.room_nid, []).append(row)
     return {room_nid: tuple(of_room) for room_nid, of_room in grouped.items()}

@@ -1,9 +1,9 @@
 """Events: the log. A row holds what queries need, and the body: the PDU as it was signed, through the codec.
 
 `position` and `minor` give the order of the timeline (outliers have none); `snapshot` is the state before the event;
-`replaces` the state event that it replaced. `prev_nids` and `auth_nids` are the edges to events that are stored.
-Bodies never change; `redacted_by`, `rejected` and `soft_failed` may. `redacts_id` names what a redaction redacts, where
-that was not stored when the redaction came.
+`replaces` the state event that it replaced; `thread_id` the root of the thread that it belongs to. `prev_nids` and
+`auth_nids` are the edges to events that are stored. Bodies never change; `redacted_by`, `rejected` and `soft_failed`
+may. `redacts_id` names what a redaction redacts, where that was not stored when the redaction came.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,8 +26,8 @@ TABLES = (
 )
 
 EVENT_COLUMNS = (
-    "nid, room_nid, position, minor, depth, origin_server_ts, snapshot, redacted_by, replaces, soft_failed, event_id, "
-    "type, state_key, sender, rejected, prev_nids, auth_nids, body"
+    "nid, room_nid, position, minor, depth, origin_server_ts, snapshot, redacted_by, replaces, notify_class, "
+    "soft_failed, event_id, type, state_key, sender, thread_id, rejected, prev_nids, auth_nids, body"
 )
 
 
@@ -44,11 +44,13 @@ class EventRow:
     snapshot: int | None
     redacted_by: int | None
     replaces: int | None
+    notify_class: int
     soft_failed: bool
     event_id: EventId
     type: str
     state_key: str | None
     sender: UserId
+    thread_id: EventId | None
     rejected: str | None
     prev_nids: Sequence[int]
     auth_nids: Sequence[int]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from tim_server.matrix.identifiers import EventId, RoomAlias, RoomId, UserId
 from tim_server.storage.client_transactions import ClientTransaction, insert_client_transactions
 from tim_server.storage.codec import Codec
+from tim_server.storage.commit_log import Fact
 from tim_server.storage.database import Connection
 from tim_server.storage.events import EventRow
 from tim_server.storage.outbox import insert_outbox
@@ -37,6 +38,7 @@ class NewEvent:
     soft_failed: bool = False
     rejected: str | None = None
     notify_class: int = 0
+    thread_id: EventId | None = None
     redacts_id: EventId | None = None
 
 
@@ -78,6 +80,7 @@ class RoomCommit:
     redactions: tuple[tuple[int, int], ...] = ()
     transactions: tuple[ClientTransaction, ...] = ()
     outbox: tuple[tuple[str, int], ...] = ()
+    facts: tuple[Fact, ...] = ()
     state_was_reset: bool = False
     creator: UserId | None = None
     aliases: tuple[RoomAlias, ...] = ()
@@ -127,11 +130,13 @@ def event_rows(placed: PlacedCommit) -> tuple[EventRow, ...]:
             snapshot=event.snapshot,
             redacted_by=redacted_by.get(event.nid),
             replaces=event.replaces,
+            notify_class=event.notify_class,
             soft_failed=event.soft_failed,
             event_id=event.event_id,
             type=event.type,
             state_key=event.state_key,
             sender=event.sender,
+            thread_id=event.thread_id,
             rejected=event.rejected,
             prev_nids=event.prev_nids,
             auth_nids=event.auth_nids,
@@ -167,14 +172,15 @@ async def store(tx: Connection, codec: Codec, placed: Sequence[PlacedCommit]) ->
 
 INSERT_EVENTS = """
 INSERT INTO events (nid, room_nid, position, depth, origin_server_ts, snapshot, replaces, notify_class, soft_failed,
-                    event_id, type, state_key, sender, rejected, prev_nids, auth_nids, body, redacts_id)
+                    event_id, type, state_key, sender, rejected, prev_nids, auth_nids, body, redacts_id, thread_id)
 SELECT nid, room_nid, position, depth, origin_server_ts, snapshot, replaces, notify_class, soft_failed,
-       event_id, type, state_key, sender, rejected, prev_nids::bigint[], auth_nids::bigint[], body, redacts_id
+       event_id, type, state_key, sender, rejected, prev_nids::bigint[], auth_nids::bigint[], body, redacts_id,
+       thread_id
 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
             $8::smallint[], $9::boolean[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[],
-            $15::text[], $16::text[], $17::bytea[], $18::text[])
+            $15::text[], $16::text[], $17::bytea[], $18::text[], $19::text[])
      AS new (nid, room_nid, position, depth, origin_server_ts, snapshot, replaces, notify_class, soft_failed,
-             event_id, type, state_key, sender, rejected, prev_nids, auth_nids, body, redacts_id)
+             event_id, type, state_key, sender, rejected, prev_nids, auth_nids, body, redacts_id, thread_id)
 """
 
 
@@ -207,6 +213,7 @@ async def _insert_events(tx: Connection, codec: Codec, placed: Sequence[PlacedCo
         [_array(event.auth_nids) for event in events],
         [codec.encode(event.body) for event in events],
         [event.redacts_id for event in events],
+        [event.thread_id for event in events],
     )
 
 

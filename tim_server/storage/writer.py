@@ -15,7 +15,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import asyncpg
 import structlog
@@ -24,33 +24,18 @@ from tim_server.matrix.errors import MatrixError, RoomInUse, Unavailable
 from tim_server.matrix.identifiers import UserId
 from tim_server.storage import clock, room_commits
 from tim_server.storage.codec import Codec
-from tim_server.storage.commit_log import MEMBERSHIPS, CommitEntry, encode_touched
+from tim_server.storage.commit_log import MEMBERSHIPS, CommitEntry, by_room, encode_touched
 from tim_server.storage.database import CONNECTION_FAILURES, OUT_OF_SERVICE, Connection, Database, is_lost
 from tim_server.storage.incarnations import Incarnations
 from tim_server.storage.nids import Nids
 from tim_server.storage.room_commits import PlacedCommit, RoomCommit
 from tim_server.storage.room_directory import insert_names
 from tim_server.storage.rooms import lock_rooms
+from tim_server.storage.write import TellsFacts, Write
 
-T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
-
-
-class Write(Protocol[T_co]):
-    """A small write: joins the next group commit. `users` are those whose `streams` it touches."""
-
-    @property
-    def users(self) -> tuple[UserId, ...]:
-        """Users whose sync or caches the write concerns."""
-
-    @property
-    def streams(self) -> tuple[str, ...]:
-        """Names of the streams touched, such as `account_data` or `tokens`."""
-
-    async def store(self, tx: Connection, position: int) -> T_co:
-        """Write the rows, stamped with `position`; may raise a `MatrixError`, which fails this write alone."""
 
 
 class HeadMoved(Exception):
@@ -377,8 +362,11 @@ def _room(unit: _Unit) -> RoomCommit:
 def _entry_of(attempt: _Attempt, placed: Sequence[PlacedCommit], writes: Sequence[_Unit]) -> CommitEntry:
     """The commit log's entry for what the transaction wrote."""
     users: dict[UserId, frozenset[str]] = {}
+    facts = [fact for commit in placed for fact in commit.commit.facts]
     for unit in writes:
         assert not isinstance(unit.work, RoomCommit)
+        if isinstance(unit.work, TellsFacts):
+            facts += unit.work.facts
         for user_id in unit.work.users:
             users[user_id] = users.get(user_id, frozenset()) | frozenset(unit.work.streams)
     for commit in placed:
@@ -391,6 +379,7 @@ def _entry_of(attempt: _Attempt, placed: Sequence[PlacedCommit], writes: Sequenc
         previous=attempt.previous,
         position=attempt.position,
         events={commit.commit.room_nid: commit.rows for commit in placed if commit.rows},
+        facts=by_room(facts),
         users=users,
         resets=frozenset(commit.commit.room_nid for commit in placed if commit.commit.state_was_reset),
     )
