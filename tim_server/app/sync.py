@@ -10,6 +10,7 @@ from tim_server.services.sync.event_rows import EventRows
 from tim_server.services.sync.from_database import FromDatabase
 from tim_server.services.sync.from_memory import FromMemory
 from tim_server.services.sync.members_seen import MembersSeen
+from tim_server.services.sync.parts import AnswerParts
 from tim_server.services.sync.request import SyncOptions
 from tim_server.services.sync.sent_members import SentMembers
 from tim_server.services.sync.sources import Sources
@@ -43,6 +44,7 @@ def make_sync(
         client_events=client_events,
         rows=rows,
         sent_members=SentMembers(members_max=budget.entries_max(SENT_MEMBERS)),
+        parts=AnswerParts(),
     )
     members_seen = MembersSeen(database=store.database, sources=sources)
     store.commit_log.subscribe(rows.follow)

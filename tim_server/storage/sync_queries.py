@@ -30,16 +30,16 @@ SELECT m.room_nid, r.room_id, r.room_version, m.membership, m.event_nid, m.posit
 FROM memberships AS m JOIN rooms AS r ON r.nid = m.room_nid
 LEFT JOIN forgotten_rooms AS f ON f.user_id = m.user_id AND f.room_nid = m.room_nid
 WHERE m.user_id = $1
-  AND (m.position > $2 OR (m.membership = 'join' AND (r.head_version > $2 OR r.room_id = ANY($3))))
+  AND (m.position > $2 OR (m.membership = 'join' AND (r.head_version > $2 OR r.room_id = ANY($3) OR r.nid = ANY($4))))
 """
 
 
 async def load_changed_rooms_of_user(
-    tx: Connection, user_id: UserId, after: int, beside: Sequence[str]
+    tx: Connection, user_id: UserId, after: int, *, room_ids: Iterable[str], room_nids: Iterable[int]
 ) -> list[UserRoom]:
     """The rooms of which the user's membership changed after a position; of joined rooms also those in which anything
-    happened, and those of the ids `beside`."""
-    rows = await tx.fetch(LOAD_CHANGED_ROOMS_OF_USER, user_id, after, beside)
+    happened, and those of these ids and nids."""
+    rows = await tx.fetch(LOAD_CHANGED_ROOMS_OF_USER, user_id, after, list(room_ids), list(room_nids))
     return [
         UserRoom(
             room_nid=row["room_nid"],

@@ -19,29 +19,23 @@ _NO_NOTIFICATIONS = b',"unread_notifications":{"highlight_count":0,"notification
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """An answer up to `position`: global account data, and the rooms of each section as JSON members."""
+    """An answer up to `position`: JSON members of the answer itself, and of each section of rooms. `has_news`: there is
+    something to tell, so that the client need not be kept waiting."""
 
     position: int
-    account_data: Sequence[bytes] = ()
+    members: Sequence[bytes] = ()
     rooms: Mapping[str, Sequence[bytes]] = field(default_factory=dict)
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to tell, so that the client may be kept waiting."""
-        return not self.account_data and not any(self.rooms.values())
+    has_news: bool = False
 
     def as_json(self) -> bytes:
         """The response body."""
-        parts = [b'{"next_batch":"', sync_token(self.position).encode(), b'"']
-        if self.account_data:
-            parts += [b',"account_data":', events_json(self.account_data)]
+        parts = [b'"next_batch":"%b"' % sync_token(self.position).encode(), *self.members]
         sections = [
             b'"%b":{%b}' % (name.encode(), b",".join(members)) for name, members in self.rooms.items() if members
         ]
         if sections:
-            parts += [b',"rooms":{', b",".join(sections), b"}"]
-        parts.append(_KEYS)
-        return b"".join(parts)
+            parts.append(b'"rooms":{%b}' % b",".join(sections))
+        return b"{%b%b" % (b",".join(parts), _KEYS)
 
 
 def events_json(events: Iterable[bytes]) -> bytes:

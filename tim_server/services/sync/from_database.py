@@ -11,6 +11,7 @@ from tim_server.services.events.visibility import load_histories
 from tim_server.services.sync.account_data import AccountDataChanges, load_account_data, load_room_account_data
 from tim_server.services.sync.answer import Answer, events_json, joined_room_json, room_json, timeline_json
 from tim_server.services.sync.event_json import events_as_json
+from tim_server.services.sync.parts import Told
 from tim_server.services.sync.request import Reading
 from tim_server.services.sync.room_state import load_states
 from tim_server.services.sync.rooms_to_sync import RoomPlan, Section, plan_rooms
@@ -44,6 +45,8 @@ class _Loaded:
     stripped: Mapping[int, Sequence[bytes]] = field(default_factory=dict)
     room_account_data: Mapping[str, Sequence[bytes]] = field(default_factory=dict)
     surroundings: Surroundings = field(default_factory=Surroundings)
+    parts_of_rooms: Mapping[int, Sequence[Told]] = field(default_factory=dict)
+    parts_of_user: Sequence[Told] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +69,7 @@ class FromDatabase:
                 sections.setdefault(plan.section.value, []).append(member)
         if reading.is_lazy:
             self._remember_members(loaded)
-        return Answer(position=loaded.position, account_data=loaded.account_data.of_user, rooms=sections)
+        return _answer(loaded, sections)
 
     async def _load(self, tx: Connection, reading: Reading) -> _Loaded:
         now = await read_newest_position(tx)
@@ -74,7 +77,8 @@ class FromDatabase:
             reading = replace(reading, since=now)
         account_data = await load_account_data(tx, self.sources.codec, reading, now)
         rooms = await self._load_rooms(tx, reading, account_data, now)
-        loaded = _Loaded(reading=reading, position=now, account_data=account_data)
+        of_user = [await part.from_database(tx, reading, now) for part in self.sources.parts.of_user]
+        loaded = _Loaded(reading=reading, position=now, account_data=account_data, parts_of_user=of_user)
         if not rooms:
             return loaded
         histories = await load_histories(tx, reading.user_id, [room.room_nid for room in rooms])
@@ -94,7 +98,18 @@ class FromDatabase:
             stripped=await load_stripped_states(tx, self.sources, reading.user_id, plans, account_data.ignored),
             room_account_data=await self._load_room_account_data(tx, reading, plans, account_data),
             surroundings=await self.sources.client_events.load_surroundings(tx, reader, rows, histories),
+            parts_of_rooms=await self._load_parts_of_rooms(tx, reading, plans, now),
         )
+
+    async def _load_parts_of_rooms(
+        self, tx: Connection, reading: Reading, plans: Sequence[RoomPlan], now: int
+    ) -> dict[int, list[Told]]:
+        found: dict[int, list[Told]] = {}
+        joined = [plan for plan in plans if plan.section is Section.JOIN]
+        for part in self.sources.parts.of_rooms:
+            for room_nid, told in (await part.from_database(tx, reading, joined, now)).items():
+                found.setdefault(room_nid, []).append(told)
+        return found
 
     async def _load_rooms(
         self, tx: Connection, reading: Reading, account_data: AccountDataChanges, now: int
@@ -110,7 +125,12 @@ class FromDatabase:
         if is_about_all:
             return all_rooms
         assert reading.since is not None
-        return await load_changed_rooms_of_user(tx, reading.user_id, reading.since, list(account_data.of_rooms))
+        beside: set[int] = set()
+        for part in self.sources.parts.of_rooms:
+            beside.update(await part.find_changed(tx, reading, now))
+        return await load_changed_rooms_of_user(
+            tx, reading.user_id, reading.since, room_ids=account_data.of_rooms, room_nids=beside
+        )
 
     async def _load_room_account_data(
         self, tx: Connection, reading: Reading, plans: Sequence[RoomPlan], changes: AccountDataChanges
@@ -133,13 +153,16 @@ class FromDatabase:
         state = loaded.states.get(plan.room_nid, ())
         account_data = loaded.room_account_data.get(plan.room.room_id, ())
         summary = loaded.summaries.get(plan.room_nid)
+        told = loaded.parts_of_rooms.get(plan.room_nid, ())
         may_be_left_out = plan.section is Section.JOIN and not plan.is_whole
-        if may_be_left_out and not (timeline.rows or timeline.limited or state or account_data or summary):
+        has_news = timeline.rows or timeline.limited or state or account_data or summary
+        if may_be_left_out and not has_news and not any(part.is_news for part in told):
             return None
         events = self._events(loaded, plan, timeline.rows)
         parts = [b'"timeline":' + timeline_json(events, limited=timeline.limited, prev=timeline.prev)]
         state_events = events_json(self._events(loaded, plan, state))
         parts += [b'"%b":%b' % (key.encode(), state_events) for key in loaded.reading.state_keys]
+        parts += [member for part in told for member in part.members]
         if account_data:
             parts.append(b'"account_data":' + events_json(account_data))
         if plan.section is Section.LEAVE:
@@ -163,3 +186,12 @@ class FromDatabase:
             members = {row.state_key for row in rows if row.type == MEMBER and row.state_key is not None}
             if members:
                 self.sources.sent_members.add(key, members, loaded.position)
+
+
+def _answer(loaded: _Loaded, sections: Mapping[str, Sequence[bytes]]) -> Answer:
+    members = [member for part in loaded.parts_of_user for member in part.members]
+    of_user = loaded.account_data.of_user
+    if of_user:
+        members.append(b'"account_data":' + events_json(of_user))
+    has_news = bool(of_user) or any(sections.values()) or any(part.is_news for part in loaded.parts_of_user)
+    return Answer(position=loaded.position, members=members, rooms=sections, has_news=has_news)

@@ -1,8 +1,9 @@
 """An answer from the commit log's tail in memory: what nearly every woken sync gets.
 
-It tells of events in rooms that the user was in all the time. All else (the user's own memberships, account data, gaps,
-state resets, redactions of what is in the same answer, members that a lazy client lacks) is left to `from_database`.
-The database is asked only for what stands beside the events, and what is the same for all users only once.
+It tells of events in rooms that the user was in all the time, and of what the parts of an answer know. All else (the
+user's own memberships, account data, gaps, state resets, redactions of what is in the same answer, members that a lazy
+client lacks) is left to `from_database`. The database is asked only for what stands beside the events, and what is the
+same for all users only once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,11 +18,13 @@ from tim_server.services.events.visibility import is_presentable
 from tim_server.services.sync.answer import Answer, events_json, joined_room_json, timeline_json
 from tim_server.services.sync.event_json import events_as_json
 from tim_server.services.sync.members_seen import MembersSeen
+from tim_server.services.sync.parts import Told
 from tim_server.services.sync.request import Reading
 from tim_server.services.sync.room_state import senders_to_show
 from tim_server.services.sync.sources import Sources
 from tim_server.services.sync.summaries import Summary, may_change_summary
 from tim_server.services.sync.views import MEMBER, UserView, ViewedRoom, Views
+from tim_server.services.sync.window import Window, window_of
 from tim_server.storage.commit_log import CommitLog
 from tim_server.storage.database import Database
 from tim_server.storage.events import EventRow
@@ -36,13 +39,13 @@ class AskTheDatabase(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Told:
-    """A room of the answer: the events that the client gets, the first event of the window, and the user's own member
-    event there (nid, position)."""
+    """A room of the answer: the events that the client gets, the first event of the window (None where there is
+    none), and the user's own member event there (nid, position)."""
 
     room_nid: int
     room: ViewedRoom
     rows: Sequence[EventRow]
-    first: EventRow
+    first: EventRow | None
     own: tuple[int, int]
 
     @property
@@ -67,34 +70,63 @@ class FromMemory:
         view, since, position = self.views.get(reading.user_id), reading.since, self.commit_log.position
         if since is None or reading.full_state or view is None or not view.trusted_from <= since <= position:
             raise AskTheDatabase
-        if since >= view.touched_at:
-            return Answer(position=position)
-        told = []
-        for room_nid, rows in self._happened(view, since).items():
+        window = self._window(view, since, position)
+        told = {}
+        for room_nid, rows in window.events.items():
             room = self._told(reading, view, room_nid, rows)
             if room is not None:
-                told.append(room)
-        if not told:
-            return Answer(position=position)
-        known = await self._surroundings(reading, told)
-        summaries = await self._summaries(reading, told)
+                told[room_nid] = room
+        known, summaries = await self._surroundings(reading, told), await self._summaries(reading, told)
+        of_rooms, of_user = await self._parts_of_rooms(reading, window), await self._parts_of_user(reading, window)
         if reading.is_lazy:
             self._remember_members(reading, told, position)
-        joined = [self._room_json(reading, room, known, summaries.get(room.room_nid)) for room in told]
-        return Answer(position=position, rooms={"join": joined})
+        joined = []
+        for room_nid in window.room_nids:
+            parts = of_rooms.get(room_nid, ())
+            if room_nid in told or any(part.is_news for part in parts):
+                members = [member for part in parts for member in part.members]
+                of_room = told.get(room_nid) or self._told_of_parts(view, room_nid)
+                joined.append(self._room_json(reading, of_room, known, summaries.get(room_nid), members))
+        return Answer(
+            position=position,
+            members=[member for part in of_user for member in part.members],
+            rooms={"join": joined},
+            has_news=bool(joined) or any(part.is_news for part in of_user),
+        )
 
-    def _happened(self, view: UserView, since: int) -> dict[int, Sequence[EventRow]]:
-        """The events after `since` in the user's rooms."""
+    def _window(self, view: UserView, since: int, position: int) -> Window:
+        if since >= view.touched_at:
+            return Window(since=since, up_to=position, view=view)
         entries = self.commit_log.since(since)
         if entries is None:
             raise AskTheDatabase
-        happened: dict[int, Sequence[EventRow]] = {}
-        for entry in entries:
-            for room_nid, rows in entry.events.items():
-                if room_nid in view.rooms:
-                    before = happened.get(room_nid)
-                    happened[room_nid] = rows if before is None else (*before, *rows)
-        return happened
+        return window_of(view, entries, since, position)
+
+    async def _parts_of_user(self, reading: Reading, window: Window) -> list[Told]:
+        """What the parts about the user say; those that the tail can't answer ask the database, together."""
+        parts = self.sources.parts.of_user
+        told = [await part.from_tail(reading, window) for part in parts]
+        if None not in told:
+            return [of_part for of_part in told if of_part is not None]
+        async with self.database.read() as tx:
+            return [
+                await part.from_database(tx, reading, window.up_to) if of_part is None else of_part
+                for part, of_part in zip(parts, told, strict=True)
+            ]
+
+    async def _parts_of_rooms(self, reading: Reading, window: Window) -> dict[int, list[Told]]:
+        """What the parts about rooms say, for the rooms that the filter lets pass."""
+        if not window.room_nids:
+            return {}
+        found: dict[int, list[Told]] = {}
+        for part in self.sources.parts.of_rooms:
+            of_part = await part.from_tail(reading, window)
+            if of_part is None:
+                raise AskTheDatabase
+            for room_nid, told in of_part.items():
+                if reading.filter.room.allows_room(self.views.room(room_nid).room_id):
+                    found.setdefault(room_nid, []).append(told)
+        return found
 
     def _told(self, reading: Reading, view: UserView, room_nid: int, happened: Sequence[EventRow]) -> _Told | None:
         """What the client is told of a room; None where the filter leaves nothing."""
@@ -116,6 +148,10 @@ class FromMemory:
             raise AskTheDatabase
         return _Told(room_nid=room_nid, room=room, rows=passed, first=rows[0], own=view.rooms[room_nid])
 
+    def _told_of_parts(self, view: UserView, room_nid: int) -> _Told:
+        """A room of which only parts tell."""
+        return _Told(room_nid=room_nid, room=self.views.room(room_nid), rows=(), first=None, own=view.rooms[room_nid])
+
     def _check_rows(self, rows: Sequence[EventRow]) -> None:
         """Raise where what has become of the events is not certain: what is redacted meanwhile, or may have lost to
         state of another branch."""
@@ -134,9 +170,10 @@ class FromMemory:
         key = (reading.user_id, reading.device_id, room_nid)
         return bool(self.sources.sent_members.unsent(key, members, reading.since))
 
-    async def _surroundings(self, reading: Reading, told: Sequence[_Told]) -> Surroundings:
+    async def _surroundings(self, reading: Reading, by_room: Mapping[int, _Told]) -> Surroundings:
         """What is told beside the rows. Raises `AskTheDatabase` where the user was not in the room by the state that an
         event of another server stands on."""
+        told = by_room.values()
         rows = [row for room in told for row in room.rows]
         foreign = {row.nid: row for row in rows if row.sender.server_name != self.server_name}
         own = [row for row in rows if row.sender == reading.user_id]
@@ -152,9 +189,9 @@ class FromMemory:
             histories = {room.room_nid: _history(reading.user_id, room) for room in told}
             return await self.sources.client_events.load_surroundings(tx, reader, rows, histories)
 
-    async def _summaries(self, reading: Reading, told: Sequence[_Told]) -> Mapping[int, Summary]:
+    async def _summaries(self, reading: Reading, told: Mapping[int, _Told]) -> Mapping[int, Summary]:
         """The summaries that may have changed. Raises `AskTheDatabase` where a lazy client lacks a hero."""
-        changed = {room.room_nid: room for room in told if may_change_summary(room.rows)}
+        changed = {room_nid: room for room_nid, room in told.items() if may_change_summary(room.rows)}
         if not changed:
             return {}
         wanted = {room_nid: (_newest(room.rows), room.room.version) for room_nid, room in changed.items()}
@@ -166,21 +203,24 @@ class FromMemory:
                 raise AskTheDatabase
         return summaries
 
-    def _remember_members(self, reading: Reading, told: Sequence[_Told], position: int) -> None:
-        for room in told:
+    def _remember_members(self, reading: Reading, told: Mapping[int, _Told], position: int) -> None:
+        for room in told.values():
             members = _members_among(room.rows)
             if members:
                 key = (reading.user_id, reading.device_id, room.room_nid)
                 self.sources.sent_members.add(key, members, position)
 
-    def _room_json(self, reading: Reading, told: _Told, known: Surroundings, summary: Summary | None) -> bytes:
+    def _room_json(
+        self, reading: Reading, told: _Told, known: Surroundings, summary: Summary | None, members: Sequence[bytes]
+    ) -> bytes:
         client_events, version, wanted = self.sources.client_events, told.room.version, reading.filter
         events = events_as_json(client_events, told.rows, version, known, wanted)
         state: list[bytes] = []
         if reading.wants_state_after and wanted.room.state.allows_room(told.room.room_id):
             state_rows = fitting(wanted.room.state, told.state_rows.values())
             state = events_as_json(client_events, state_rows, version, known, wanted)
-        parts = [b'"timeline":' + timeline_json(events, limited=False, prev=place_before(told.first))]
+        prev = None if told.first is None else place_before(told.first)
+        parts = [b'"timeline":' + timeline_json(events, limited=False, prev=prev), *members]
         parts += [b'"%b":%b' % (key.encode(), events_json(state)) for key in reading.state_keys]
         if summary is not None:
             parts.append(b'"summary":' + summary.as_json())

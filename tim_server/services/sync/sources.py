@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from tim_server.services.events.client_events import ClientEvents
 from tim_server.services.sync.event_rows import EventRows
+from tim_server.services.sync.parts import AnswerParts
 from tim_server.services.sync.sent_members import SentMembers
 from tim_server.storage.codec import Codec
 from tim_server.storage.state import SnapshotCache
@@ -18,3 +19,4 @@ class Sources:
     client_events: ClientEvents
     rows: EventRows
     sent_members: SentMembers
+    parts: AnswerParts

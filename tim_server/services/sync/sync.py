@@ -99,7 +99,7 @@ class Sync:
         while True:
             answer = await self._answer(reading)
             remaining_s = deadline - loop.time()
-            if not answer.is_empty or reading.full_state or remaining_s <= 0:
+            if answer.has_news or reading.full_state or remaining_s <= 0:
                 return answer
             if not await self._wait(reading.user_id, answer.position, remaining_s, request.stopping):
                 return answer

@@ -19,8 +19,10 @@ from tim_server.storage.commit_log import MEMBERSHIPS, CommitEntry, CommitLog
 from tim_server.storage.memberships import UserRoom
 
 MEMBER = "m.room.member"
-SYNC_STREAMS = frozenset({ACCOUNT_DATA})
-"""Streams of the commit log, beside rooms, of which `/sync` tells."""
+ONLY_IN_DATABASE = frozenset({ACCOUNT_DATA})
+"""Streams of users that `/sync` tells of, and that the tail alone, and the parts of an answer, can't answer."""
+SYNC_STREAMS = ONLY_IN_DATABASE
+"""Streams of users that `/sync` tells of: who waits is woken."""
 USERS_WOKEN_PER_TURN = 8
 
 
@@ -153,7 +155,7 @@ class Views:
         """Tell the views that a commit concerns."""
         for user_id in _moved(entry):
             self.drop(user_id)
-        for room_nid in entry.events:
+        for room_nid in (*entry.events, *entry.facts):
             for view in self._by_room.get(room_nid, ()):
                 view.touch(entry.position)
                 self._wake_soon(view)
@@ -161,10 +163,12 @@ class Views:
             for view in self._by_room.get(room_nid, ()):
                 view.distrust(entry.position)
                 self._wake_soon(view)
-        for user_id in entry.users:
+        for user_id, streams in entry.users.items():
             view_of_user = self._views.get(user_id)
-            if view_of_user is not None and _is_for(entry, user_id):
-                view_of_user.distrust(entry.position)
+            if view_of_user is not None and not SYNC_STREAMS.isdisjoint(streams):
+                if not ONLY_IN_DATABASE.isdisjoint(streams):
+                    view_of_user.distrust(entry.position)
+                view_of_user.touch(entry.position)
                 self._wake_soon(view_of_user)
 
     def _wake_soon(self, view: UserView) -> None:
@@ -211,4 +215,4 @@ def _moved(entry: CommitEntry) -> set[UserId]:
 
 def _is_for(entry: CommitEntry, user_id: UserId) -> bool:
     """Whether the commit touches a stream of the user's that memory can't answer."""
-    return not SYNC_STREAMS.isdisjoint(entry.users.get(user_id, ()))
+    return not ONLY_IN_DATABASE.isdisjoint(entry.users.get(user_id, ()))

@@ -1,0 +1,51 @@
+"""What the commit log's tail says of one user's window: what happened since their token, as far as it concerns them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from tim_server.services.sync.views import UserView
+from tim_server.storage.commit_log import CommitEntry, Fact
+from tim_server.storage.events import EventRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """What happened after `since` up to `up_to`: events and facts by nid of the rooms that the user is in, oldest
+    first, and the `streams` of the user's own that were touched."""
+
+    since: int
+    up_to: int
+    view: UserView
+    events: Mapping[int, tuple[EventRow, ...]] = field(default_factory=dict)
+    facts: Mapping[int, tuple[Fact, ...]] = field(default_factory=dict)
+    streams: frozenset[str] = frozenset()
+
+    @property
+    def room_nids(self) -> set[int]:
+        """The rooms in which anything happened."""
+        return {*self.events, *self.facts}
+
+    def facts_of(self, stream: str) -> dict[int, list[Fact]]:
+        """The facts of one stream by room, where there are any."""
+        found: dict[int, list[Fact]] = {}
+        for room_nid, facts in self.facts.items():
+            of_stream = [fact for fact in facts if fact.stream == stream]
+            if of_stream:
+                found[room_nid] = of_stream
+        return found
+
+
+def window_of(view: UserView, entries: Iterable[CommitEntry], since: int, up_to: int) -> Window:
+    """The window that these entries make for the user of the view."""
+    events: dict[int, tuple[EventRow, ...]] = {}
+    facts: dict[int, tuple[Fact, ...]] = {}
+    streams: frozenset[str] = frozenset()
+    for entry in entries:
+        for room_nid, rows in entry.events.items():
+            if room_nid in view.rooms:
+                events[room_nid] = (*events[room_nid], *rows) if room_nid in events else rows
+        for room_nid, of_room in entry.facts.items():
+            if room_nid in view.rooms:
+                facts[room_nid] = (*facts[room_nid], *of_room) if room_nid in facts else of_room
+        streams |= entry.users.get(view.user_id, frozenset())
+    return Window(since=since, up_to=up_to, view=view, events=events, facts=facts, streams=streams)
