@@ -15,6 +15,7 @@ from tim_server.app.cache_budget import (
     CacheBudget,
     cache_budget,
 )
+from tim_server.app.directory import directory_services
 from tim_server.app.outgoing import outgoing_client
 from tim_server.app.parts import Parts, now_ms
 from tim_server.app.rooms import room_services
@@ -89,7 +90,13 @@ def _build(parts: Parts) -> OpenHomeserver:
     accounts, rooms = account_services(parts), room_services(parts)
     sync = sync_services(parts, accounts.fields["filters"])
     return OpenHomeserver(
-        homeserver=Homeserver(server_name=parts.author.server_name, **accounts.fields, **rooms.fields, **sync.fields),
+        homeserver=Homeserver(
+            server_name=parts.author.server_name,
+            **accounts.fields,
+            **rooms.fields,
+            **directory_services(parts).fields,
+            **sync.fields,
+        ),
         store=parts.store,
         host_names=parts.tenant.host_names,
         loops=reaping_loops(parts.store),

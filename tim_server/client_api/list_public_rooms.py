@@ -1,12 +1,16 @@
-"""The public directory: `list_public_rooms.yaml`, as far as it is about one room."""
+"""The public directory: `list_public_rooms.yaml`."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field
+
+from tim_server.client_api.published_room import PublishedRoom, published_fields
 from tim_server.services.accounts.requester import Requester
+from tim_server.services.directory.public_rooms import PublicRoomsPage, PublicRoomsQuery
 from tim_server.services.homeserver import Homeserver
-from tim_server.web.fields import RoomId
-from tim_server.web.request_model import InPath, RequestModel
-from tim_server.web.response_model import EmptyResponse, ResponseModel
+from tim_server.web.fields import RoomId, ServerName
+from tim_server.web.request_model import InPath, InQuery, RequestModel
+from tim_server.web.response_model import UNSET, EmptyResponse, ResponseModel, UnsetType
 from tim_server.web.route import Auth, Route
 
 
@@ -52,7 +56,83 @@ async def set_room_visibility_on_directory(
     return EmptyResponse()
 
 
+class GetPublicRoomsRequest(RequestModel):
+    """Which page of which directory. Without a limit, or with 0, pages are as long as the server lets them be."""
+
+    limit: InQuery[Annotated[int, Field(ge=0)] | None] = None
+    since: InQuery[str | None] = None
+    server: InQuery[ServerName | None] = None
+
+
+class PublicRoomsResponse(ResponseModel):
+    """A page of the directory."""
+
+    chunk: list[PublishedRoom]
+    total_room_count_estimate: int
+    next_batch: str | UnsetType = UNSET
+    prev_batch: str | UnsetType = UNSET
+
+
+async def get_public_rooms(
+    server: Homeserver, requester: Requester | None, request: GetPublicRoomsRequest
+) -> PublicRoomsResponse:
+    """`GET /_matrix/client/v3/publicRooms`: the rooms that the directory lists, those with most members first.
+
+    Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3publicrooms
+    """
+    query = PublicRoomsQuery(server=request.server, limit=request.limit, since=request.since)
+    return _response(await server.public_rooms.page(requester, query))
+
+
+class PublicRoomsFilter(RequestModel):
+    """Which rooms."""
+
+    generic_search_term: str | None = None
+    room_types: tuple[str | None, ...] | None = None
+
+
+class QueryPublicRoomsRequest(RequestModel):
+    """Which page of which directory, and which rooms."""
+
+    server: InQuery[ServerName | None] = None
+    limit: Annotated[int, Field(ge=0)] | None = None
+    since: str | None = None
+    filter: PublicRoomsFilter | None = None
+    include_all_networks: bool = False
+    third_party_instance_id: str | None = None
+
+
+async def query_public_rooms(
+    server: Homeserver, requester: Requester, request: QueryPublicRoomsRequest
+) -> PublicRoomsResponse:
+    """`POST /_matrix/client/v3/publicRooms`: the rooms of the directory that fit a filter.
+
+    Spec: https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3publicrooms
+    """
+    wanted = request.filter or PublicRoomsFilter()
+    query = PublicRoomsQuery(
+        server=request.server,
+        limit=request.limit,
+        since=request.since,
+        search_term=wanted.generic_search_term,
+        room_types=wanted.room_types,
+        third_party_instance_id=None if request.include_all_networks else request.third_party_instance_id,
+    )
+    return _response(await server.public_rooms.page(requester, query))
+
+
+def _response(page: PublicRoomsPage) -> PublicRoomsResponse:
+    return PublicRoomsResponse(
+        chunk=[PublishedRoom(**published_fields(summary)) for summary in page.rooms],
+        total_room_count_estimate=page.total,
+        next_batch=page.next_batch or UNSET,
+        prev_batch=page.prev_batch or UNSET,
+    )
+
+
 ROUTES = (
     Route("GET", "/_matrix/client/v3/directory/list/room/{roomId}", get_room_visibility_on_directory, auth=Auth.NONE),
     Route("PUT", "/_matrix/client/v3/directory/list/room/{roomId}", set_room_visibility_on_directory),
+    Route("GET", "/_matrix/client/v3/publicRooms", get_public_rooms, auth=Auth.OPTIONAL),
+    Route("POST", "/_matrix/client/v3/publicRooms", query_public_rooms),
 )

@@ -53,5 +53,17 @@ class LimitSettings(Section):
     invites_per_room_creation_max: int = Field(
         default=100, ge=1, description="How many users may be invited while a room is created."
     )
+    directory_page_rooms_max: int = Field(
+        default=500, ge=1, description="How many rooms one page of the public directory holds at most."
+    )
+    space_page_rooms_max: int = Field(
+        default=50, ge=1, description="How many rooms one page of a space's hierarchy holds at most."
+    )
+    space_rooms_max: int = Field(
+        default=2_000, ge=10, description="How many rooms below a space are looked at; others are left out."
+    )
+    space_depth_max: int = Field(
+        default=20, ge=1, le=1_000, description="How many levels below a space are looked at, whatever is asked for."
+    )
     filters_per_user_max: int = Field(default=100, ge=1, description="How many filters are stored for a user.")
     account_data_bytes_max: int = Field(default=65_536, ge=1_024, description="Size of one piece of account data.")

@@ -1,4 +1,4 @@
-"""Defaults of new rooms."""
+"""Defaults of new rooms, and the public directory."""
 
 from typing import Annotated
 
@@ -18,8 +18,11 @@ def _check_room_version(value: str) -> str:
 
 
 class RoomSettings(Section):
-    """What a room gets when its creator says nothing else."""
+    """What a room gets when its creator says nothing else, and who may read the directory."""
 
     default_version: Annotated[str, AfterValidator(_check_room_version)] = Field(
         default=DEFAULT_ROOM_VERSION, coerce_numbers_to_str=True, description="The version of new rooms."
+    )
+    directory_requires_account: bool = Field(
+        default=False, description="Whether reading the list of public rooms takes an account."
     )

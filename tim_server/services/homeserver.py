@@ -17,6 +17,10 @@ from tim_server.services.accounts.refresh import Refresh
 from tim_server.services.accounts.register import Registration
 from tim_server.services.accounts.registration_tokens import RegistrationTokens
 from tim_server.services.accounts.shared_secret import SharedSecretRegistration
+from tim_server.services.directory.hierarchy import SpaceHierarchy
+from tim_server.services.directory.mutual_rooms import MutualRooms
+from tim_server.services.directory.public_rooms import PublicRooms
+from tim_server.services.directory.summarise import RoomSummaries
 from tim_server.services.discovery import Capabilities, WellKnown
 from tim_server.services.filters.define import Filters
 from tim_server.services.profile.change import ProfileChange
@@ -72,4 +76,8 @@ class Homeserver:
     room_members: RoomMembers
     room_history: RoomHistory
     room_context: RoomContext
+    public_rooms: PublicRooms
+    room_summaries: RoomSummaries
+    space_hierarchy: SpaceHierarchy
+    mutual_rooms: MutualRooms
     sync: Sync

@@ -222,3 +222,17 @@ async def is_joined_to_any(tx: Connection, user_id: UserId, room_ids: Sequence[R
     """Whether the user is joined to one of these rooms."""
     joined: bool = await tx.fetchval(IS_JOINED_TO_ANY, user_id, room_ids)
     return joined
+
+
+LOAD_MUTUAL_ROOMS = """
+SELECT r.nid, r.room_id
+FROM memberships AS a
+JOIN memberships AS b ON b.room_nid = a.room_nid AND b.user_id = $2 AND b.membership = 'join'
+JOIN rooms AS r ON r.nid = a.room_nid
+WHERE a.user_id = $1 AND a.membership = 'join' ORDER BY r.nid
+"""
+
+
+async def load_mutual_rooms(tx: Connection, user_id: UserId, other: UserId) -> list[tuple[int, RoomId]]:
+    """Nid and id of the rooms that both users are joined to, in order of their nids."""
+    return [(row["nid"], RoomId(row["room_id"])) for row in await tx.fetch(LOAD_MUTUAL_ROOMS, user_id, other)]

@@ -4,6 +4,7 @@ Those of a new room are written with it, before the clock is taken, because a ta
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from tim_server.matrix.identifiers import RoomAlias, RoomId, UserId
 from tim_server.storage.database import Connection
@@ -114,3 +115,37 @@ async def set_published(tx: Connection, room_nid: int, *, published: bool) -> No
         await tx.execute(PUBLISH_ROOMS, [room_nid])
     else:
         await tx.execute(UNPUBLISH_ROOM, room_nid)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedRoom:
+    """A room that the public directory lists, and how many members are joined to it."""
+
+    nid: int
+    room_id: RoomId
+    room_version: str
+    joined: int
+
+
+LOAD_LISTED_ROOMS = """
+SELECT p.room_nid, r.room_id, r.room_version, p.joined
+FROM (
+    SELECT listed.room_nid, count(*) AS joined
+    FROM (SELECT room_nid FROM published_rooms ORDER BY room_nid DESC LIMIT $1) AS listed
+    JOIN memberships AS m ON m.room_nid = listed.room_nid AND m.membership = 'join'
+    GROUP BY listed.room_nid
+) AS p
+JOIN rooms AS r ON r.nid = p.room_nid
+ORDER BY p.joined DESC, p.room_nid
+"""
+
+
+async def load_listed_rooms(tx: Connection, *, limit: int) -> list[ListedRoom]:
+    """The rooms in the public directory that anybody is joined to, those with most members first; of more than `limit`
+    the newest."""
+    return [
+        ListedRoom(
+            nid=row["room_nid"], room_id=RoomId(row["room_id"]), room_version=row["room_version"], joined=row["joined"]
+        )
+        for row in await tx.fetch(LOAD_LISTED_ROOMS, limit)
+    ]

@@ -8,6 +8,7 @@ Spec: https://spec.matrix.org/v1.19/client-server-api/#room-event-format
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import msgspec
 import orjson
@@ -21,6 +22,18 @@ from tim_server.storage.events import EventRow
 HEADS_BYTES_MAX = 32 * 2**20
 HEAD_BYTES = 200
 """About what a remembered head takes beside its bytes."""
+
+
+class StoredPdu(Protocol):
+    """A row that holds the PDU of an event, and whether it is redacted."""
+
+    @property
+    def body(self) -> bytes:
+        """The PDU's JSON, decoded by the codec."""
+
+    @property
+    def redacted_by(self) -> int | None:
+        """The nid of what redacts it."""
 
 
 class _Pdu(msgspec.Struct):
@@ -71,14 +84,14 @@ class EventHeads:
         self._bytes = 0
 
 
-def visible_pdu(row: EventRow, version: RoomVersion) -> bytes:
+def visible_pdu(row: StoredPdu, version: RoomVersion) -> bytes:
     """The event's PDU, in its redacted form where it is redacted."""
     if row.redacted_by is None:
         return row.body
     return encode_relaxed(redact(decode_lenient(row.body), version))
 
 
-def content_json(row: EventRow, version: RoomVersion) -> bytes:
+def content_json(row: StoredPdu, version: RoomVersion) -> bytes:
     """The event's content, in its redacted form where it is redacted."""
     return bytes(_read_pdu(visible_pdu(row, version)).content)
 
@@ -119,7 +132,7 @@ def client_event(head: bytes, *, room_id: RoomId | None, unsigned: bytes) -> byt
     return b"".join((head, b',"room_id":', orjson.dumps(room_id), b',"unsigned":', unsigned, b"}"))
 
 
-def stripped_event(row: EventRow, version: RoomVersion) -> bytes:
+def stripped_event(row: StoredPdu, version: RoomVersion) -> bytes:
     """The stripped form, in which state is told to users who have not joined.
 
     Spec: https://spec.matrix.org/v1.19/client-server-api/#stripped-state

@@ -1,0 +1,37 @@
+"""The services that find rooms and users."""
+
+from tim_server.app.accounts import Services
+from tim_server.app.parts import Parts
+from tim_server.services.directory.hierarchy import HierarchyPolicy, SpaceHierarchy
+from tim_server.services.directory.mutual_rooms import MutualRooms
+from tim_server.services.directory.public_rooms import DirectoryPolicy, PublicRooms
+from tim_server.services.directory.summarise import RoomSummaries
+
+
+def directory_services(parts: Parts) -> Services:
+    """Build them over the store."""
+    database, codec, limits = parts.store.database, parts.store.codec, parts.settings.limits
+    return Services(
+        fields={
+            "public_rooms": PublicRooms(
+                server_name=parts.author.server_name,
+                database=database,
+                codec=codec,
+                policy=DirectoryPolicy(
+                    page_rooms_max=limits.directory_page_rooms_max,
+                    requires_account=parts.tenant.rooms.directory_requires_account,
+                ),
+            ),
+            "room_summaries": RoomSummaries(database=database, codec=codec),
+            "space_hierarchy": SpaceHierarchy(
+                database=database,
+                codec=codec,
+                policy=HierarchyPolicy(
+                    depth_max=limits.space_depth_max,
+                    rooms_max=limits.space_rooms_max,
+                    page_rooms_max=limits.space_page_rooms_max,
+                ),
+            ),
+            "mutual_rooms": MutualRooms(database=database),
+        }
+    )

@@ -1,0 +1,54 @@
+"""What lists and summaries tell of a room: `public_rooms_chunk.yaml` and `room_summary.yaml` of `definitions/`."""
+
+from typing import Any
+
+from tim_server.services.directory.room_summary import RoomSummary
+from tim_server.web.response_model import UNSET, ResponseModel, UnsetType
+
+
+class PublishedRoom(ResponseModel, kw_only=True):
+    """A room as the public directory lists it. What the room does not set is left out."""
+
+    room_id: str
+    num_joined_members: int
+    world_readable: bool
+    guest_can_join: bool
+    join_rule: str
+    name: str | UnsetType = UNSET
+    topic: str | UnsetType = UNSET
+    avatar_url: str | UnsetType = UNSET
+    canonical_alias: str | UnsetType = UNSET
+    room_type: str | UnsetType = UNSET
+
+
+class SummarisedRoom(PublishedRoom, kw_only=True):
+    """A room as summaries tell of it."""
+
+    room_version: str
+    encryption: str | UnsetType = UNSET
+    allowed_room_ids: list[str] | UnsetType = UNSET
+
+
+def published_fields(summary: RoomSummary) -> dict[str, Any]:
+    """The fields of a `PublishedRoom`."""
+    return {
+        "room_id": summary.room_id,
+        "num_joined_members": summary.joined,
+        "world_readable": summary.access.world_readable,
+        "guest_can_join": summary.guest_can_join,
+        "join_rule": summary.access.join_rule,
+        "name": summary.name or UNSET,
+        "topic": summary.topic or UNSET,
+        "avatar_url": summary.avatar_url or UNSET,
+        "canonical_alias": summary.canonical_alias or UNSET,
+        "room_type": summary.access.room_type or UNSET,
+    }
+
+
+def summarised_fields(summary: RoomSummary) -> dict[str, Any]:
+    """The fields of a `SummarisedRoom`."""
+    return published_fields(summary) | {
+        "room_version": summary.access.version.identifier,
+        "encryption": summary.encryption or UNSET,
+        "allowed_room_ids": [*summary.access.allowed_room_ids] or UNSET,
+    }

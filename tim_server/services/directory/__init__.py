@@ -1,0 +1,1 @@
+"""Finding rooms and users: the public directory, summaries, spaces, the user directory."""
