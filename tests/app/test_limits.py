@@ -19,6 +19,10 @@ LIMITS = {
     "filters_per_user_max": 2,
     "account_data_bytes_max": 1_024,
     "invites_per_room_creation_max": 1,
+    "directory_page_rooms_max": 2,
+    "space_page_rooms_max": 3,
+    "space_rooms_max": 10,
+    "space_depth_max": 2,
     "cache_bytes_max": 1_048_576,
     "commits_remembered_max": 100,
 }
@@ -102,3 +106,30 @@ async def test_conversations_work_with_the_smallest_caches_too(limited: Hospital
         bodies = [event["content"].get("body") for event in joined[room_id]["timeline"]["events"]]
         assert bodies == [f"{number}" for number in range(50, 60)]
         assert (await bob.bodies(room_id, limit=12))[0] == "59"
+
+
+async def test_pages_of_directories_are_no_longer_than_the_limits(alice: Person) -> None:
+    for _ in range(3):
+        await alice.create_room(visibility="public")
+    assert len((await alice.get("publicRooms", limit=50))["chunk"]) == 2
+
+
+async def test_so_much_of_a_space_is_looked_at_and_no_more(alice: Person) -> None:
+    async def space(*children: str) -> str:
+        room_id = await alice.create_room(creation_content={"type": "m.space"})
+        for child in children:
+            await alice.set_state(room_id, "m.space.child", {"via": ["hospital.example"]}, child)
+        return room_id
+
+    async def pages(room_id: str) -> list[int]:
+        path, counts, token = f"/_matrix/client/v1/rooms/{room_id}/hierarchy", list[int](), None
+        while not counts or token:
+            page = await alice.get(path, limit=50, max_depth=50, from_=token)
+            counts.append(len(page["rooms"]))
+            token = page.get("next_batch")
+        return counts
+
+    deep = await space(await space(await space(await alice.create_room())))
+    assert await pages(deep) == [3]
+    wide = await space(*[await alice.create_room() for _ in range(12)])
+    assert await pages(wide) == [3, 3, 3, 1]
