@@ -18,6 +18,8 @@ LIMITS = {
     "json_depth_max": 10,
     "filters_per_user_max": 2,
     "account_data_bytes_max": 1_024,
+    "tags_per_room_max": 1,
+    "typing_timeout_ms_max": 1_000,
     "invites_per_room_creation_max": 1,
     "directory_page_rooms_max": 2,
     "space_page_rooms_max": 3,
@@ -133,3 +135,17 @@ async def test_so_much_of_a_space_is_looked_at_and_no_more(alice: Person) -> Non
     assert await pages(deep) == [3]
     wide = await space(*[await alice.create_room() for _ in range(12)])
     assert await pages(wide) == [3, 3, 3, 1]
+
+
+async def test_a_room_gets_no_more_tags_than_the_limit(alice: Person) -> None:
+    path = f"user/{alice.user_id}/rooms/{await alice.create_room()}/tags"
+    await alice.put(f"{path}/u.one", {})
+    await alice.refused(413, "M_TOO_LARGE", "PUT", f"{path}/u.two", {})
+
+
+async def test_nobody_types_longer_than_the_limit(alice: Person) -> None:
+    room_id = await alice.create_room()
+    await alice.put(f"rooms/{room_id}/typing/{alice.user_id}", {"typing": True, "timeout": 60_000})
+    assert "ephemeral" in (await alice.get("sync"))["rooms"]["join"][room_id]
+    await asyncio.sleep(1.5)
+    assert "ephemeral" not in (await alice.get("sync"))["rooms"]["join"][room_id]

@@ -43,6 +43,8 @@ OF_ROOM: list[tuple[str, Any]] = [
     ("GET rooms/{this}/context/{message}", None),
     ("GET rooms/{this}/event/{message}", None),
     ("GET rooms/{this}/aliases", None),
+    ("POST rooms/{this}/receipt/m.read/{message}", {}),
+    ("POST rooms/{this}/read_markers", {"m.read": "{message}"}),
 ]
 READ_BY_THOSE_WHO_LEFT = ("/messages", "/state", "/members", "/context", "/event", "/joined_members")
 

@@ -90,6 +90,7 @@ def known_values(route: Route, names: dict[str, str]) -> dict[str, str]:
         "eventId": names["message"],
         "roomAlias": "#x:hospital.example",
         "kind": "override",
+        "receiptType": "m.read",
         "ruleId": ".m.rule.master",
     }
     return {name: known.get(name, "org.example.x") for name in route.parameters}
@@ -107,6 +108,8 @@ def known_body(route: Route, names: dict[str, str]) -> dict[str, Any]:
         "nonce": "x",
         "mac": "x",
         "refresh_token": "x",
+        "typing": True,
+        "presence": "online",
     }
     return {key: known[key] for key in route.reader.body_keys if key in known}
 

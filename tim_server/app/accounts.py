@@ -7,8 +7,10 @@ from typing import Any
 
 from tim_server.app.cache_budget import ACCESS_TOKENS
 from tim_server.app.parts import Parts, now_ms
+from tim_server.background.supervise import Loop
 from tim_server.config.settings import TenantSettings
 from tim_server.services.account_data.keep import AccountData, AccountDataPolicy
+from tim_server.services.account_data.tags import RoomTags
 from tim_server.services.accounts.authenticator import Authenticator
 from tim_server.services.accounts.change_password import PasswordChange
 from tim_server.services.accounts.check_password import PasswordCheck
@@ -40,10 +42,11 @@ from tim_server.services.profile.read import ProfileReader
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """Some of a homeserver's services by field of `Homeserver`, and what they do when it stops."""
+    """Some of a homeserver's services by field of `Homeserver`, what they do all the time and when it stops."""
 
     fields: dict[str, Any]
     closers: Sequence[Callable[[], Awaitable[None]]] = ()
+    loops: Sequence[Loop] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +182,12 @@ def _registrations(parts: Parts, shared: _Shared) -> dict[str, Any]:
 
 def _belongings(parts: Parts, shared: _Shared) -> dict[str, Any]:
     store, tenant, limits = parts.store, parts.tenant, parts.settings.limits
+    account_data = AccountData(
+        database=store.database,
+        writer=store.writer,
+        codec=store.codec,
+        policy=AccountDataPolicy(content_bytes_max=limits.account_data_bytes_max),
+    )
     return {
         "profile_reader": ProfileReader(
             server_name=tenant.server_name, database=store.database, codec=store.codec, policy=shared.profile
@@ -186,12 +195,8 @@ def _belongings(parts: Parts, shared: _Shared) -> dict[str, Any]:
         "profile_change": ProfileChange(
             writer=store.writer, codec=store.codec, policy=shared.profile, propagate=parts.membership.propagate_profile
         ),
-        "account_data": AccountData(
-            database=store.database,
-            writer=store.writer,
-            codec=store.codec,
-            policy=AccountDataPolicy(content_bytes_max=limits.account_data_bytes_max),
-        ),
+        "account_data": account_data,
+        "room_tags": RoomTags(account_data=account_data, per_room_max=limits.tags_per_room_max),
         "filters": Filters(database=store.database, policy=FilterPolicy(per_user_max=limits.filters_per_user_max)),
         "well_known": _well_known(tenant),
         "capabilities": Capabilities(

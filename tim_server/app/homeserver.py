@@ -16,6 +16,7 @@ from tim_server.app.cache_budget import (
     cache_budget,
 )
 from tim_server.app.directory import directory_services
+from tim_server.app.ephemeral import ephemeral_services
 from tim_server.app.outgoing import outgoing_client
 from tim_server.app.parts import Parts, now_ms
 from tim_server.app.rooms import room_services
@@ -88,21 +89,18 @@ async def open_homeserver(settings: Settings, tenant: TenantSettings, *, worker_
 
 def _build(parts: Parts) -> OpenHomeserver:
     accounts, rooms = account_services(parts), room_services(parts)
+    ephemeral = ephemeral_services(parts, accounts.fields["account_data"])
     sync = sync_services(parts, accounts.fields["filters"])
+    fields = accounts.fields | rooms.fields | directory_services(parts).fields | ephemeral.fields | sync.fields
     return OpenHomeserver(
-        homeserver=Homeserver(
-            server_name=parts.author.server_name,
-            **accounts.fields,
-            **rooms.fields,
-            **directory_services(parts).fields,
-            **sync.fields,
-        ),
+        homeserver=Homeserver(server_name=parts.author.server_name, **fields),
         store=parts.store,
         host_names=parts.tenant.host_names,
-        loops=reaping_loops(parts.store),
+        loops=(*reaping_loops(parts.store), *ephemeral.loops),
         closers=(
             *sync.closers,
             *rooms.closers,
+            *ephemeral.closers,
             parts.queues.close,
             *accounts.closers,
             parts.resolver.close,

@@ -6,6 +6,7 @@ from tim_server.app.parts import Parts
 from tim_server.services.events.client_events import ClientEvents
 from tim_server.services.filters.define import Filters
 from tim_server.services.sync.choose_filter import FilterChoice
+from tim_server.services.sync.ephemeral import Ephemeral
 from tim_server.services.sync.event_rows import EventRows
 from tim_server.services.sync.from_database import FromDatabase
 from tim_server.services.sync.from_memory import FromMemory
@@ -13,10 +14,12 @@ from tim_server.services.sync.members_seen import MembersSeen
 from tim_server.services.sync.parts import AnswerParts
 from tim_server.services.sync.request import SyncOptions
 from tim_server.services.sync.sent_members import SentMembers
+from tim_server.services.sync.shared_look_ups import SharedLookUps
 from tim_server.services.sync.sources import Sources
 from tim_server.services.sync.sync import Sync
 from tim_server.services.sync.views import Views
 from tim_server.storage.store import Store
+from tim_server.storage.typing import load_typing
 
 
 def sync_services(parts: Parts, filters: Filters) -> Services:
@@ -38,19 +41,27 @@ def make_sync(
     budget = budget or CacheBudget()
     rows = EventRows(codec=store.codec, bytes_max=budget.entries_max(EVENT_ROWS))
     views = Views(commit_log=store.commit_log, rooms_max=budget.entries_max(ROOMS_OF_SYNCING_USERS))
+    ephemeral = Ephemeral(views=views, typing=SharedLookUps(database=store.database, read=load_typing))
     sources = Sources(
         codec=store.codec,
         snapshots=store.snapshots,
         client_events=client_events,
         rows=rows,
         sent_members=SentMembers(members_max=budget.entries_max(SENT_MEMBERS)),
-        parts=AnswerParts(),
+        parts=AnswerParts(of_rooms=(ephemeral,)),
     )
     members_seen = MembersSeen(database=store.database, sources=sources)
     store.commit_log.subscribe(rows.follow)
     store.commit_log.subscribe(members_seen.follow)
+    store.commit_log.subscribe(ephemeral.follow)
     store.commit_log.subscribe(views.follow)
-    store.writer.on_restored += [rows.clear, views.clear, members_seen.clear, sources.sent_members.clear]
+    store.writer.on_restored += [
+        rows.clear,
+        views.clear,
+        members_seen.clear,
+        ephemeral.clear,
+        sources.sent_members.clear,
+    ]
     return Sync(
         choice=FilterChoice(filters=filters, remembered_max=budget.entries_max(FILTERS)),
         views=views,

@@ -67,3 +67,7 @@ class LimitSettings(Section):
     )
     filters_per_user_max: int = Field(default=100, ge=1, description="How many filters are stored for a user.")
     account_data_bytes_max: int = Field(default=65_536, ge=1_024, description="Size of one piece of account data.")
+    tags_per_room_max: int = Field(default=100, ge=1, description="How many tags a user may give to one room.")
+    typing_timeout_ms_max: int = Field(
+        default=120_000, ge=1_000, description="For how long at most a user counts as typing who says nothing more."
+    )

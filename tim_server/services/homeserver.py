@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tim_server.matrix.identifiers import ServerName
 from tim_server.services.account_data.keep import AccountData
+from tim_server.services.account_data.tags import RoomTags
 from tim_server.services.accounts.authenticator import Authenticator
 from tim_server.services.accounts.change_password import PasswordChange
 from tim_server.services.accounts.deactivate import Deactivation
@@ -25,6 +26,7 @@ from tim_server.services.discovery import Capabilities, WellKnown
 from tim_server.services.filters.define import Filters
 from tim_server.services.profile.change import ProfileChange
 from tim_server.services.profile.read import ProfileReader
+from tim_server.services.receipts.mark_read import ReadMarkers
 from tim_server.services.rooms.aliases import RoomAliases
 from tim_server.services.rooms.context import RoomContext
 from tim_server.services.rooms.create import RoomCreation
@@ -39,6 +41,7 @@ from tim_server.services.rooms.redact import Redaction
 from tim_server.services.rooms.send import RoomSender
 from tim_server.services.rooms.state import RoomState
 from tim_server.services.sync.sync import Sync
+from tim_server.services.typing.set_typing import Typing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +62,7 @@ class Homeserver:
     profile_reader: ProfileReader
     profile_change: ProfileChange
     account_data: AccountData
+    room_tags: RoomTags
     filters: Filters
     well_known: WellKnown
     capabilities: Capabilities
@@ -80,4 +84,6 @@ class Homeserver:
     room_summaries: RoomSummaries
     space_hierarchy: SpaceHierarchy
     mutual_rooms: MutualRooms
+    read_markers: ReadMarkers
+    typing: Typing
     sync: Sync

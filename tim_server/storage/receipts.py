@@ -1,15 +1,157 @@
 """Receipts: how far each user has read in each room, and in each thread of it. Not derived from the event log.
 
+`thread_id` is empty for a receipt that is about all of the room, else `main` or the id of a thread's root.
+`event_position` is the place in the timeline up to which the receipt reaches, `position` the clock when it was set.
+
 Spec: https://spec.matrix.org/v1.19/client-server-api/#receipts
 """
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tim_server.matrix.identifiers import EventId, UserId
+from tim_server.storage.commit_log import Fact
+from tim_server.storage.database import Connection
 from tim_server.storage.table_contract import TableContract
 
 TABLES = (
     TableContract(
         name="receipts",
-        owner="services.rooms",
+        owner="services.receipts",
         bound="one row a user, room, type and thread that was read",
         reaper="room purge, erasure of the account",
     ),
 )
+
+RECEIPTS = "receipts"
+"""The commit log's stream of facts for receipts."""
+READ = "m.read"
+READ_PRIVATE = "m.read.private"
+UNTHREADED = ""
+MAIN_THREAD = "main"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """A user has read the room, or a thread of it, up to an event; `ts` is when, in milliseconds since 1970."""
+
+    room_nid: int
+    user_id: UserId
+    receipt_type: str
+    thread_id: str
+    event_id: EventId
+    event_position: int
+    ts: int
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What there is one receipt of for each user and room: type and thread."""
+        return (self.receipt_type, self.thread_id)
+
+    def as_fact(self) -> Fact:
+        """The receipt as the commit log's tail holds it."""
+        value = (self.user_id, self.receipt_type, self.thread_id, self.event_id, self.event_position, self.ts)
+        return Fact(RECEIPTS, self.room_nid, value)
+
+
+def receipt_of(fact: Fact) -> Receipt:
+    """The receipt that a fact of the stream tells of."""
+    user_id, receipt_type, thread_id, event_id, event_position, ts = fact.value
+    return Receipt(
+        room_nid=fact.room_nid,
+        user_id=UserId(user_id),
+        receipt_type=str(receipt_type),
+        thread_id=str(thread_id),
+        event_id=EventId(event_id),
+        event_position=int(event_position or 0),
+        ts=int(ts or 0),
+    )
+
+
+PUT_RECEIPTS = """
+INSERT INTO receipts AS r (room_nid, user_id, receipt_type, thread_id, event_id, event_position, ts, position)
+SELECT room_nid, user_id, receipt_type, thread_id, event_id, event_position, ts, $8
+FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[])
+     AS new (room_nid, user_id, receipt_type, thread_id, event_id, event_position, ts)
+ON CONFLICT (room_nid, user_id, receipt_type, thread_id) DO UPDATE
+SET event_id = excluded.event_id, event_position = excluded.event_position, ts = excluded.ts,
+    position = excluded.position
+WHERE r.event_position < excluded.event_position
+RETURNING room_nid, user_id, receipt_type, thread_id
+"""
+
+
+async def put_receipts(tx: Connection, receipts: Sequence[Receipt], position: int) -> list[Receipt]:
+    """Set receipts, each of another key, unless the user has one that reaches as far; those that were set."""
+    rows = await tx.fetch(
+        PUT_RECEIPTS,
+        [receipt.room_nid for receipt in receipts],
+        [receipt.user_id for receipt in receipts],
+        [receipt.receipt_type for receipt in receipts],
+        [receipt.thread_id for receipt in receipts],
+        [receipt.event_id for receipt in receipts],
+        [receipt.event_position for receipt in receipts],
+        [receipt.ts for receipt in receipts],
+        position,
+    )
+    moved = {(row["room_nid"], row["user_id"], row["receipt_type"], row["thread_id"]) for row in rows}
+    return [r for r in receipts if (r.room_nid, r.user_id, r.receipt_type, r.thread_id) in moved]
+
+
+LOAD_REACHED = """
+SELECT receipt_type, thread_id, event_position FROM receipts WHERE room_nid = $1 AND user_id = $2
+"""
+
+
+async def load_reached(tx: Connection, room_nid: int, user_id: UserId) -> Mapping[tuple[str, str], int]:
+    """How far the user's receipts in a room reach, by type and thread."""
+    rows = await tx.fetch(LOAD_REACHED, room_nid, user_id)
+    return {(row["receipt_type"], row["thread_id"]): row["event_position"] for row in rows}
+
+
+FIND_ROOMS_WITH_NEW_RECEIPTS = """
+SELECT m.room_nid FROM memberships AS m
+WHERE m.user_id = $1 AND m.membership = 'join' AND EXISTS (
+    SELECT FROM receipts AS r
+    WHERE r.room_nid = m.room_nid AND r.position > $2 AND (r.receipt_type = 'm.read' OR r.user_id = $1)
+)
+"""
+
+
+async def find_rooms_with_new_receipts(tx: Connection, user_id: UserId, after: int) -> list[int]:
+    """The joined rooms of the user in which receipts that they may see were set after a position."""
+    return [row["room_nid"] for row in await tx.fetch(FIND_ROOMS_WITH_NEW_RECEIPTS, user_id, after)]
+
+
+LOAD_RECEIPTS = """
+SELECT r.room_nid, r.user_id, r.receipt_type, r.thread_id, r.event_id, r.event_position, r.ts
+FROM unnest($2::bigint[], $3::bigint[]) AS wanted (room_nid, after)
+CROSS JOIN LATERAL (
+    (SELECT room_nid, user_id, receipt_type, thread_id, event_id, event_position, ts FROM receipts
+     WHERE room_nid = wanted.room_nid AND position > wanted.after AND receipt_type = 'm.read' AND user_id <> $1
+     ORDER BY position DESC LIMIT $4)
+    UNION ALL
+    SELECT room_nid, user_id, receipt_type, thread_id, event_id, event_position, ts FROM receipts
+    WHERE room_nid = wanted.room_nid AND user_id = $1 AND position > wanted.after
+) AS r
+"""
+
+
+async def load_receipts(
+    tx: Connection, user_id: UserId, after: Mapping[int, int], *, of_others_max: int
+) -> Sequence[Receipt]:
+    """The receipts that were set in each room after its position, as far as the user may see them: their own, and of
+    others' public ones those that were set last."""
+    rows = await tx.fetch(LOAD_RECEIPTS, user_id, list(after), list(after.values()), of_others_max)
+    return [
+        Receipt(
+            room_nid=row["room_nid"],
+            user_id=UserId(row["user_id"]),
+            receipt_type=row["receipt_type"],
+            thread_id=row["thread_id"],
+            event_id=EventId(row["event_id"]),
+            event_position=row["event_position"],
+            ts=row["ts"],
+        )
+        for row in rows
+    ]

@@ -64,14 +64,16 @@ class AccountData:
 
     async def store(self, user_id: UserId, event_type: str, content: bytes, room_id: RoomId | None) -> None:
         """Set an entry for the server itself, of any type; raises `TooLarge` when the user has too many."""
-        await self.writer.write(
-            _Put(
-                users=(user_id,),
-                room_id=GLOBAL if room_id is None else room_id,
-                event_type=event_type,
-                stored=self.codec.encode(content),
-                entries_max=self.policy.entries_per_user_max,
-            )
+        await self.writer.write(self.put_write(user_id, event_type, content, room_id))
+
+    def put_write(self, user_id: UserId, event_type: str, content: bytes, room_id: RoomId | None) -> "PutAccountData":
+        """The write that sets an entry of any type, for services that write more together with it."""
+        return PutAccountData(
+            users=(user_id,),
+            room_id=GLOBAL if room_id is None else room_id,
+            event_type=event_type,
+            stored=self.codec.encode(content),
+            entries_max=self.policy.entries_per_user_max,
         )
 
     async def read(self, requester: Requester, user_id: UserId, event_type: str, room_id: RoomId | None) -> bytes:
@@ -94,7 +96,9 @@ def _check_owner(requester: Requester, user_id: UserId) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Put:
+class PutAccountData:
+    """Sets an entry, in the next commit."""
+
     users: tuple[UserId, ...]
     room_id: str
     event_type: str
@@ -103,6 +107,7 @@ class _Put:
     streams: tuple[str, ...] = (ACCOUNT_DATA,)
 
     async def store(self, tx: Connection, position: int) -> None:
+        """Raises `TooLarge` for an entry too many."""
         user_id = self.users[0]
         is_known = await has_account_data(tx, user_id, room_id=self.room_id, event_type=self.event_type)
         if not is_known and await count_account_data(tx, user_id) >= self.entries_max:

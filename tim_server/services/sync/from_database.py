@@ -76,6 +76,7 @@ class FromDatabase:
         if reading.since is not None and reading.since > now:
             reading = replace(reading, since=now)
         account_data = await load_account_data(tx, self.sources.codec, reading, now)
+        reading = replace(reading, ignored=account_data.ignored)
         rooms = await self._load_rooms(tx, reading, account_data, now)
         of_user = [await part.from_database(tx, reading, now) for part in self.sources.parts.of_user]
         loaded = _Loaded(reading=reading, position=now, account_data=account_data, parts_of_user=of_user)

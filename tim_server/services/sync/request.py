@@ -41,7 +41,8 @@ class SyncOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What one answer is made for: who reads, with which filter, since which position (None: from the start)."""
+    """What one answer is made for: who reads, with which filter, since which position (None: from the start).
+    `ignored` are the users whom the reader ignores, as far as the database was asked for them."""
 
     user_id: UserId
     device_id: str | None
@@ -50,6 +51,7 @@ class Reading:
     full_state: bool
     state_keys: tuple[str, ...]
     timeline_limit: int
+    ignored: frozenset[str] = frozenset()
 
     @property
     def wants_state_after(self) -> bool:

@@ -1,0 +1,1 @@
+"""Receipts and read markers: how far users have read."""

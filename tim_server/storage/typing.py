@@ -1,0 +1,149 @@
+"""Who is typing in which room. UNLOGGED: a crash of PostgreSQL empties the table. Not derived from the event log.
+
+A row stays for a while after its user has ceased to type, so that readers see that something changed.
+
+Spec: https://spec.matrix.org/v1.19/client-server-api/#typing-notifications
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from tim_server.matrix.identifiers import UserId
+from tim_server.storage.commit_log import Fact
+from tim_server.storage.database import Connection
+from tim_server.storage.table_contract import TableContract
+
+TABLES = (
+    TableContract(
+        name="typing",
+        owner="services.typing",
+        bound="one row a user and room with typing in the last day",
+        reaper="background.reap",
+    ),
+)
+
+TYPING = "typing"
+"""The commit log's stream of facts for who begins or ceases to type."""
+USERS_MAX = 100
+"""How many of those who type in a room are told of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TypingKey:
+    """A user in a room."""
+
+    room_nid: int
+    user_id: UserId
+
+    def as_fact(self) -> Fact:
+        """That the user has begun or ceased to type."""
+        return Fact(TYPING, self.room_nid, (self.user_id,))
+
+
+PROLONG_TYPING = """
+UPDATE typing SET expires_ts = $3 WHERE room_nid = $1 AND user_id = $2 AND is_typing AND expires_ts > $4 RETURNING true
+"""
+
+
+async def prolong_typing(tx: Connection, key: TypingKey, *, expires_ts: int, now_ms: int) -> bool:
+    """Move the end of what goes on, which is no news to anybody; False where the user is not typing."""
+    found = await tx.fetchval(PROLONG_TYPING, key.room_nid, key.user_id, expires_ts, now_ms)
+    return found is not None
+
+
+BEGIN_TYPING = """
+INSERT INTO typing (room_nid, user_id, is_typing, expires_ts, position) VALUES ($1, $2, true, $3, $4)
+ON CONFLICT (room_nid, user_id) DO UPDATE
+SET is_typing = true, expires_ts = excluded.expires_ts, position = excluded.position
+"""
+
+
+async def begin_typing(tx: Connection, key: TypingKey, *, expires_ts: int, position: int) -> None:
+    """The user types from now on."""
+    await tx.execute(BEGIN_TYPING, key.room_nid, key.user_id, expires_ts, position)
+
+
+END_TYPING = """
+UPDATE typing AS t SET is_typing = false, expires_ts = least(t.expires_ts, $4), position = $5
+FROM unnest($1::bigint[], $2::text[]) AS ended (room_nid, user_id)
+WHERE t.room_nid = ended.room_nid AND t.user_id = ended.user_id AND t.is_typing
+  AND ($3::bigint IS NULL OR t.expires_ts <= $3)
+RETURNING t.room_nid, t.user_id
+"""
+
+
+async def end_typing(
+    tx: Connection, keys: Sequence[TypingKey], *, expired_by: int | None, now_ms: int, position: int
+) -> list[TypingKey]:
+    """These users cease to type, those only who were not to type for longer than `expired_by`, if that is given; who
+    did."""
+    room_nids, user_ids = [key.room_nid for key in keys], [key.user_id for key in keys]
+    rows = await tx.fetch(END_TYPING, room_nids, user_ids, expired_by, now_ms, position)
+    return [TypingKey(room_nid=row["room_nid"], user_id=UserId(row["user_id"])) for row in rows]
+
+
+IS_TYPING = "SELECT EXISTS (SELECT FROM typing WHERE room_nid = $1 AND user_id = $2 AND is_typing)"
+
+
+async def is_typing(tx: Connection, key: TypingKey) -> bool:
+    """Whether the user has begun to type and not ceased."""
+    found: bool = await tx.fetchval(IS_TYPING, key.room_nid, key.user_id)
+    return found
+
+
+FIND_EXPIRED = "SELECT room_nid, user_id FROM typing WHERE is_typing AND expires_ts <= $1 ORDER BY expires_ts LIMIT $2"
+IS_ANYBODY_TYPING = "SELECT EXISTS (SELECT FROM typing WHERE is_typing)"
+
+
+async def find_expired(tx: Connection, *, expired_by: int, limit: int) -> list[TypingKey]:
+    """Who should have ceased to type by then, and has not."""
+    rows = await tx.fetch(FIND_EXPIRED, expired_by, limit)
+    return [TypingKey(room_nid=row["room_nid"], user_id=UserId(row["user_id"])) for row in rows]
+
+
+async def is_anybody_typing(tx: Connection) -> bool:
+    """Whether anybody types anywhere."""
+    found: bool = await tx.fetchval(IS_ANYBODY_TYPING)
+    return found
+
+
+FIND_ROOMS_WITH_CHANGED_TYPING = """
+SELECT m.room_nid FROM memberships AS m
+WHERE m.user_id = $1 AND m.membership = 'join'
+  AND EXISTS (SELECT FROM typing AS t WHERE t.room_nid = m.room_nid AND t.position > $2)
+"""
+
+
+async def find_rooms_with_changed_typing(tx: Connection, user_id: UserId, after: int) -> list[int]:
+    """The joined rooms of the user in which somebody began or ceased to type after a position."""
+    return [row["room_nid"] for row in await tx.fetch(FIND_ROOMS_WITH_CHANGED_TYPING, user_id, after)]
+
+
+LOAD_TYPING = """
+SELECT wanted.room_nid, t.user_id
+FROM unnest($1::bigint[]) AS wanted (room_nid)
+CROSS JOIN LATERAL (
+    SELECT typing.user_id FROM typing
+    JOIN memberships AS m ON m.user_id = typing.user_id AND m.room_nid = typing.room_nid AND m.membership = 'join'
+    WHERE typing.room_nid = wanted.room_nid AND typing.is_typing
+    ORDER BY typing.position, typing.user_id LIMIT $2
+) AS t
+"""
+
+
+async def load_typing(tx: Connection, room_nids: Collection[int]) -> dict[int, tuple[UserId, ...]]:
+    """The members who type in each of these rooms, who began first at the front, at most `USERS_MAX`."""
+    typing: dict[int, tuple[UserId, ...]] = dict.fromkeys(room_nids, ())
+    for row in await tx.fetch(LOAD_TYPING, list(room_nids), USERS_MAX):
+        typing[row["room_nid"]] += (UserId(row["user_id"]),)
+    return typing
+
+
+REAP_TYPING = """
+DELETE FROM typing WHERE NOT is_typing AND expires_ts < extract(epoch FROM clock_timestamp()) * 1000 - 86400000
+"""
+
+
+async def reap(tx: Connection) -> None:
+    """Remove what nobody looks for any more: changes of more than a day ago."""
+    await tx.execute(REAP_TYPING)
