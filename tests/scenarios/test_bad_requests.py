@@ -34,6 +34,7 @@ CALLS = [
     ("GET rooms/{room}/state", None),
     ("GET rooms/{room}/members", None),
     ("GET rooms/{room}/event/{message}", None),
+    ("POST rooms/{room}/upgrade", {"new_version": "12"}),
     ("GET joined_rooms", None),
     ("POST publicRooms", {}),
     ("GET /_matrix/client/v1/room_summary/{room}", None),

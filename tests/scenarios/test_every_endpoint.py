@@ -110,6 +110,7 @@ def known_body(route: Route, names: dict[str, str]) -> dict[str, Any]:
         "refresh_token": "x",
         "typing": True,
         "presence": "online",
+        "new_version": "12",
     }
     return {key: known[key] for key in route.reader.body_keys if key in known}
 

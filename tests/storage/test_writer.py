@@ -8,7 +8,7 @@ import pytest
 
 from tests.storage.commits import ALICE, Probe, Statement, room_commit
 from tim_server.matrix.errors import Forbidden, Unavailable
-from tim_server.matrix.identifiers import EventId, UserId
+from tim_server.matrix.identifiers import EventId, RoomAlias, UserId
 from tim_server.storage.client_transactions import ClientTransaction
 from tim_server.storage.codec import Codec
 from tim_server.storage.commit_log import Fact
@@ -184,3 +184,28 @@ async def test_facts_of_small_writes_and_of_rooms_reach_the_logs_of_all_processe
             assert sorted(told) == sorted([of_room, *remarks])
     finally:
         await other.close()
+
+
+async def test_a_replacement_is_made_with_the_commit_that_it_belongs_to_or_not_at_all(store: Store) -> None:
+    alias = RoomAlias("#ward:hospital.example")
+    old = await room_commit(store, creator=ALICE, aliases=(alias,), is_published=True)
+    placed = await store.writer.commit_room(old)
+    successor = await room_commit(store)
+
+    async def names() -> list[int]:
+        async with store.database.connection() as connection:
+            return [
+                await connection.fetchval("SELECT room_nid FROM room_aliases WHERE alias = $1", alias),
+                await connection.fetchval("SELECT min(room_nid) FROM published_rooms"),
+                await connection.fetchval("SELECT count(*) FROM rooms WHERE nid = $1", successor.room_nid),
+            ]
+
+    last = await room_commit(store, room_nid=old.room_nid, expected_version=-1, replacement=successor)
+    with pytest.raises(HeadMoved):
+        await store.writer.commit_room(last)
+    assert await names() == [old.room_nid, old.room_nid, 0]
+    before = store.commit_log.position
+    await store.writer.commit_room(replace(last, expected_version=placed.last_position))
+    assert await names() == [successor.room_nid, successor.room_nid, 1]
+    (entry,) = store.commit_log.since(before) or ()
+    assert entry.events.keys() == {old.room_nid, successor.room_nid}

@@ -4,7 +4,7 @@ import secrets
 from typing import Any
 
 from tim_server.app.accounts import Services
-from tim_server.app.parts import Parts
+from tim_server.app.parts import Parts, now_ms
 from tim_server.services.rooms.aliases import RoomAliases
 from tim_server.services.rooms.canonical_alias import CanonicalAliasCheck
 from tim_server.services.rooms.context import RoomContext
@@ -19,6 +19,7 @@ from tim_server.services.rooms.publish import RoomPublication
 from tim_server.services.rooms.redact import Redaction
 from tim_server.services.rooms.send import RoomSender
 from tim_server.services.rooms.state import RoomState
+from tim_server.services.rooms.upgrade import RoomUpgrade
 
 
 def room_services(parts: Parts) -> Services:
@@ -48,6 +49,14 @@ def _sending(parts: Parts) -> dict[str, Any]:
                 default_version=parts.tenant.rooms.default_version,
                 invites_max=parts.settings.limits.invites_per_room_creation_max,
             ),
+            randomness=secrets.token_bytes,
+        ),
+        "room_upgrade": RoomUpgrade(
+            store=store,
+            queues=queues,
+            parsed=parts.parsed,
+            author=parts.author,
+            now_ms=now_ms,
             randomness=secrets.token_bytes,
         ),
     }

@@ -40,6 +40,7 @@ from tim_server.services.rooms.publish import RoomPublication
 from tim_server.services.rooms.redact import Redaction
 from tim_server.services.rooms.send import RoomSender
 from tim_server.services.rooms.state import RoomState
+from tim_server.services.rooms.upgrade import RoomUpgrade
 from tim_server.services.sync.sync import Sync
 from tim_server.services.typing.set_typing import Typing
 
@@ -67,6 +68,7 @@ class Homeserver:
     well_known: WellKnown
     capabilities: Capabilities
     room_creation: RoomCreation
+    room_upgrade: RoomUpgrade
     room_sender: RoomSender
     redaction: Redaction
     room_join: RoomJoin

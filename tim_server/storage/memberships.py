@@ -236,3 +236,13 @@ WHERE a.user_id = $1 AND a.membership = 'join' ORDER BY r.nid
 async def load_mutual_rooms(tx: Connection, user_id: UserId, other: UserId) -> list[tuple[int, RoomId]]:
     """Nid and id of the rooms that both users are joined to, in order of their nids."""
     return [(row["nid"], RoomId(row["room_id"])) for row in await tx.fetch(LOAD_MUTUAL_ROOMS, user_id, other)]
+
+
+LOAD_BANNED = """
+SELECT user_id, event_nid FROM memberships WHERE room_nid = $1 AND membership = 'ban' ORDER BY position LIMIT $2
+"""
+
+
+async def load_banned(tx: Connection, room_nid: int, *, limit: int) -> dict[UserId, int]:
+    """Who is banned from the room, and the nid of the event that says so; those first who have been so longest."""
+    return {UserId(row["user_id"]): row["event_nid"] for row in await tx.fetch(LOAD_BANNED, room_nid, limit)}

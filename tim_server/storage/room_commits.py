@@ -64,7 +64,7 @@ class MembershipChange:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoomCommit:
     """All that one commit changes in one room, decided on head `expected_version` (None: the room is new, and may have
-    a `creator`, `aliases` and a place in the public directory)."""
+    a `creator`, `aliases` and a place in the public directory). `replacement`: a new room that gets those of this."""
 
     room_nid: int
     room_id: RoomId
@@ -85,6 +85,7 @@ class RoomCommit:
     creator: UserId | None = None
     aliases: tuple[RoomAlias, ...] = ()
     is_published: bool = False
+    replacement: "RoomCommit | None" = None
 
     @property
     def positions_needed(self) -> int:

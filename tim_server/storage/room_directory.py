@@ -32,8 +32,18 @@ ON CONFLICT DO NOTHING RETURNING room_nid
 PUBLISH_ROOMS = "INSERT INTO published_rooms (room_nid) SELECT unnest($1::bigint[]) ON CONFLICT DO NOTHING"
 
 
-async def insert_names(tx: Connection, commits: Sequence[RoomCommit]) -> list[RoomCommit]:
-    """Write aliases and listings of new rooms; commits of which an alias is taken: nothing may be written then."""
+MOVE_NAMES = """
+WITH moved AS (UPDATE room_aliases SET room_nid = $2 WHERE room_nid = $1)
+UPDATE published_rooms SET room_nid = $2 WHERE room_nid = $1
+"""
+
+
+async def write_names(tx: Connection, commits: Sequence[RoomCommit]) -> list[RoomCommit]:
+    """Write aliases and listings of new rooms, and move those of rooms that are replaced; commits of which an alias is
+    taken: nothing may be written then."""
+    for commit in commits:
+        if commit.replacement is not None:  # seldom, and hardly ever two at once
+            await tx.execute(MOVE_NAMES, commit.room_nid, commit.replacement.room_nid)
     aliases = [(alias, commit) for commit in commits for alias in commit.aliases]
     published = [commit.room_nid for commit in commits if commit.is_published]
     if published:

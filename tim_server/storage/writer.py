@@ -29,7 +29,7 @@ from tim_server.storage.database import CONNECTION_FAILURES, OUT_OF_SERVICE, Con
 from tim_server.storage.incarnations import Incarnations
 from tim_server.storage.nids import Nids
 from tim_server.storage.room_commits import PlacedCommit, RoomCommit
-from tim_server.storage.room_directory import insert_names
+from tim_server.storage.room_directory import write_names
 from tim_server.storage.rooms import lock_rooms
 from tim_server.storage.write import TellsFacts, Write
 
@@ -238,8 +238,10 @@ class Writer:
             rooms = [unit for unit in batch if isinstance(unit.work, RoomCommit)]
             await self._lock_rooms(tx, rooms)
             attempt.previous = await clock.lock_clock(tx)
-            placed, position = room_commits.place([_room(unit) for unit in rooms], attempt.previous)
-            attempt.rooms = list(zip(rooms, placed, strict=True))
+            commits = [_room(unit) for unit in rooms]
+            commits += [commit.replacement for commit in commits if commit.replacement is not None]
+            placed, position = room_commits.place(commits, attempt.previous)
+            attempt.rooms = list(zip(rooms, placed, strict=False))
             attempt.position = max(position, attempt.previous + 1)
             if placed:
                 await room_commits.store(tx, self._codec, placed)
@@ -263,7 +265,7 @@ class Writer:
         repeated = await room_commits.insert_transactions_of(tx, [_room(unit) for unit in rooms])
         if repeated:
             raise _UnitsFail([unit for unit in rooms if unit.work in repeated], TransactionKnown())
-        taken = await insert_names(tx, [_room(unit) for unit in rooms])
+        taken = await write_names(tx, [_room(unit) for unit in rooms])
         if taken:
             raise _UnitsFail([unit for unit in rooms if unit.work in taken], RoomInUse())
 

@@ -6,7 +6,7 @@ when the head has moved meanwhile, it decides again. Rooms do not wait for each 
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -43,11 +43,21 @@ class QueueOptions:
     attempts_max: int = 50
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecidedAlone:
+    """What is decided by itself on the room's head, and again where the head moved; `decide` gives one answer."""
+
+    decide: Callable[[RoomHead], Awaitable[Decision]]
+
+
+Group: TypeAlias = DraftGroup | Incoming | DecidedAlone
+
+
 @dataclass(slots=True, eq=False)
 class _Waiting:
     """`sharing` are groups with the same transaction: they get the same answer, also where the first caller is gone."""
 
-    group: DraftGroup | Incoming
+    group: Group
     done: "asyncio.Future[tuple[EventId, ...]]"
     sharing: "list[_Waiting]" = field(default_factory=list)
 
@@ -93,7 +103,7 @@ class RoomQueues:
     _waiting: dict[RoomId, deque[_Waiting]] = field(default_factory=dict)
     _tasks: dict[RoomId, "asyncio.Task[None]"] = field(default_factory=dict)
 
-    async def submit(self, room_id: RoomId, group: DraftGroup | Incoming) -> tuple[EventId, ...]:
+    async def submit(self, room_id: RoomId, group: Group) -> tuple[EventId, ...]:
         """Have the group decided and committed; the ids of its events, of what arrives those that became visible.
 
         Raises `NotFound` for an unknown room, `Forbidden` where the rules refuse, `LimitExceeded` when too much waits,
@@ -172,9 +182,9 @@ class RoomQueues:
             del self._waiting[room_id], self._tasks[room_id]
 
     def _take(self, waiting: deque[_Waiting]) -> list[_Waiting]:
-        """What is decided at once: many drafts, or one group of what arrives."""
+        """What is decided at once: many drafts, or one group of another kind."""
         batch = [waiting.popleft()]
-        if isinstance(batch[0].group, Incoming):
+        if not isinstance(batch[0].group, DraftGroup):
             return batch
         count = len(batch[0].group.drafts)
         while waiting and isinstance(waiting[0].group, DraftGroup):
@@ -216,6 +226,8 @@ class RoomQueues:
     async def _decide(self, head: RoomHead, batch: Sequence[_Waiting]) -> Decision:
         if isinstance(batch[0].group, Incoming):
             return await self.receiver.decide(head, batch[0].group)
+        if isinstance(batch[0].group, DecidedAlone):
+            return await batch[0].group.decide(head)
         groups = [item.group for item in batch if isinstance(item.group, DraftGroup)]
         nids = {nid for key in needed_keys(head, groups) if (nid := head.state.get(key)) is not None}
         known = await self.parsed.load(nids, head.version)
