@@ -34,6 +34,8 @@ def path_of(route: Route, theirs: Tenant) -> str:
         "kind": "override",
         "ruleId": ".m.rule.master",
         "keyName": "displayname",
+        "tag": "m.favourite",
+        "receiptType": "m.read",
     }
     return route.path.format(**{name: quote(values[name], safe="") for name in route.parameters})
 
