@@ -127,7 +127,14 @@ class AccountServices(SimpleNamespace):
 
     def _add_registration(self, store: Store, policies: Policies, shared: dict[str, Any]) -> None:
         self.registration = Registration(
-            accounts=self.accounts, hashing=self.hashing, uia=self.uia, policy=policies.registration
+            database=store.database,
+            codec=store.codec,
+            clock=self.clock,
+            accounts=self.accounts,
+            login=self.login,
+            hashing=self.hashing,
+            uia=self.uia,
+            policy=policies.registration,
         )
         self.registration_tokens = RegistrationTokens(database=store.database, policy=policies.registration, **shared)
         self.shared_secret_registration = SharedSecretRegistration(

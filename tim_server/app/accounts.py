@@ -72,8 +72,9 @@ def account_services(parts: Parts) -> Services:
     async def stop_hashing() -> None:
         shared.hashing.close()
 
+    sessions = _sessions(parts, shared)
     return Services(
-        fields=_sessions(parts, shared) | _registrations(parts, shared) | _belongings(parts, shared),
+        fields=sessions | _registrations(parts, shared, sessions["login"]) | _belongings(parts, shared),
         closers=(stop_hashing,),
     )
 
@@ -160,11 +161,18 @@ def _sessions(parts: Parts, shared: _Shared) -> dict[str, Any]:
     }
 
 
-def _registrations(parts: Parts, shared: _Shared) -> dict[str, Any]:
+def _registrations(parts: Parts, shared: _Shared, login: Login) -> dict[str, Any]:
     secret = parts.tenant.registration.shared_secret
     return {
         "registration": Registration(
-            accounts=shared.creation, hashing=shared.hashing, uia=shared.uia, policy=shared.registration
+            database=parts.store.database,
+            codec=parts.store.codec,
+            clock=now_ms,
+            accounts=shared.creation,
+            login=login,
+            hashing=shared.hashing,
+            uia=shared.uia,
+            policy=shared.registration,
         ),
         "registration_tokens": RegistrationTokens(
             database=parts.store.database, clock=now_ms, randomness=secrets.token_bytes, policy=shared.registration

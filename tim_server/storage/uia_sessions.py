@@ -14,14 +14,16 @@ TABLES = (
         name="uia_sessions",
         owner="services.accounts.uia",
         bound="sessions begun within tokens.interactive_session_lifetime_ms",
-        reaper="each new session removes expired rows, and folds consumed ones into their registration token",
+        reaper="each new session removes expired rows and consumed ones that nobody may ask for again, and folds them "
+        "into their registration token",
     ),
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UiaSession:
-    """A session of one operation, by one user (None: nobody is logged in yet)."""
+    """A session of one operation, by one user (None: nobody is logged in yet). `parameters`, sealed, are what the
+    operation was asked for with, where later requests may leave that out."""
 
     session_id: str
     operation: str
@@ -29,12 +31,14 @@ class UiaSession:
     completed: tuple[str, ...]
     registration_token: str | None
     expires_ts: int
+    parameters: bytes | None = None
 
 
 REMOVE_ENDED = """
 WITH gone AS (
     DELETE FROM uia_sessions WHERE session_id IN (
-        SELECT session_id FROM uia_sessions WHERE expires_ts <= $1 OR consumed LIMIT 100 FOR UPDATE SKIP LOCKED
+        SELECT session_id FROM uia_sessions WHERE expires_ts <= $1 OR (consumed AND made_user_id IS NULL) LIMIT 100
+        FOR UPDATE SKIP LOCKED
     ) RETURNING registration_token, consumed
 ), used AS (
     SELECT registration_token, count(*) AS uses FROM gone
@@ -44,8 +48,8 @@ UPDATE registration_tokens AS t SET completed = t.completed + used.uses FROM use
 WHERE t.token = used.registration_token
 """
 INSERT_SESSION = """
-INSERT INTO uia_sessions (session_id, operation, user_id, completed, registration_token, expires_ts)
-VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO uia_sessions (session_id, operation, user_id, completed, registration_token, expires_ts, parameters)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
 """
 
 
@@ -60,6 +64,7 @@ async def insert_session(tx: Connection, session: UiaSession, *, now: int) -> No
         list(session.completed),
         session.registration_token,
         session.expires_ts,
+        session.parameters,
     )
 
 
@@ -100,15 +105,43 @@ async def complete_stage(
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeAccount:
+    """What came of a registration: the account, and the device of its first session unless login was inhibited."""
+
+    user_id: UserId
+    device_id: str | None
+
+
 CONSUME_SESSION = """
-UPDATE uia_sessions SET consumed = true WHERE session_id IN (
+UPDATE uia_sessions SET consumed = true, parameters = NULL, made_user_id = $3, made_device_id = $4
+WHERE session_id IN (
     SELECT session_id FROM uia_sessions WHERE session_id = $1 AND expires_ts > $2 AND NOT consumed
     FOR UPDATE SKIP LOCKED
 ) RETURNING true
 """
 
 
-async def consume_session(tx: Connection, session_id: str, *, now: int) -> bool:
+async def consume_session(tx: Connection, session_id: str, *, now: int, made: MadeAccount | None = None) -> bool:
     """The operation happens in this transaction: nothing else may happen with the session. False where it has ended,
     or another request is at it; never waits."""
-    return bool(await tx.fetchval(CONSUME_SESSION, session_id, now))
+    user_id, device_id = (None, None) if made is None else (made.user_id, made.device_id)
+    return bool(await tx.fetchval(CONSUME_SESSION, session_id, now, user_id, device_id))
+
+
+FIND_EARLIER_REQUEST = """
+SELECT parameters, made_user_id, made_device_id FROM uia_sessions
+WHERE session_id = $1 AND operation = $2 AND expires_ts > $3
+"""
+
+
+async def find_earlier_request(
+    tx: Connection, session_id: str, operation: str, *, now: int
+) -> tuple[bytes | None, MadeAccount | None]:
+    """What a session of this operation began with, and the account that came of it, as far as there are such things."""
+    row = await tx.fetchrow(FIND_EARLIER_REQUEST, session_id, operation, now)
+    if row is None:
+        return None, None
+    if row["made_user_id"] is None:
+        return row["parameters"], None
+    return None, MadeAccount(user_id=UserId(row["made_user_id"]), device_id=row["made_device_id"])

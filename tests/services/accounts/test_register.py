@@ -16,6 +16,7 @@ from tim_server.matrix.errors import (
     InvalidUsername,
     MatrixError,
     MissingParam,
+    UnknownToken,
     UserInUse,
     WeakPassword,
 )
@@ -232,6 +233,65 @@ async def test_whether_a_token_is_valid_is_not_told_where_registration_is_closed
     services = AccountServices(store, Policies(registration=RegistrationPolicy()))
     with pytest.raises(Forbidden):
         await services.registration_tokens.is_valid("any")
+
+
+async def test_a_registration_that_is_repeated_gives_the_same_account_and_device(
+    account_services: AccountServices,
+) -> None:
+    auth = {**DUMMY, "session": (await challenge(account_services, auth=None))["session"]}
+    first, second = [await register(account_services, None, auth=auth) for _ in range(2)]
+    assert first.tokens and second.tokens
+    assert (second.user_id, second.tokens.device_id) == (first.user_id, first.tokens.device_id)
+    assert (await account_services.authenticator.requester(second.tokens.access_token)).user_id == first.user_id
+    with pytest.raises(UnknownToken):
+        await account_services.authenticator.requester(first.tokens.access_token)
+
+
+@pytest.mark.parametrize(("password", "error"), [("wrong, wrong", Forbidden), (None, MissingParam)])
+async def test_a_registration_is_repeated_for_those_who_know_the_password_only(
+    account_services: AccountServices, password: str | None, error: type[MatrixError]
+) -> None:
+    auth = {**DUMMY, "session": (await challenge(account_services, auth=None))["session"]}
+    await register(account_services, None, auth=auth)
+    with pytest.raises(error):
+        await register(account_services, None, auth=auth, password=password)
+
+
+async def test_an_account_can_be_asked_for_again_as_long_as_its_session_runs(
+    account_services: AccountServices,
+) -> None:
+    auth = {**DUMMY, "session": (await challenge(account_services, "paula", auth=None))["session"]}
+    await register(account_services, "paula", auth=auth)
+    await challenge(account_services, auth=None)
+    assert (await register(account_services, "paula", auth=auth)).user_id == "@paula:hospital.example"
+    account_services.clock.advance(3_600_001)
+    with pytest.raises(UserInUse):
+        await register(account_services, "paula", auth=auth)
+
+
+async def test_a_session_remembers_what_it_was_begun_with(account_services: AccountServices) -> None:
+    session = SessionRequest(device_id="TABLET", initial_device_display_name="The ward's tablet")
+    auth = {**DUMMY, "session": (await challenge(account_services, "Quirin", auth=None, session=session))["session"]}
+    registered = await register(account_services, None, auth=auth, password=None)
+    assert registered.user_id == "@quirin:hospital.example"
+    assert registered.tokens is not None
+    assert registered.tokens.device_id == "TABLET"
+    assert await account_services.log_in("quirin")
+
+
+async def test_a_session_remembers_that_login_is_inhibited(account_services: AccountServices) -> None:
+    auth = {**DUMMY, "session": (await challenge(account_services, "rosa", auth=None, session=None))["session"]}
+    registered = await register(account_services, None, auth=auth, password=None)
+    assert registered.tokens is None
+    again = await register(account_services, None, auth=auth, session=None)
+    assert again == registered
+
+
+async def test_what_a_later_request_says_holds_before_what_the_session_remembers(
+    account_services: AccountServices,
+) -> None:
+    auth = {**DUMMY, "session": (await challenge(account_services, "stefan", auth=None))["session"]}
+    assert (await register(account_services, "steffi", auth=auth)).user_id == "@steffi:hospital.example"
 
 
 async def test_sessions_that_have_ended_leave_no_rows(store: Store) -> None:

@@ -23,7 +23,7 @@ from tim_server.storage.audit_log import AuditEntry, append_audit
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection, Database
 from tim_server.storage.profiles import put_field
-from tim_server.storage.uia_sessions import consume_session
+from tim_server.storage.uia_sessions import MadeAccount, consume_session
 from tim_server.storage.users import User, find_user, insert_user
 from tim_server.storage.writer import Writer
 
@@ -112,8 +112,7 @@ class _Create:
         )
         if not await insert_user(tx, user):
             raise UserInUse()
-        if account.uia_session is not None and not await consume_session(tx, account.uia_session, now=self.now):
-            raise Forbidden("The authentication has been used already")
+        await self._consume_session(tx)
         await append_audit(tx, AuditEntry(actor=account.actor, action="user.create", object=account.user_id))
         if account.is_admin:
             await append_audit(tx, AuditEntry(actor=account.actor, action="user.grant_admin", object=account.user_id))
@@ -121,3 +120,10 @@ class _Create:
             await put_field(tx, account.user_id, "displayname", self.display_name, position=position)
         if self.draft is not None:
             await store_session(tx, self.draft)
+
+    async def _consume_session(self, tx: Connection) -> None:
+        session_id = self.account.uia_session
+        device_id = None if self.draft is None else self.draft.issued.device_id
+        made = MadeAccount(user_id=self.account.user_id, device_id=device_id)
+        if session_id is not None and not await consume_session(tx, session_id, now=self.now, made=made):
+            raise Forbidden("The authentication has been used already")

@@ -33,11 +33,13 @@ Flow = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """What needs authentication: its name, who asks for it (None: nobody is logged in), and the flows that will do."""
+    """What needs authentication: its name, who asks for it (None: nobody is logged in), and the flows that will do.
+    A session that begins with this request keeps its `parameters`, sealed."""
 
     name: str
     flows: tuple[Flow, ...]
     user_id: UserId | None = None
+    parameters: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +94,7 @@ class InteractiveAuth:
             completed=(),
             registration_token=None,
             expires_ts=now + self.policy.session_lifetime_ms,
+            parameters=operation.parameters,
         )
 
     async def _attempt(self, operation: Operation, session: UiaSession, auth: Mapping[str, Any]) -> UiaSession:
