@@ -19,6 +19,7 @@ from tim_server.app.directory import directory_services
 from tim_server.app.ephemeral import ephemeral_services
 from tim_server.app.outgoing import outgoing_client
 from tim_server.app.parts import Parts, now_ms
+from tim_server.app.push import push_services
 from tim_server.app.rooms import room_services
 from tim_server.app.sync import sync_services
 from tim_server.background.reap import reaping_loops
@@ -92,6 +93,7 @@ def _build(parts: Parts) -> OpenHomeserver:
     ephemeral = ephemeral_services(parts, accounts.fields["account_data"])
     sync = sync_services(parts, accounts.fields["filters"])
     fields = accounts.fields | rooms.fields | directory_services(parts).fields | ephemeral.fields | sync.fields
+    fields |= push_services(parts).fields
     return OpenHomeserver(
         homeserver=Homeserver(server_name=parts.author.server_name, **fields),
         store=parts.store,

@@ -66,6 +66,9 @@ class LimitSettings(Section):
         default=20, ge=1, le=1_000, description="How many levels below a space are looked at, whatever is asked for."
     )
     filters_per_user_max: int = Field(default=100, ge=1, description="How many filters are stored for a user.")
+    push_rules_bytes_max: int = Field(
+        default=131_072, ge=1_024, description="Size of the push rules that a user defines, together."
+    )
     account_data_bytes_max: int = Field(default=65_536, ge=1_024, description="Size of one piece of account data.")
     tags_per_room_max: int = Field(default=100, ge=1, description="How many tags a user may give to one room.")
     typing_timeout_ms_max: int = Field(

@@ -26,6 +26,8 @@ from tim_server.services.discovery import Capabilities, WellKnown
 from tim_server.services.filters.define import Filters
 from tim_server.services.profile.change import ProfileChange
 from tim_server.services.profile.read import ProfileReader
+from tim_server.services.push_rules.change import PushRuleChange
+from tim_server.services.push_rules.read import PushRules
 from tim_server.services.receipts.mark_read import ReadMarkers
 from tim_server.services.rooms.aliases import RoomAliases
 from tim_server.services.rooms.context import RoomContext
@@ -64,6 +66,8 @@ class Homeserver:
     profile_change: ProfileChange
     account_data: AccountData
     room_tags: RoomTags
+    push_rules: PushRules
+    push_rule_change: PushRuleChange
     filters: Filters
     well_known: WellKnown
     capabilities: Capabilities

@@ -5,6 +5,8 @@ from tim_server.matrix.push_rules.conditions import PushContext
 from tim_server.matrix.push_rules.defaults import DEFAULT_RULES_OF_OTHERS, default_rules, users_named_by
 from tim_server.matrix.push_rules.evaluate import evaluate, notification_levels, pushed_event
 from tim_server.matrix.push_rules.rules import PushRule, RuleKind, RuleSet, read_user_rule
+from tim_server.matrix.push_rules.saved_rules import read_saved_rules, save_user_rules
+from tim_server.matrix.push_rules.triggers import costly_conditions
 from tim_server.matrix.push_rules.user_rules import (
     DefaultRuleChange,
     UserRules,
@@ -26,13 +28,16 @@ __all__ = [
     "RuleKind",
     "RuleSet",
     "UserRules",
+    "costly_conditions",
     "default_rules",
     "effective_rules",
     "evaluate",
     "notification_levels",
     "pushed_event",
     "read_actions",
+    "read_saved_rules",
     "read_user_rule",
+    "save_user_rules",
     "users_named_by",
     "with_actions",
     "with_enabled",

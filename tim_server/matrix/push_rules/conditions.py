@@ -7,7 +7,7 @@ import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from tim_server.matrix.globs import Glob, whole_value_glob, words_glob, words_literal
@@ -15,6 +15,7 @@ from tim_server.matrix.property_paths import ABSENT, PropertyPath, parse_propert
 
 BODY: PropertyPath = ("content", "body")
 NOTIFICATION_LEVEL_DEFAULT = 50
+COMPILED_MAX = 2_048
 _SAFE_INTEGER_MAX = 2**53 - 1
 
 _MEMBER_COUNT = re.compile(r"(==|<=|>=|<|>)?([0-9]{1,15})", re.ASCII)
@@ -62,8 +63,7 @@ def event_match(path: PropertyPath, pattern: str) -> Test:
     As a special case `content.body` must instead hold a substring that starts and ends at word boundaries. A property
     that is absent or no string does not match, even if the pattern is `*`.
     """
-    glob = words_glob(pattern) if path == BODY else whole_value_glob(pattern)
-    return partial(_property_matches, path, glob)
+    return partial(_property_matches, path, pattern)
 
 
 def event_property_is(path: PropertyPath, value: object) -> Test:
@@ -80,9 +80,15 @@ def _never(_event: Mapping[str, Any], _context: PushContext) -> bool:
     return False
 
 
-def _property_matches(path: PropertyPath, glob: Glob, event: Mapping[str, Any], _context: PushContext) -> bool:
+def _property_matches(path: PropertyPath, pattern: str, event: Mapping[str, Any], _context: PushContext) -> bool:
     value = property_at(event, path)
-    return isinstance(value, str) and glob.matches(value)
+    return isinstance(value, str) and _compiled(pattern, in_words=path == BODY).matches(value)
+
+
+@lru_cache(maxsize=COMPILED_MAX)
+def _compiled(pattern: str, *, in_words: bool) -> Glob:
+    """The pattern's glob, made when it is first needed: most rules of most users never look at most events."""
+    return words_glob(pattern) if in_words else whole_value_glob(pattern)
 
 
 def _property_is(path: PropertyPath, value: object, event: Mapping[str, Any], _context: PushContext) -> bool:

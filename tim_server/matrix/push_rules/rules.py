@@ -21,6 +21,9 @@ from tim_server.matrix.push_rules.conditions import (
     read_condition,
 )
 
+RULE_ID_LENGTH_MAX = PATTERN_LENGTH_MAX
+"""Clients name content rules after their pattern."""
+
 
 class RuleKind(StrEnum):
     """The kinds of rules, in the order in which they are checked."""
@@ -107,6 +110,8 @@ def read_user_rule(kind: RuleKind, rule_id: str, body: Mapping[str, Any], *, ena
     """
     if rule_id.startswith(".") or "/" in rule_id or "\\" in rule_id or not rule_id:
         raise InvalidParam("a rule_id must not be empty, start with a dot, or hold a slash or backslash")
+    if len(rule_id) > RULE_ID_LENGTH_MAX:
+        raise InvalidParam(f"a rule_id has at most {RULE_ID_LENGTH_MAX} characters")
     if "actions" not in body:
         raise MissingParam("actions is missing")
     pattern = _read_pattern(body) if kind is RuleKind.CONTENT else None

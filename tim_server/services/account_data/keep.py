@@ -11,7 +11,7 @@ from tim_server.matrix.errors import Forbidden, InvalidParam, NotFound, ServerMa
 from tim_server.matrix.identifiers import ID_BYTES_MAX, RoomId, UserId
 from tim_server.services.accounts.requester import Requester
 from tim_server.services.json_values import encode_json
-from tim_server.services.push_rules.read import PUSH_RULES, push_rules_content
+from tim_server.services.push_rules.read import PUSH_RULES_EVENT, load_push_rules_content
 from tim_server.storage.account_data import (
     GLOBAL,
     count_account_data,
@@ -26,7 +26,7 @@ from tim_server.storage.writer import Writer
 ACCOUNT_DATA = "account_data"
 """The commit log's stream for account data, global and of rooms."""
 
-SERVER_MANAGED = frozenset({"m.fully_read", PUSH_RULES})
+SERVER_MANAGED = frozenset({"m.fully_read", PUSH_RULES_EVENT})
 """Types that clients read here, but set elsewhere; of rooms and global alike."""
 
 
@@ -80,11 +80,11 @@ class AccountData:
         """The content of an entry, as a JSON object; raises `Forbidden` for another user's, and `NotFound`."""
         _check_owner(requester, user_id)
         async with self.database.connection() as connection:
+            if event_type == PUSH_RULES_EVENT and room_id is None:
+                return await load_push_rules_content(connection, self.codec, user_id)
             content = await read_account_data(
                 connection, self.codec, user_id, room_id=GLOBAL if room_id is None else room_id, event_type=event_type
             )
-        if content is None and event_type == PUSH_RULES and room_id is None:
-            return push_rules_content(user_id)
         if content is None:
             raise NotFound("There is no account data of this type")
         return content

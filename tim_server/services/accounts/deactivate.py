@@ -19,6 +19,7 @@ from tim_server.storage.account_data import delete_account_data
 from tim_server.storage.audit_log import AuditEntry, append_audit
 from tim_server.storage.database import Connection
 from tim_server.storage.profiles import delete_profile
+from tim_server.storage.push_rules import PUSH_RULES, delete_push_rules
 from tim_server.storage.uia_sessions import consume_session
 from tim_server.storage.users import deactivate_user
 from tim_server.storage.writer import Writer
@@ -39,7 +40,8 @@ class Deactivation:
     async def deactivate(self, requester: Requester, auth: Mapping[str, Any] | None, *, erase: bool) -> None:
         """Close the requester's account once the password was given; raises `InteractiveAuthRequired`.
 
-        Rooms are left first: an interrupted request can then be repeated. With `erase`, profile and account data go.
+        Rooms are left first: an interrupted request can then be repeated. With `erase`, profile, account data and push
+        rules go.
         """
         operation = Operation(name=OPERATION, flows=((PASSWORD,),), user_id=requester.user_id)
         uia_session = await self.uia.authenticate(operation, auth)
@@ -56,7 +58,7 @@ class _Deactivate:
     erase: bool
     uia_session: str | None
     now: int
-    streams: tuple[str, ...] = (TOKENS, DEVICES, "profile")
+    streams: tuple[str, ...] = (TOKENS, DEVICES, "profile", PUSH_RULES)
 
     async def store(self, tx: Connection, position: int) -> None:
         user_id = self.users[0]
@@ -69,3 +71,4 @@ class _Deactivate:
             await append_audit(tx, AuditEntry(actor=user_id, action="user.erase", object=user_id))
             await delete_profile(tx, user_id)
             await delete_account_data(tx, user_id)
+            await delete_push_rules(tx, user_id)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from tim_server.services.push_rules.read import PUSH_RULES, push_rules_content
+from tim_server.services.push_rules.read import PUSH_RULES_EVENT, push_rules_content, rules_of
 from tim_server.services.sync.request import Reading
 from tim_server.storage.account_data import (
     GLOBAL,
@@ -19,6 +19,7 @@ from tim_server.storage.account_data import (
 )
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection
+from tim_server.storage.push_rules import read_push_rules
 
 IGNORED_USERS = "m.ignored_user_list"
 
@@ -33,17 +34,17 @@ class AccountDataChanges:
 
 
 async def load_account_data(tx: Connection, codec: Codec, reading: Reading, now: int) -> AccountDataChanges:
-    """What was set since the client last looked; in a first answer everything, default push rules included."""
+    """What was set since the client last looked; in a first answer everything, push rules included."""
     if reading.since is None:
-        entries = await read_all_account_data(tx, codec, reading.user_id)
-        changed = [*entries, *_default_push_rules(reading, entries)]
+        changed = await read_all_account_data(tx, codec, reading.user_id)
     else:
         changed = await read_changed_account_data(tx, codec, reading.user_id, after=reading.since, up_to=now)
-        entries = changed
-    content = next((e.content for e in entries if e.room_id == GLOBAL and e.type == IGNORED_USERS), None)
+    content = next((e.content for e in changed if e.room_id == GLOBAL and e.type == IGNORED_USERS), None)
     if content is None and reading.since is not None:
         content = await read_account_data(tx, codec, reading.user_id, room_id=GLOBAL, event_type=IGNORED_USERS)
     wanted = reading.filter.account_data
+    if wanted.allows(PUSH_RULES_EVENT):
+        changed += await _load_push_rules(tx, codec, reading)
     return AccountDataChanges(
         of_user=[_event(entry) for entry in changed if entry.room_id == GLOBAL and wanted.allows(entry.type)],
         of_rooms=_of_rooms(reading, changed),
@@ -75,12 +76,14 @@ def _event(entry: AccountDataEntry) -> bytes:
     return b"".join((b'{"type":', orjson.dumps(entry.type), b',"content":', entry.content, b"}"))
 
 
-def _default_push_rules(reading: Reading, entries: Iterable[AccountDataEntry]) -> list[AccountDataEntry]:
-    """The rules of a user who has changed none: clients wait for them."""
-    if any(entry.room_id == GLOBAL and entry.type == PUSH_RULES for entry in entries):
+async def _load_push_rules(tx: Connection, codec: Codec, reading: Reading) -> list[AccountDataEntry]:
+    """The push rules where they have changed, and in a first answer always: clients wait for them."""
+    stored = await read_push_rules(tx, codec, reading.user_id)
+    position = 0 if stored is None else stored.position
+    if reading.since is not None and position <= reading.since:
         return []
-    content = push_rules_content(reading.user_id)
-    return [AccountDataEntry(room_id=GLOBAL, type=PUSH_RULES, content=content, position=0)]
+    content = push_rules_content(rules_of(reading.user_id, stored))
+    return [AccountDataEntry(room_id=GLOBAL, type=PUSH_RULES_EVENT, content=content, position=position)]
 
 
 def _ignored_users(content: bytes | None) -> frozenset[str]:
