@@ -37,6 +37,7 @@ CALLS = [
     ("POST rooms/{room}/upgrade", {"new_version": "12"}),
     ("GET joined_rooms", None),
     ("POST publicRooms", {}),
+    ("POST user_directory/search", {"search_term": "x"}),
     ("GET /_matrix/client/v1/room_summary/{room}", None),
     ("GET /_matrix/client/v1/rooms/{room}/hierarchy", None),
     ("GET sync", None),

@@ -111,6 +111,7 @@ def known_body(route: Route, names: dict[str, str]) -> dict[str, Any]:
         "typing": True,
         "presence": "online",
         "new_version": "12",
+        "search_term": "x",
     }
     return {key: known[key] for key in route.reader.body_keys if key in known}
 

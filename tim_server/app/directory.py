@@ -6,6 +6,7 @@ from tim_server.services.directory.hierarchy import HierarchyPolicy, SpaceHierar
 from tim_server.services.directory.mutual_rooms import MutualRooms
 from tim_server.services.directory.public_rooms import DirectoryPolicy, PublicRooms
 from tim_server.services.directory.summarise import RoomSummaries
+from tim_server.services.directory.users import UserDirectory, UserDirectoryPolicy
 
 
 def directory_services(parts: Parts) -> Services:
@@ -30,6 +31,14 @@ def directory_services(parts: Parts) -> Services:
                     depth_max=limits.space_depth_max,
                     rooms_max=limits.space_rooms_max,
                     page_rooms_max=limits.space_page_rooms_max,
+                ),
+            ),
+            "user_directory": UserDirectory(
+                database=database,
+                codec=codec,
+                policy=UserDirectoryPolicy(
+                    results_max=parts.tenant.user_directory.results_max,
+                    search_all_users=parts.tenant.user_directory.search_all_users,
                 ),
             ),
             "mutual_rooms": MutualRooms(database=database),

@@ -27,6 +27,7 @@ from tim_server.config.listeners import DEFAULT_LISTENERS, ListenerSettings
 from tim_server.config.observability import ObservabilitySettings
 from tim_server.config.rate_limits import RateLimitSettings
 from tim_server.config.rooms import RoomSettings
+from tim_server.config.user_directory import UserDirectorySettings
 from tim_server.config.well_known import WellKnownSettings
 from tim_server.matrix.identifiers import ServerName
 
@@ -55,7 +56,10 @@ class TenantSettings(Section):
     rate_limits: RateLimitSettings = Field(
         default=RateLimitSettings(), description="How often accounts and addresses may ask for something."
     )
-    rooms: RoomSettings = Field(default=RoomSettings(), description="Defaults of new rooms.")
+    rooms: RoomSettings = Field(default=RoomSettings(), description="Defaults of new rooms, and the public directory.")
+    user_directory: UserDirectorySettings = Field(
+        default=UserDirectorySettings(), description="Whom users find when they search for somebody."
+    )
     well_known: WellKnownSettings = Field(
         default=WellKnownSettings(), description="What https://<server_name>/.well-known/matrix/ answers."
     )

@@ -22,6 +22,7 @@ from tim_server.services.directory.hierarchy import SpaceHierarchy
 from tim_server.services.directory.mutual_rooms import MutualRooms
 from tim_server.services.directory.public_rooms import PublicRooms
 from tim_server.services.directory.summarise import RoomSummaries
+from tim_server.services.directory.users import UserDirectory
 from tim_server.services.discovery import Capabilities, WellKnown
 from tim_server.services.filters.define import Filters
 from tim_server.services.profile.change import ProfileChange
@@ -90,6 +91,7 @@ class Homeserver:
     room_summaries: RoomSummaries
     space_hierarchy: SpaceHierarchy
     mutual_rooms: MutualRooms
+    user_directory: UserDirectory
     read_markers: ReadMarkers
     typing: Typing
     sync: Sync

@@ -1,4 +1,5 @@
-"""Making the tables that are derived from the event log anew: current state, memberships and their history.
+"""Making the tables that are derived anew: of the event log current state, memberships and their history, and which
+rooms are open; of users and profiles the user directory.
 
 The log is `events`, `state_snapshots` and `room_state_log`. Room by room, what the derived tables should hold is
 compared with what they do hold, and a room that differs is written again; so the same code checks and mends.
@@ -6,7 +7,7 @@ compared with what they do hold, and a room that differs is written again; so th
 
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -15,7 +16,9 @@ from tim_server.matrix.memberships import MemberStep, membership_steps
 from tim_server.storage.clock import lock_clock
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection
+from tim_server.storage.open_rooms import rebuild_open_rooms
 from tim_server.storage.state import load_snapshots, load_state_keys
+from tim_server.storage.user_directory import rebuild_user_directory
 
 SNAPSHOTS_AT_ONCE = 200
 
@@ -78,7 +81,8 @@ async def rebuild_derived(tx: Connection, codec: Codec) -> Rebuilt:
         done = Rebuilt(
             rooms=done.rooms + 1, rows=done.rows + _count(wanted), mended=done.mended + _difference(wanted, found)
         )
-    return done
+    others = await rebuild_open_rooms(tx, codec) + await rebuild_user_directory(tx, codec)
+    return replace(done, mended=done.mended + others)
 
 
 def _count(room: DerivedRoom) -> int:

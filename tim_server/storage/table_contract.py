@@ -9,7 +9,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableContract:
     """One table: `owner` is the service that writes it, `bound` what its size is proportional to, `reaper` what
-    removes rows; `derived` says that `rebuild-derived` can make it anew from the event log."""
+    removes rows; `derived` says that `rebuild-derived` can make it anew from other tables."""
 
     name: str
     owner: str

@@ -28,6 +28,7 @@ from tim_server.storage.commit_log import MEMBERSHIPS, CommitEntry, by_room, enc
 from tim_server.storage.database import CONNECTION_FAILURES, OUT_OF_SERVICE, Connection, Database, is_lost
 from tim_server.storage.incarnations import Incarnations
 from tim_server.storage.nids import Nids
+from tim_server.storage.open_rooms import write_open_rooms
 from tim_server.storage.room_commits import PlacedCommit, RoomCommit
 from tim_server.storage.room_directory import write_names
 from tim_server.storage.rooms import lock_rooms
@@ -245,6 +246,7 @@ class Writer:
             attempt.position = max(position, attempt.previous + 1)
             if placed:
                 await room_commits.store(tx, self._codec, placed)
+                await write_open_rooms(tx, self._codec, placed)
             for unit in batch:
                 if not isinstance(unit.work, RoomCommit):
                     await _store(tx, unit, unit.work, attempt)

@@ -24,6 +24,7 @@ from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection, Database
 from tim_server.storage.profiles import put_field
 from tim_server.storage.uia_sessions import MadeAccount, consume_session
+from tim_server.storage.user_directory import index_users
 from tim_server.storage.users import User, find_user, insert_user
 from tim_server.storage.writer import Writer
 
@@ -87,7 +88,14 @@ class AccountCreation:
         if account.display_name is not None:
             display_name = self.codec.encode(orjson.dumps(account.display_name))
         await self.writer.write(
-            _Create(users=(account.user_id,), account=account, draft=draft, display_name=display_name, now=now)
+            _Create(
+                users=(account.user_id,),
+                account=account,
+                draft=draft,
+                display_name=display_name,
+                now=now,
+                codec=self.codec,
+            )
         )
         return None if draft is None else draft.issued
 
@@ -99,6 +107,7 @@ class _Create:
     draft: SessionDraft | None
     display_name: bytes | None
     now: int
+    codec: Codec
     streams: tuple[str, ...] = (DEVICES, "profile")
 
     async def store(self, tx: Connection, position: int) -> None:
@@ -118,6 +127,7 @@ class _Create:
             await append_audit(tx, AuditEntry(actor=account.actor, action="user.grant_admin", object=account.user_id))
         if self.display_name is not None:
             await put_field(tx, account.user_id, "displayname", self.display_name, position=position)
+        await index_users(tx, self.codec, [account.user_id])
         if self.draft is not None:
             await store_session(tx, self.draft)
 

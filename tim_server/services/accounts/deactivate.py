@@ -21,6 +21,7 @@ from tim_server.storage.database import Connection
 from tim_server.storage.profiles import delete_profile
 from tim_server.storage.push_rules import PUSH_RULES, delete_push_rules
 from tim_server.storage.uia_sessions import consume_session
+from tim_server.storage.user_directory import remove_users
 from tim_server.storage.users import deactivate_user
 from tim_server.storage.writer import Writer
 
@@ -67,6 +68,7 @@ class _Deactivate:
         if await deactivate_user(tx, user_id, self.now):
             await append_audit(tx, AuditEntry(actor=user_id, action="user.deactivate", object=user_id))
         await remove_devices(tx, user_id)
+        await remove_users(tx, [user_id])
         if self.erase:
             await append_audit(tx, AuditEntry(actor=user_id, action="user.erase", object=user_id))
             await delete_profile(tx, user_id)

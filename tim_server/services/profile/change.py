@@ -22,6 +22,7 @@ from tim_server.services.profile.fields import (
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection
 from tim_server.storage.profiles import delete_field, put_field, read_fields
+from tim_server.storage.user_directory import index_users
 from tim_server.storage.writer import Writer
 
 PROFILE = "profile"
@@ -79,6 +80,11 @@ class _Change:
 
     async def store(self, tx: Connection, position: int) -> None:
         user_id = self.users[0]
+        await self._store_field(tx, user_id, position)
+        if self.field == DISPLAYNAME:
+            await index_users(tx, self.codec, [user_id])
+
+    async def _store_field(self, tx: Connection, user_id: UserId, position: int) -> None:
         if self.value is None:
             await delete_field(tx, user_id, self.field)
             return
