@@ -10,6 +10,7 @@ from tim_server.services.rooms.canonical_alias import CanonicalAliasCheck
 from tim_server.services.rooms.context import RoomContext
 from tim_server.services.rooms.create import CreationPolicy, RoomCreation
 from tim_server.services.rooms.event import RoomEvent
+from tim_server.services.rooms.event_by_time import EventByTime
 from tim_server.services.rooms.join import RoomJoin
 from tim_server.services.rooms.leave import RoomForget, RoomLeave
 from tim_server.services.rooms.members import RoomMembers
@@ -17,8 +18,10 @@ from tim_server.services.rooms.messages import RoomHistory
 from tim_server.services.rooms.moderate import Moderation
 from tim_server.services.rooms.publish import RoomPublication
 from tim_server.services.rooms.redact import Redaction
+from tim_server.services.rooms.relations import RoomRelations
 from tim_server.services.rooms.send import RoomSender
 from tim_server.services.rooms.state import RoomState
+from tim_server.services.rooms.threads import RoomThreads
 from tim_server.services.rooms.upgrade import RoomUpgrade
 
 
@@ -92,9 +95,20 @@ def _reading(parts: Parts) -> dict[str, Any]:
         "client_events": parts.client_events,
     }
     return {
-        "room_event": RoomEvent(**common),
+        "room_event": RoomEvent(database=store.database, client_events=parts.client_events),
         "room_state": RoomState(snapshots=store.snapshots, **common),
         "room_members": RoomMembers(**common),
         "room_history": RoomHistory(limit_max=limit_max, **common),
         "room_context": RoomContext(snapshots=store.snapshots, limit_max=limit_max, **common),
+        **_finding(parts),
+    }
+
+
+def _finding(parts: Parts) -> dict[str, Any]:
+    """What finds events by what they relate to, or by their time."""
+    database, limit_max = parts.store.database, parts.settings.limits.messages_events_max
+    return {
+        "room_relations": RoomRelations(database=database, client_events=parts.client_events, limit_max=limit_max),
+        "room_threads": RoomThreads(database=database, client_events=parts.client_events, limit_max=limit_max),
+        "event_by_time": EventByTime(database=database, visibility=parts.client_events.visibility),
     }

@@ -34,6 +34,7 @@ from tim_server.services.rooms.aliases import RoomAliases
 from tim_server.services.rooms.context import RoomContext
 from tim_server.services.rooms.create import RoomCreation
 from tim_server.services.rooms.event import RoomEvent
+from tim_server.services.rooms.event_by_time import EventByTime
 from tim_server.services.rooms.join import RoomJoin
 from tim_server.services.rooms.leave import RoomForget, RoomLeave
 from tim_server.services.rooms.members import RoomMembers
@@ -41,8 +42,10 @@ from tim_server.services.rooms.messages import RoomHistory
 from tim_server.services.rooms.moderate import Moderation
 from tim_server.services.rooms.publish import RoomPublication
 from tim_server.services.rooms.redact import Redaction
+from tim_server.services.rooms.relations import RoomRelations
 from tim_server.services.rooms.send import RoomSender
 from tim_server.services.rooms.state import RoomState
+from tim_server.services.rooms.threads import RoomThreads
 from tim_server.services.rooms.upgrade import RoomUpgrade
 from tim_server.services.sync.sync import Sync
 from tim_server.services.typing.set_typing import Typing
@@ -87,6 +90,9 @@ class Homeserver:
     room_members: RoomMembers
     room_history: RoomHistory
     room_context: RoomContext
+    room_relations: RoomRelations
+    room_threads: RoomThreads
+    event_by_time: EventByTime
     public_rooms: PublicRooms
     room_summaries: RoomSummaries
     space_hierarchy: SpaceHierarchy

@@ -36,6 +36,42 @@ TABLES = (
     ),
 )
 
+UPSERT_MEMBERSHIPS = """
+INSERT INTO memberships (user_id, room_nid, membership, event_nid, position)
+SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[])
+ON CONFLICT (user_id, room_nid) DO UPDATE
+SET membership = excluded.membership, event_nid = excluded.event_nid, position = excluded.position
+"""
+
+INSERT_MEMBERSHIP_HISTORY = """
+INSERT INTO membership_history (user_id, room_nid, membership, event_nid, position)
+SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[])
+ON CONFLICT (user_id, room_nid, position) DO UPDATE
+SET membership = excluded.membership, event_nid = excluded.event_nid
+"""
+
+UNFORGET = """
+DELETE FROM forgotten_rooms AS f USING unnest($1::text[], $2::bigint[]) AS seen (user_id, room_nid)
+WHERE f.user_id = seen.user_id AND f.room_nid = seen.room_nid
+"""
+
+
+async def write_memberships(tx: Connection, changes: Sequence[MembershipRow]) -> None:
+    """Write what changed, the changes of a user in order; rooms that a user is in again are no longer forgotten."""
+    newest = {(change.user_id, change.room_nid): change for change in changes}
+    for sql, rows in ((UPSERT_MEMBERSHIPS, list(newest.values())), (INSERT_MEMBERSHIP_HISTORY, changes)):
+        await tx.execute(
+            sql,
+            [row.user_id for row in rows],
+            [row.room_nid for row in rows],
+            [row.membership for row in rows],
+            [row.event_nid for row in rows],
+            [row.position for row in rows],
+        )
+    back = [row for row in newest.values() if row.membership in ("join", "invite", "knock")]
+    await tx.execute(UNFORGET, [row.user_id for row in back], [row.room_nid for row in back])
+
+
 COUNT_JOINED_BY_SERVER = """
 SELECT substr(user_id, strpos(user_id, ':') + 1) AS server, count(*) AS joined
 FROM memberships WHERE room_nid = $1 AND membership = 'join' GROUP BY 1

@@ -1,5 +1,5 @@
-"""Making the tables that are derived anew: of the event log current state, memberships and their history, and which
-rooms are open; of users and profiles the user directory.
+"""Making the tables that are derived anew: of the event log current state, memberships and their history, relations,
+and which rooms are open; of users and profiles the user directory.
 
 The log is `events`, `state_snapshots` and `room_state_log`. Room by room, what the derived tables should hold is
 compared with what they do hold, and a room that differs is written again; so the same code checks and mends.
@@ -17,6 +17,7 @@ from tim_server.storage.clock import lock_clock
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection
 from tim_server.storage.open_rooms import rebuild_open_rooms
+from tim_server.storage.rebuild_relations import derive_relations, read_relations, write_relations
 from tim_server.storage.state import load_snapshots, load_state_keys
 from tim_server.storage.user_directory import rebuild_user_directory
 
@@ -28,11 +29,12 @@ Rows = frozenset[tuple[Any, ...]]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DerivedRoom:
     """The rows of one room: (type, state_key, event_nid) of the state, (user_id, membership, event_nid, position) of
-    the memberships and of their history."""
+    the memberships and of their history, all columns of the relations."""
 
     current_state: Rows = frozenset()
     memberships: Rows = frozenset()
     membership_history: Rows = frozenset()
+    relations: Rows = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +88,7 @@ async def rebuild_derived(tx: Connection, codec: Codec) -> Rebuilt:
 
 
 def _count(room: DerivedRoom) -> int:
-    return len(room.current_state) + len(room.memberships) + len(room.membership_history)
+    return sum(map(len, (room.current_state, room.memberships, room.membership_history, room.relations)))
 
 
 def _difference(wanted: DerivedRoom, found: DerivedRoom) -> int:
@@ -95,6 +97,7 @@ def _difference(wanted: DerivedRoom, found: DerivedRoom) -> int:
         len(wanted.current_state ^ found.current_state)
         + len(wanted.memberships ^ found.memberships)
         + len(wanted.membership_history ^ found.membership_history)
+        + len(wanted.relations ^ found.relations)
     )
 
 
@@ -115,6 +118,7 @@ async def derive_room(tx: Connection, codec: Codec, room_nid: int) -> DerivedRoo
         current_state=frozenset((type_, state_key, nid) for (type_, state_key), nid in state.items()),
         memberships=frozenset(newest.values()),
         membership_history=frozenset(history.rows),
+        relations=await derive_relations(tx, codec, room_nid),
     )
 
 
@@ -195,6 +199,7 @@ async def read_derived(tx: Connection, room_nid: int) -> DerivedRoom:
         current_state=frozenset(tuple(row) for row in await tx.fetch(READ_STATE, room_nid)),
         memberships=frozenset(tuple(row) for row in await tx.fetch(READ_MEMBERSHIPS, room_nid)),
         membership_history=frozenset(tuple(row) for row in await tx.fetch(READ_HISTORY, room_nid)),
+        relations=await read_relations(tx, room_nid),
     )
 
 
@@ -219,13 +224,15 @@ async def _write(tx: Connection, room_nid: int, room: DerivedRoom) -> None:
         (INSERT_HISTORY, room.membership_history),
     ):
         await tx.executemany(insert, [(room_nid, *row) for row in rows])
+    await write_relations(tx, room_nid, room.relations)
 
 
 DELETE_ROOMLESS = """
 WITH s AS (DELETE FROM current_state WHERE room_nid NOT IN (SELECT nid FROM rooms) RETURNING 1),
      m AS (DELETE FROM memberships WHERE room_nid NOT IN (SELECT nid FROM rooms) RETURNING 1),
-     h AS (DELETE FROM membership_history WHERE room_nid NOT IN (SELECT nid FROM rooms) RETURNING 1)
-SELECT (SELECT count(*) FROM s) + (SELECT count(*) FROM m) + (SELECT count(*) FROM h)
+     h AS (DELETE FROM membership_history WHERE room_nid NOT IN (SELECT nid FROM rooms) RETURNING 1),
+     r AS (DELETE FROM relations WHERE room_nid NOT IN (SELECT nid FROM rooms) RETURNING 1)
+SELECT (SELECT count(*) FROM s) + (SELECT count(*) FROM m) + (SELECT count(*) FROM h) + (SELECT count(*) FROM r)
 """
 
 

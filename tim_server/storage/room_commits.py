@@ -8,13 +8,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from tim_server.matrix.identifiers import EventId, RoomAlias, RoomId, UserId
+from tim_server.matrix.relations import Relation
 from tim_server.storage.client_transactions import ClientTransaction, insert_client_transactions
 from tim_server.storage.codec import Codec
 from tim_server.storage.commit_log import Fact
 from tim_server.storage.database import Connection
 from tim_server.storage.events import EventRow
+from tim_server.storage.memberships import write_memberships
 from tim_server.storage.outbox import insert_outbox
-from tim_server.storage.state import SnapshotRow
+from tim_server.storage.relations import NewRelation, delete_relations, insert_relations
+from tim_server.storage.state import MembershipRow, SnapshotRow, bigint_array, insert_snapshots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +42,7 @@ class NewEvent:
     rejected: str | None = None
     notify_class: int = 0
     thread_id: EventId | None = None
+    relation: Relation | None = None
     redacts_id: EventId | None = None
 
 
@@ -159,12 +163,13 @@ async def store(tx: Connection, codec: Codec, placed: Sequence[PlacedCommit]) ->
     await _insert_events(tx, codec, placed)
     await _write_rooms(tx, placed)
     if any(p.commit.snapshots for p in placed):
-        await _insert_snapshots(tx, placed)
+        await insert_snapshots(tx, [row for p in placed for row in p.commit.snapshots])
         await _insert_state_log(tx, placed)
     if any(p.commit.state_changes for p in placed):
         await _write_current_state(tx, placed)
     if any(p.commit.memberships for p in placed):
         await _write_memberships(tx, placed)
+    await _insert_relations(tx, codec, placed)
     if any(p.commit.redactions for p in placed):
         await _mark_redacted(tx, placed)
     if any(p.commit.outbox for p in placed):
@@ -210,17 +215,12 @@ async def _insert_events(tx: Connection, codec: Codec, placed: Sequence[PlacedCo
         [event.state_key for event in events],
         [event.sender for event in events],
         [event.rejected for event in events],
-        [_array(event.prev_nids) for event in events],
-        [_array(event.auth_nids) for event in events],
+        [bigint_array(event.prev_nids) for event in events],
+        [bigint_array(event.auth_nids) for event in events],
         [codec.encode(event.body) for event in events],
         [event.redacts_id for event in events],
         [event.thread_id for event in events],
     )
-
-
-def _array(values: Sequence[int]) -> str:
-    """A PostgreSQL array literal: arrays of arrays of several lengths can't be passed otherwise."""
-    return "{" + ",".join(map(str, values)) + "}"
 
 
 INSERT_ROOMS = """
@@ -250,7 +250,7 @@ async def _write_rooms(tx: Connection, placed: Sequence[PlacedCommit]) -> None:
             [p.commit.room_id for p in new],
             [p.commit.room_version for p in new],
             [p.last_position for p in new],
-            [_array(p.commit.forward_extremities) for p in new],
+            [bigint_array(p.commit.forward_extremities) for p in new],
             [p.commit.depth for p in new],
             [p.commit.snapshot for p in new],
         )
@@ -259,31 +259,10 @@ async def _write_rooms(tx: Connection, placed: Sequence[PlacedCommit]) -> None:
             UPDATE_ROOMS,
             [p.commit.room_nid for p in known],
             [p.last_position for p in known],
-            [_array(p.commit.forward_extremities) for p in known],
+            [bigint_array(p.commit.forward_extremities) for p in known],
             [p.commit.depth for p in known],
             [p.commit.snapshot for p in known],
         )
-
-
-INSERT_SNAPSHOTS = """
-INSERT INTO state_snapshots (nid, room_nid, parent, depth, added, removed)
-SELECT nid, room_nid, parent, depth, added::bigint[], removed::bigint[]
-FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::integer[], $5::text[], $6::text[])
-     AS new (nid, room_nid, parent, depth, added, removed)
-"""
-
-
-async def _insert_snapshots(tx: Connection, placed: Sequence[PlacedCommit]) -> None:
-    rows = [row for p in placed for row in p.commit.snapshots]
-    await tx.execute(
-        INSERT_SNAPSHOTS,
-        [row.nid for row in rows],
-        [row.room_nid for row in rows],
-        [row.parent for row in rows],
-        [row.depth for row in rows],
-        [_array(row.added) for row in rows],
-        [_array(row.removed) for row in rows],
-    )
 
 
 INSERT_STATE_LOG = """
@@ -336,44 +315,40 @@ async def _write_current_state(tx: Connection, placed: Sequence[PlacedCommit]) -
         )
 
 
-UPSERT_MEMBERSHIPS = """
-INSERT INTO memberships (user_id, room_nid, membership, event_nid, position)
-SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[])
-ON CONFLICT (user_id, room_nid) DO UPDATE
-SET membership = excluded.membership, event_nid = excluded.event_nid, position = excluded.position
-"""
-
-INSERT_MEMBERSHIP_HISTORY = """
-INSERT INTO membership_history (user_id, room_nid, membership, event_nid, position)
-SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[])
-ON CONFLICT (user_id, room_nid, position) DO UPDATE
-SET membership = excluded.membership, event_nid = excluded.event_nid
-"""
-
-UNFORGET = """
-DELETE FROM forgotten_rooms AS f USING unnest($1::text[], $2::bigint[]) AS seen (user_id, room_nid)
-WHERE f.user_id = seen.user_id AND f.room_nid = seen.room_nid
-"""
-
-
 async def _write_memberships(tx: Connection, placed: Sequence[PlacedCommit]) -> None:
-    history = [
-        (change, p.commit.room_nid, p.positions[change.event_index] or p.last_position)
-        for p in placed
-        for change in p.commit.memberships
-    ]
-    newest = {(change.user_id, room_nid): (change, room_nid, position) for change, room_nid, position in history}
-    for sql, rows in ((UPSERT_MEMBERSHIPS, list(newest.values())), (INSERT_MEMBERSHIP_HISTORY, history)):
-        await tx.execute(
-            sql,
-            [change.user_id for change, _, _ in rows],
-            [room_nid for _, room_nid, _ in rows],
-            [change.membership for change, _, _ in rows],
-            [change.event_nid for change, _, _ in rows],
-            [position for _, _, position in rows],
+    await write_memberships(
+        tx,
+        [
+            MembershipRow(
+                user_id=change.user_id,
+                room_nid=p.commit.room_nid,
+                membership=change.membership,
+                event_nid=change.event_nid,
+                position=p.positions[change.event_index] or p.last_position,
+            )
+            for p in placed
+            for change in p.commit.memberships
+        ],
+    )
+
+
+async def _insert_relations(tx: Connection, codec: Codec, placed: Sequence[PlacedCommit]) -> None:
+    new = [
+        NewRelation(
+            event_nid=event.nid,
+            room_nid=p.commit.room_nid,
+            event_id=event.event_id,
+            relation=event.relation,
+            type=event.type,
+            sender=event.sender,
+            origin_server_ts=event.origin_server_ts,
+            position=position,
         )
-    back = [key for key, (change, _, _) in newest.items() if change.membership in ("join", "invite", "knock")]
-    await tx.execute(UNFORGET, [user for user, _ in back], [room_nid for _, room_nid in back])
+        for p in placed
+        for event, position in zip(p.commit.events, p.positions, strict=True)
+        if event.relation is not None and position is not None
+    ]
+    await insert_relations(tx, [child.as_row(codec) for child in new])
 
 
 MARK_REDACTED = """
@@ -386,6 +361,7 @@ WHERE e.nid = r.nid AND e.redacted_by IS NULL
 async def _mark_redacted(tx: Connection, placed: Sequence[PlacedCommit]) -> None:
     pairs = [pair for p in placed for pair in p.commit.redactions]
     await tx.execute(MARK_REDACTED, [target for target, _ in pairs], [by for _, by in pairs])
+    await delete_relations(tx, [target for target, _ in pairs])
 
 
 async def _insert_outbox(tx: Connection, placed: Sequence[PlacedCommit]) -> None:

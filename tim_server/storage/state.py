@@ -50,6 +50,32 @@ class SnapshotRow:
     removed: Sequence[int] = ()
 
 
+INSERT_SNAPSHOTS = """
+INSERT INTO state_snapshots (nid, room_nid, parent, depth, added, removed)
+SELECT nid, room_nid, parent, depth, added::bigint[], removed::bigint[]
+FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::integer[], $5::text[], $6::text[])
+     AS new (nid, room_nid, parent, depth, added, removed)
+"""
+
+
+async def insert_snapshots(tx: Connection, rows: Sequence[SnapshotRow]) -> None:
+    """Store new snapshots."""
+    await tx.execute(
+        INSERT_SNAPSHOTS,
+        [row.nid for row in rows],
+        [row.room_nid for row in rows],
+        [row.parent for row in rows],
+        [row.depth for row in rows],
+        [bigint_array(row.added) for row in rows],
+        [bigint_array(row.removed) for row in rows],
+    )
+
+
+def bigint_array(values: Sequence[int]) -> str:
+    """A PostgreSQL array literal: arrays of arrays of several lengths can't be passed otherwise."""
+    return "{" + ",".join(map(str, values)) + "}"
+
+
 LOAD_SNAPSHOTS = """
 WITH RECURSIVE chain (root, level, parent, added, removed) AS (
     SELECT nid, 0, parent, added, removed FROM state_snapshots WHERE nid = ANY($1)

@@ -35,7 +35,9 @@ async def busy_room(rooms: Rooms, version: str = "11") -> RoomId:
         late.make(MEMBER, {"membership": "join", "displayname": "Carol"}, state_key=CAROL),
     )
     await rooms.queues.submit(room_id, Incoming(events=events))
-    await rooms.send(room_id, ALICE)
+    parent = await rooms.send(room_id, ALICE)
+    relates_to = {"rel_type": "m.thread", "event_id": parent}
+    await rooms.send(room_id, ALICE, content={"body": "x", "msgtype": "m.text", "m.relates_to": relates_to})
     return room_id
 
 
@@ -56,11 +58,12 @@ async def test_damage_is_found_and_mended(rooms: Rooms) -> None:
         await tx.execute("UPDATE memberships SET membership = 'join' WHERE room_nid = $1 AND user_id = $2", nid, CAROL)
         await tx.execute("DELETE FROM membership_history WHERE room_nid = $1", nid)
         await tx.execute("INSERT INTO current_state VALUES (-1, 'm.room.topic', '', 1)")
+        await tx.execute("UPDATE relations SET rel_type = 'm.reference' WHERE room_nid = $1", nid)
     async with rooms.store.database.transaction() as tx:
         first = await rebuild_derived(tx, rooms.store.codec)
     async with rooms.store.database.transaction() as tx:
         again = await rebuild_derived(tx, rooms.store.codec)
-    assert first.mended == 1 + 2 + len(before.membership_history) + 1
+    assert first.mended == 1 + 2 + len(before.membership_history) + 1 + 2
     assert again == Rebuilt(rooms=first.rooms, rows=first.rows, mended=0)
     assert (await derived_and_found(rooms, room_id))[1] == before
 

@@ -13,6 +13,7 @@ import orjson
 
 from tim_server.matrix.identifiers import EventId, RoomId, UserId
 from tim_server.matrix.room_versions import RoomVersion
+from tim_server.services.events.aggregations import Aggregation, load_aggregations
 from tim_server.services.events.client_format import (
     EventHeads,
     client_event,
@@ -39,13 +40,14 @@ class Reader:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
     """What is told of events beside their rows. `replaced` holds rows that the reader may see, `replaced_ids` also the
-    ids of others; `histories` the reader's memberships by room."""
+    ids of others; `histories` the reader's memberships by room; `aggregations` what is told of children, by parent."""
 
     redactions: Mapping[int, EventRow] = field(default_factory=dict)
     replaced: Mapping[int, EventRow] = field(default_factory=dict)
     replaced_ids: Mapping[int, EventId] = field(default_factory=dict)
     transaction_ids: Mapping[int, str] = field(default_factory=dict)
     histories: Histories = field(default_factory=dict)
+    aggregations: Mapping[int, Aggregation] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +60,22 @@ class ClientEvents:
     heads: EventHeads = field(default_factory=EventHeads)
 
     async def load_surroundings(
-        self, tx: Connection, reader: Reader, rows: Sequence[EventRow], histories: Histories | None = None
+        self,
+        tx: Connection,
+        reader: Reader,
+        rows: Sequence[EventRow],
+        histories: Histories | None = None,
+        *,
+        parents: Sequence[EventRow] = (),
     ) -> Surroundings:
-        """What the events of `rows` need; `histories`, where the caller has the reader's already."""
+        """What the events of `rows` need; `histories`, where the caller has the reader's already. Of those that are
+        `parents` too, what their children add up to is told."""
         if histories is None:
             histories = await load_histories(tx, reader.user_id, {row.room_nid for row in rows})
+        aggregations: Mapping[int, Aggregation] = {}
+        if parents:
+            aggregations = await load_aggregations(tx, self.visibility, reader.user_id, parents, histories)
+            rows = [*rows, *(row for aggregation in aggregations.values() for row in aggregation.events)]
         redacting = {row.redacted_by for row in rows if row.redacted_by is not None}
         replaced = {row.replaces for row in rows if row.replaces is not None}
         beside = await load_events(tx, self.codec, redacting | replaced)
@@ -76,6 +89,7 @@ class ClientEvents:
             replaced_ids={row.nid: row.event_id for row in replaced_rows},
             transaction_ids=known,
             histories=histories,
+            aggregations=aggregations,
         )
 
     def event(
@@ -107,8 +121,31 @@ class ClientEvents:
         if row.redacted_by is not None and row.redacted_by in surroundings.redactions:
             redaction = surroundings.redactions[row.redacted_by]
             parts.append(b',"redacted_because":' + self._redaction(redaction, version, surroundings, room_id))
+        aggregation = surroundings.aggregations.get(row.nid)
+        if aggregation is not None:
+            parts.append(b',"m.relations":{%b}' % self._relations(aggregation, version, surroundings, room_id))
         parts.append(b"}")
         return b"".join(parts)
+
+    def _relations(
+        self, aggregation: Aggregation, version: RoomVersion, surroundings: Surroundings, room_id: RoomId | None
+    ) -> bytes:
+        """The members of `m.relations`; events within have the form of the event around them."""
+        parts = []
+        if aggregation.edit is not None:
+            parts.append(b'"m.replace":' + self.event(aggregation.edit, version, surroundings, room_id=room_id))
+        thread = aggregation.thread
+        if thread is not None:
+            latest = self.event(thread.latest, version, surroundings, room_id=room_id)
+            participated = b"true" if thread.participated else b"false"
+            parts.append(
+                b'"m.thread":{"latest_event":%b,"count":%d,"current_user_participated":%b}'
+                % (latest, thread.count, participated)
+            )
+        if aggregation.references:
+            chunk = orjson.dumps([{"event_id": event_id} for event_id in aggregation.references])
+            parts.append(b'"m.reference":{"chunk":%b}' % chunk)
+        return b",".join(parts)
 
     def _redaction(
         self, row: EventRow, version: RoomVersion, surroundings: Surroundings, room_id: RoomId | None

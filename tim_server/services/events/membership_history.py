@@ -44,6 +44,13 @@ class MembershipHistory:
         return "leave"
 
     @property
+    def joined_spans(self) -> list[tuple[int, int]]:
+        """The positions from which and up to which the user was joined, oldest first."""
+        ends = [change.position for change in self.changes[1:]] + [2**63 - 1]
+        changes = zip(self.changes, ends, strict=False)
+        return [(change.position, end) for change, end in changes if change.membership == "join"]
+
+    @property
     def newest(self) -> MembershipRow | None:
         """The membership now; None where the user never had anything to do with the room."""
         return self.changes[-1] if self.changes else None

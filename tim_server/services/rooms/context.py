@@ -71,8 +71,9 @@ class RoomContext:
                 raise NotFound("There is no such event")
             around = await self._around(tx, requester, view, row, query)
             state = await self._state(tx, row, around, query.filter)
+            told = [row, *around.before, *around.after]
             surroundings = await self.client_events.load_surroundings(
-                tx, reader_of(requester), [row, *around.before, *around.after, *state], view.histories
+                tx, reader_of(requester), [*told, *state], view.histories, parents=told
             )
 
         def written(rows: Sequence[EventRow]) -> list[bytes]:

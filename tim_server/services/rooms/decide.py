@@ -18,9 +18,11 @@ from tim_server.matrix.events.build import Author, NewPdu, build_event
 from tim_server.matrix.events.read import PREV_EVENTS_MAX
 from tim_server.matrix.events.record import Event
 from tim_server.matrix.identifiers import EventId, RoomId, UserId
+from tim_server.matrix.relations import relation_of
 from tim_server.matrix.room_versions import EventFormat, RoomVersion
 from tim_server.services.rooms.draft import Draft, DraftGroup
 from tim_server.services.rooms.head import RoomHead, joined_servers_after
+from tim_server.services.rooms.relate import NOTHING_RELATED, Related
 from tim_server.storage.client_transactions import ClientTransaction
 from tim_server.storage.room_commits import MembershipChange, NewEvent, RoomCommit, StateChange
 from tim_server.storage.state import DELTA_DEPTH_MAX, SnapshotRow
@@ -71,6 +73,7 @@ class _Growth:
     snapshot_depth: int = 0
     joined_servers: Mapping[str, int] = field(default_factory=dict)
     redacted: Collection[int] = ()
+    related: Related = NOTHING_RELATED
 
     def is_redacted(self, nid: int) -> bool:
         """Whether a state event of `needed_keys` is redacted, before or by what has been decided."""
@@ -116,10 +119,15 @@ class Decider:
     nids: Iterator[int]
 
     def decide(
-        self, head: RoomHead, groups: Sequence[DraftGroup], known: Mapping[int, Event], redacted: Collection[int] = ()
+        self,
+        head: RoomHead,
+        groups: Sequence[DraftGroup],
+        known: Mapping[int, Event],
+        redacted: Collection[int] = (),
+        related: Related = NOTHING_RELATED,
     ) -> Decision:
         """Decide the groups in order on `head`; `known` holds the events of `needed_keys`, `redacted` the nids of those
-        that are redacted."""
+        that are redacted, `related` what the drafts' relations depend on."""
         growth = _Growth(
             head=head,
             known=known,
@@ -129,6 +137,7 @@ class Decider:
             snapshot_depth=head.snapshot_depth,
             joined_servers=head.joined_servers,
             redacted=redacted,
+            related=related,
         )
         answers: list[tuple[EventId, ...] | MatrixError] = []
         for group in groups:
@@ -217,6 +226,9 @@ class Decider:
             raise Forbidden(str(error)) from error
         if draft.target is not None:
             _check_may_redact(growth, draft)
+        relation = relation_of(draft.type, draft.state_key, draft.content)
+        if relation is not None:
+            growth.related.check(draft, relation, growth.events)
         if _names_its_room(draft, head):
             growth.head = replace(head, room_id=event.room_id)
         self._add(growth, nid, (event, body), tuple(auth_nids[key] for key in ordered))
@@ -234,6 +246,7 @@ class Decider:
         event, body = built
         key = (event.type, event.state_key) if event.state_key is not None else None
         replaces = growth.nid_of(key) if key else None
+        relation = relation_of(event.type, event.state_key, event.content)
         growth.events.append(
             NewEvent(
                 nid=nid,
@@ -248,6 +261,8 @@ class Decider:
                 body=body,
                 snapshot=growth.snapshot,
                 replaces=replaces,
+                thread_id=None if relation is None else growth.related.thread_of(relation),
+                relation=relation,
             )
         )
         growth.extremities = (*growth.extremities[:-PREV_EVENTS_MAX], (nid, event.event_id))

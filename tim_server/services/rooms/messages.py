@@ -66,7 +66,7 @@ class RoomHistory:
             rows = fitting(query.filter, seen)
             members = await load_sender_members(tx, self.codec, rows) if query.filter.lazy_load_members else []
             surroundings = await self.client_events.load_surroundings(
-                tx, reader_of(requester), [*rows, *members], view.histories
+                tx, reader_of(requester), [*rows, *members], view.histories, parents=rows
             )
         write = self.client_events.event
         return HistoryPage(

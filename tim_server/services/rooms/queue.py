@@ -21,6 +21,7 @@ from tim_server.services.rooms.decide import Decider, Decision, needed_keys, new
 from tim_server.services.rooms.draft import DraftGroup, TransactionKey
 from tim_server.services.rooms.head import RoomHead, RoomHeads
 from tim_server.services.rooms.receive import EventsMissing, Incoming, Receiver
+from tim_server.services.rooms.relate import load_related
 from tim_server.storage.client_transactions import load_known_transactions
 from tim_server.storage.database import DuplicateKey
 from tim_server.storage.events import load_redacted
@@ -232,9 +233,11 @@ class RoomQueues:
         nids = {nid for key in needed_keys(head, groups) if (nid := head.state.get(key)) is not None}
         known = await self.parsed.load(nids, head.version)
         redacted = await self._load_redacted(head, groups)
+        drafts = (draft for group in groups for draft in group.drafts)
+        related = await load_related(self.store.database, self.store.codec, head.nid, drafts)
         fresh = await self.store.writer.take_nids(2 * sum(len(group.drafts) for group in groups))
         decider = Decider(author=self.author, now_ms=self.now_ms(), nids=iter(fresh))
-        return decider.decide(head, groups, known, redacted)
+        return decider.decide(head, groups, known, redacted, related)
 
     async def _load_redacted(self, head: RoomHead, groups: Sequence[DraftGroup]) -> set[int]:
         """Those redacted of the state events that may make a group needless: what can change is read each time."""

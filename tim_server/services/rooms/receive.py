@@ -17,10 +17,12 @@ from tim_server.matrix.event_auth.power_levels import PowerLevels
 from tim_server.matrix.events.record import Event
 from tim_server.matrix.identifiers import EventId, UserId
 from tim_server.matrix.memberships import MemberStep, membership_steps
+from tim_server.matrix.relations import relation_of
 from tim_server.services.rooms.auth_events import ParsedEvents
 from tim_server.services.rooms.branches import Branches, State, StateNids, changes_between, pending_of
 from tim_server.services.rooms.decide import DEPTH_MAX, Decision, membership_of
 from tim_server.services.rooms.head import RoomHead, joined_servers_after
+from tim_server.services.rooms.relate import thread_of
 from tim_server.services.rooms.resolve_state import StateResolver
 from tim_server.storage.events import EventRow, load_early_redactions, load_events_by_id
 from tim_server.storage.room_commits import MembershipChange, NewEvent, RoomCommit, StateChange
@@ -57,6 +59,7 @@ class _Receipt:
     new: dict[EventId, tuple[int, Event]] = field(default_factory=dict)
     events: list[NewEvent] = field(default_factory=list)
     extremities: dict[int, EventId] = field(default_factory=dict)
+    threads: dict[EventId, EventId | None] = field(default_factory=dict)
     depth: int = 0
     redactions: list[tuple[int, int]] = field(default_factory=list)
     early_redactions: dict[EventId, list[tuple[int, UserId]]] = field(default_factory=dict)
@@ -66,6 +69,12 @@ class _Receipt:
         if event_id in self.new:
             return self.new[event_id][1].sender
         return self.stored[event_id].sender if event_id in self.stored else None
+
+    def thread_of(self, event_id: EventId) -> EventId | None:
+        """The thread of an event that is stored or new."""
+        if event_id in self.stored:
+            return self.stored[event_id].thread_id
+        return self.threads.get(event_id)
 
     def nids_of(self, event_ids: Sequence[EventId]) -> tuple[int, ...]:
         """The nids of events that are stored or new."""
@@ -145,6 +154,9 @@ class Receiver:
         self.parsed.remember(nid, event, body)
         key = (event.type, event.state_key) if event.state_key is not None else None
         is_accepted = rejected is None and not soft_failed
+        relation = relation_of(event.type, event.state_key, event.content)
+        thread_id = None if relation is None else thread_of(relation, receipt.thread_of(relation.event_id))
+        receipt.threads[event.event_id] = thread_id
         is_early = is_accepted and event.redacts is not None and receipt.sender_of(event.redacts) is None
         receipt.events.append(
             NewEvent(
@@ -163,6 +175,8 @@ class Receiver:
                 outlier=not is_accepted,
                 soft_failed=soft_failed,
                 rejected=rejected,
+                thread_id=thread_id,
+                relation=relation,
                 redacts_id=event.redacts if is_early else None,
             )
         )
@@ -322,7 +336,9 @@ def members_of(state: StateNids) -> dict[str, int]:
 def _named_by(event: Event) -> tuple[EventId, ...]:
     """The event's own id, and those that it refers to."""
     redacted = () if event.redacts is None else (event.redacts,)
-    return (event.event_id, *event.prev_events, *event.auth_events, *redacted)
+    relation = relation_of(event.type, event.state_key, event.content)
+    parent = () if relation is None else (relation.event_id,)
+    return (event.event_id, *event.prev_events, *event.auth_events, *redacted, *parent)
 
 
 def _check_complete(events: Sequence[Event], stored: Mapping[EventId, EventRow]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
+from tim_server.services.account_data.ignored import IGNORED_USERS, ignored_users
 from tim_server.services.push_rules.read import PUSH_RULES_EVENT, push_rules_content, rules_of
 from tim_server.services.sync.request import Reading
 from tim_server.storage.account_data import (
@@ -20,8 +21,6 @@ from tim_server.storage.account_data import (
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection
 from tim_server.storage.push_rules import read_push_rules
-
-IGNORED_USERS = "m.ignored_user_list"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +47,7 @@ async def load_account_data(tx: Connection, codec: Codec, reading: Reading, now:
     return AccountDataChanges(
         of_user=[_event(entry) for entry in changed if entry.room_id == GLOBAL and wanted.allows(entry.type)],
         of_rooms=_of_rooms(reading, changed),
-        ignored=_ignored_users(content),
+        ignored=ignored_users(content),
     )
 
 
@@ -84,8 +83,3 @@ async def _load_push_rules(tx: Connection, codec: Codec, reading: Reading) -> li
         return []
     content = push_rules_content(rules_of(reading.user_id, stored))
     return [AccountDataEntry(room_id=GLOBAL, type=PUSH_RULES_EVENT, content=content, position=position)]
-
-
-def _ignored_users(content: bytes | None) -> frozenset[str]:
-    users = {} if content is None else orjson.loads(content).get("ignored_users")
-    return frozenset(users) if isinstance(users, dict) else frozenset()

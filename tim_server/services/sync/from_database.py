@@ -88,6 +88,7 @@ class FromDatabase:
         summaries = await load_summaries(tx, self.sources, reading, plans, timelines)
         states = await load_states(tx, self.sources, reading, plans, (timelines, summaries))
         rows = [row for timeline in timelines.values() for row in timeline.rows]
+        parents = [row for timeline in timelines.values() if timeline.limited for row in timeline.rows]
         rows += [row for state in states.values() for row in state]
         reader = Reader(user_id=reading.user_id, device_id=reading.device_id)
         return replace(
@@ -98,7 +99,9 @@ class FromDatabase:
             states=states,
             stripped=await load_stripped_states(tx, self.sources, reading.user_id, plans, account_data.ignored),
             room_account_data=await self._load_room_account_data(tx, reading, plans, account_data),
-            surroundings=await self.sources.client_events.load_surroundings(tx, reader, rows, histories),
+            surroundings=await self.sources.client_events.load_surroundings(
+                tx, reader, rows, histories, parents=parents
+            ),
             parts_of_rooms=await self._load_parts_of_rooms(tx, reading, plans, now),
         )
 
