@@ -150,6 +150,7 @@ async def run_hospital(
                     "registration": {"enabled": True, "requires_token": False},
                     "passwords": {"argon2_memory_kib": 64, "argon2_time_cost": 1},
                     "rate_limits": {"enabled": False},
+                    "presence": {"enabled": False},  # whoever comes or goes would end the waiting of others
                     **tenant,
                 }
             ],

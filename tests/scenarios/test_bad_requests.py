@@ -52,6 +52,8 @@ CALLS = [
     ("POST rooms/{room}/receipt/m.read/{message}", {}),
     ("POST rooms/{room}/read_markers", {"m.fully_read": "{message}"}),
     ("PUT rooms/{room}/typing/{alice}", {"typing": True}),
+    ("PUT presence/{alice}/status", {"presence": "online"}),
+    ("GET presence/{alice}/status", None),
     ("POST account/password", {"new_password": "a new password"}),
     ("POST account/deactivate", {}),
     ("POST logout", {}),

@@ -16,7 +16,7 @@ from tim_server.app.cache_budget import (
     cache_budget,
 )
 from tim_server.app.directory import directory_services
-from tim_server.app.ephemeral import ephemeral_services
+from tim_server.app.ephemeral import ephemeral_services, presence_tracking
 from tim_server.app.outgoing import outgoing_client
 from tim_server.app.parts import Parts, now_ms
 from tim_server.app.push import push_services
@@ -90,8 +90,9 @@ async def open_homeserver(settings: Settings, tenant: TenantSettings, *, worker_
 
 def _build(parts: Parts) -> OpenHomeserver:
     accounts, rooms = account_services(parts), room_services(parts)
-    ephemeral = ephemeral_services(parts, accounts.fields["account_data"])
-    sync = sync_services(parts, accounts.fields["filters"])
+    presence = presence_tracking(parts)
+    ephemeral = ephemeral_services(parts, accounts.fields["account_data"], presence)
+    sync = sync_services(parts, accounts.fields["filters"], presence)
     fields = accounts.fields | rooms.fields | directory_services(parts).fields | ephemeral.fields | sync.fields
     fields |= push_services(parts).fields
     return OpenHomeserver(

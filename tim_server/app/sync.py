@@ -5,6 +5,7 @@ from tim_server.app.cache_budget import EVENT_ROWS, FILTERS, ROOMS_OF_SYNCING_US
 from tim_server.app.parts import Parts
 from tim_server.services.events.client_events import ClientEvents
 from tim_server.services.filters.define import Filters
+from tim_server.services.presence.track import PresenceTracking
 from tim_server.services.sync.choose_filter import FilterChoice
 from tim_server.services.sync.ephemeral import Ephemeral
 from tim_server.services.sync.event_rows import EventRows
@@ -12,6 +13,7 @@ from tim_server.services.sync.from_database import FromDatabase
 from tim_server.services.sync.from_memory import FromMemory
 from tim_server.services.sync.members_seen import MembersSeen
 from tim_server.services.sync.parts import AnswerParts
+from tim_server.services.sync.presence import PresencePart
 from tim_server.services.sync.request import SyncOptions
 from tim_server.services.sync.sent_members import SentMembers
 from tim_server.services.sync.shared_look_ups import SharedLookUps
@@ -22,11 +24,11 @@ from tim_server.storage.store import Store
 from tim_server.storage.typing import load_typing
 
 
-def sync_services(parts: Parts, filters: Filters) -> Services:
+def sync_services(parts: Parts, filters: Filters, presence: PresenceTracking) -> Services:
     """Build them over the store."""
     limits = parts.settings.limits
     options = SyncOptions(timeline_limit_max=limits.timeline_events_max, timeout_ms_max=limits.sync_timeout_ms_max)
-    sync = make_sync(parts.store, parts.client_events, filters, options, parts.budget)
+    sync = make_sync(parts.store, parts.client_events, filters, presence, options, parts.budget)
     return Services(fields={"sync": sync}, closers=(sync.close,))
 
 
@@ -34,6 +36,7 @@ def make_sync(
     store: Store,
     client_events: ClientEvents,
     filters: Filters,
+    presence: PresenceTracking,
     options: SyncOptions,
     budget: CacheBudget | None = None,
 ) -> Sync:
@@ -42,18 +45,24 @@ def make_sync(
     rows = EventRows(codec=store.codec, bytes_max=budget.entries_max(EVENT_ROWS))
     views = Views(commit_log=store.commit_log, rooms_max=budget.entries_max(ROOMS_OF_SYNCING_USERS))
     ephemeral = Ephemeral(views=views, typing=SharedLookUps(database=store.database, read=load_typing))
+    of_presence = PresencePart(
+        audience=presence.audience,
+        look_ups=SharedLookUps(database=store.database, read=presence.audience.of_users),
+        now_ms=presence.now_ms,
+    )
     sources = Sources(
         codec=store.codec,
         snapshots=store.snapshots,
         client_events=client_events,
         rows=rows,
         sent_members=SentMembers(members_max=budget.entries_max(SENT_MEMBERS)),
-        parts=AnswerParts(of_rooms=(ephemeral,)),
+        parts=AnswerParts(of_user=(of_presence,), of_rooms=(ephemeral,)),
     )
     members_seen = MembersSeen(database=store.database, sources=sources)
     store.commit_log.subscribe(rows.follow)
     store.commit_log.subscribe(members_seen.follow)
     store.commit_log.subscribe(ephemeral.follow)
+    store.commit_log.subscribe(of_presence.follow)
     store.commit_log.subscribe(views.follow)
     store.writer.on_restored += [
         rows.clear,
@@ -74,6 +83,7 @@ def make_sync(
             server_name=client_events.visibility.server_name,
         ),
         from_database=FromDatabase(database=store.database, sources=sources, views=views),
+        presence=presence,
         options=options,
         catch_up=store.follower.catch_up,
     )

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from tim_server.background.supervise import Loop
-from tim_server.storage import client_transactions, commit_log, typing
+from tim_server.storage import client_transactions, commit_log, presence, typing
 from tim_server.storage.database import Connection
 from tim_server.storage.store import Store
 
@@ -17,6 +17,7 @@ def reaping_loops(store: Store) -> tuple[Loop, ...]:
         "commits": commit_log.trim,
         "client_transactions": client_transactions.reap,
         "typing": typing.reap,
+        "presence_devices": presence.reap,
     }
     return tuple(
         Loop(name=f"reap {table}", interval_s=HOUR_S, work=partial(_reap, store, reaper))

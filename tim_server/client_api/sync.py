@@ -46,6 +46,7 @@ async def sync(server: Homeserver, requester: Requester, request: SyncQuery) -> 
         full_state=request.full_state,
         timeout_ms=request.timeout,
         state_after=request.state_after,
+        set_presence=request.set_presence,
         stopping=current_request().shutting_down,
     )
     return RawJson(await server.sync.sync(requester, asked))

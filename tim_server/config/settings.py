@@ -25,6 +25,7 @@ from tim_server.config.federation import FederationSettings
 from tim_server.config.limits import LimitSettings
 from tim_server.config.listeners import DEFAULT_LISTENERS, ListenerSettings
 from tim_server.config.observability import ObservabilitySettings
+from tim_server.config.presence import PresenceSettings
 from tim_server.config.rate_limits import RateLimitSettings
 from tim_server.config.rooms import RoomSettings
 from tim_server.config.user_directory import UserDirectorySettings
@@ -60,6 +61,7 @@ class TenantSettings(Section):
     user_directory: UserDirectorySettings = Field(
         default=UserDirectorySettings(), description="Whom users find when they search for somebody."
     )
+    presence: PresenceSettings = Field(default=PresenceSettings(), description="Who is told that somebody is there.")
     well_known: WellKnownSettings = Field(
         default=WellKnownSettings(), description="What https://<server_name>/.well-known/matrix/ answers."
     )

@@ -25,6 +25,7 @@ from tim_server.services.directory.summarise import RoomSummaries
 from tim_server.services.directory.users import UserDirectory
 from tim_server.services.discovery import Capabilities, WellKnown
 from tim_server.services.filters.define import Filters
+from tim_server.services.presence.ask import Presence
 from tim_server.services.profile.change import ProfileChange
 from tim_server.services.profile.read import ProfileReader
 from tim_server.services.push_rules.change import PushRuleChange
@@ -100,4 +101,5 @@ class Homeserver:
     user_directory: UserDirectory
     read_markers: ReadMarkers
     typing: Typing
+    presence: Presence
     sync: Sync

@@ -155,3 +155,14 @@ async def load_receipts(
         )
         for row in rows
     ]
+
+
+DELETE_RECEIPTS = """
+DELETE FROM receipts AS r USING memberships AS m
+WHERE m.user_id = $1 AND r.room_nid = m.room_nid AND r.user_id = $1
+"""
+
+
+async def delete_receipts(tx: Connection, user_id: UserId) -> None:
+    """Remove all receipts of a user."""
+    await tx.execute(DELETE_RECEIPTS, user_id)

@@ -14,6 +14,9 @@ from tim_server.matrix.identifiers import UserId
 from tim_server.services.events.client_events import ClientEvents
 from tim_server.services.events.visibility import EventVisibility
 from tim_server.services.filters.define import FilterPolicy, Filters
+from tim_server.services.presence.audience import PresenceAudience
+from tim_server.services.presence.policy import PresencePolicy
+from tim_server.services.presence.track import PresenceTracking
 from tim_server.services.sync.request import SyncOptions
 from tim_server.services.sync.sync import Sync
 from tim_server.storage.store import Store
@@ -35,7 +38,13 @@ def build_sync(store: Store, options: SyncOptions | None = None) -> Sync:
     visibility = EventVisibility(server_name=SERVER, codec=store.codec, snapshots=store.snapshots)
     client_events = ClientEvents(codec=store.codec, visibility=visibility, now_ms=lambda: time.time_ns() // 1_000_000)
     filters = Filters(database=store.database, policy=FilterPolicy())
-    return make_sync(store, client_events, filters, options or SyncOptions())
+    presence = PresenceTracking(
+        database=store.database,
+        writer=store.writer,
+        audience=PresenceAudience(codec=store.codec, policy=PresencePolicy(enabled=False)),
+        now_ms=client_events.now_ms,
+    )
+    return make_sync(store, client_events, filters, presence, options or SyncOptions())
 
 
 @pytest.fixture

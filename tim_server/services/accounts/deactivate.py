@@ -18,8 +18,10 @@ from tim_server.services.accounts.uia import PASSWORD, InteractiveAuth, Operatio
 from tim_server.storage.account_data import delete_account_data
 from tim_server.storage.audit_log import AuditEntry, append_audit
 from tim_server.storage.database import Connection
+from tim_server.storage.presence import delete_presence
 from tim_server.storage.profiles import delete_profile
 from tim_server.storage.push_rules import PUSH_RULES, delete_push_rules
+from tim_server.storage.receipts import delete_receipts
 from tim_server.storage.uia_sessions import consume_session
 from tim_server.storage.user_directory import remove_users
 from tim_server.storage.users import deactivate_user
@@ -41,8 +43,8 @@ class Deactivation:
     async def deactivate(self, requester: Requester, auth: Mapping[str, Any] | None, *, erase: bool) -> None:
         """Close the requester's account once the password was given; raises `InteractiveAuthRequired`.
 
-        Rooms are left first: an interrupted request can then be repeated. With `erase`, profile, account data and push
-        rules go.
+        Rooms are left first: an interrupted request can then be repeated. With `erase`, profile, account data, push
+        rules, receipts and presence go.
         """
         operation = Operation(name=OPERATION, flows=((PASSWORD,),), user_id=requester.user_id)
         uia_session = await self.uia.authenticate(operation, auth)
@@ -74,3 +76,5 @@ class _Deactivate:
             await delete_profile(tx, user_id)
             await delete_account_data(tx, user_id)
             await delete_push_rules(tx, user_id)
+            await delete_receipts(tx, user_id)
+            await delete_presence(tx, user_id)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tim_server.matrix.filters import Filter
 from tim_server.matrix.identifiers import UserId
+from tim_server.matrix.presence import ONLINE
 
 STATE = ("state",)
 STATE_AFTER = "state_after"
@@ -17,13 +18,15 @@ UNSTABLE_STATE_AFTER = "org.matrix.msc4222.state_after"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncRequest:
     """The parameters as they were given. `filter` is an id, or a definition as JSON; `stopping` is set when the server
-    stops. `state_after` are the keys under which the state at the end of the timeline is wanted, if it is."""
+    stops. `state_after` are the keys under which the state at the end of the timeline is wanted, if it is.
+    `set_presence` is what the device says of its user."""
 
     since: int | None = None
     filter: str | None = None
     full_state: bool = False
     timeout_ms: int = 0
     state_after: tuple[str, ...] = ()
+    set_presence: str = ONLINE
     stopping: asyncio.Event | None = None
 
 

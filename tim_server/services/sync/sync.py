@@ -15,6 +15,7 @@ from typing import TypeAlias
 from tim_server.matrix.errors import LimitExceeded
 from tim_server.matrix.identifiers import UserId
 from tim_server.services.accounts.requester import Requester
+from tim_server.services.presence.track import PresenceTracking
 from tim_server.services.sync.answer import Answer
 from tim_server.services.sync.choose_filter import FilterChoice
 from tim_server.services.sync.from_database import FromDatabase
@@ -36,6 +37,7 @@ class Sync:
     from_memory: FromMemory
     from_database: FromDatabase
     catch_up: Callable[[], Awaitable[None]]
+    presence: PresenceTracking
     options: SyncOptions = field(default_factory=SyncOptions)
     _first: "dict[_FirstKey, asyncio.Task[bytes]]" = field(default_factory=dict)
     _turns: asyncio.Semaphore = field(init=False)
@@ -60,10 +62,11 @@ class Sync:
             state_keys=request.state_after or STATE,
             timeline_limit=timeline.limit_within(self.options.timeline_limit_default, self.options.timeline_limit_max),
         )
-        if reading.since is None:
-            return await self._share_first(reading, request)
-        await self.catch_up()
-        return (await self._next(reading, request)).as_json()
+        with self.presence.syncing(reading.user_id, reading.device_id, request.set_presence):
+            if reading.since is None:
+                return await self._share_first(reading, request)
+            await self.catch_up()
+            return (await self._next(reading, request)).as_json()
 
     async def close(self) -> None:
         """Have everybody who waits answer, and finish first answers that are in the making."""

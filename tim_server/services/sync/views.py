@@ -17,12 +17,13 @@ from tim_server.matrix.room_versions import RoomVersion, room_version
 from tim_server.services.account_data.keep import ACCOUNT_DATA
 from tim_server.storage.commit_log import MEMBERSHIPS, CommitEntry, CommitLog
 from tim_server.storage.memberships import UserRoom
+from tim_server.storage.presence import PRESENCE_STREAM
 from tim_server.storage.push_rules import PUSH_RULES
 
 MEMBER = "m.room.member"
 ONLY_IN_DATABASE = frozenset({ACCOUNT_DATA, PUSH_RULES})
 """Streams of users that `/sync` tells of, and that the tail alone, and the parts of an answer, can't answer."""
-SYNC_STREAMS = ONLY_IN_DATABASE
+SYNC_STREAMS = ONLY_IN_DATABASE | {PRESENCE_STREAM}
 """Streams of users that `/sync` tells of: who waits is woken."""
 USERS_WOKEN_PER_TURN = 8
 
