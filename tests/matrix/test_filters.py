@@ -151,7 +151,7 @@ def test_thread_notifications_and_left_rooms_are_asked_for():
     assert not Filter().room.timeline.unread_thread_notifications
 
 
-@pytest.mark.parametrize(("limit", "expected"), [(None, 20), (5, 5), (1000, 100), (0, 1), (2**53, 100)])
+@pytest.mark.parametrize(("limit", "expected"), [(None, 20), (5, 5), (1000, 100), (0, 0), (2**53, 100)])
 def test_the_server_applies_a_default_and_a_maximum_to_the_limit(limit, expected):
     definition = {} if limit is None else {"limit": limit}
     assert parse_event_filter(definition).limit_within(default=20, maximum=100) == expected

@@ -64,8 +64,11 @@ class EventFilter:
         return sender not in self.not_senders and (self.senders is None or sender in self.senders)
 
     def limit_within(self, default: int, maximum: int) -> int:
-        """How many events to return: the filter's limit or else `default`, at least 1, at most `maximum`."""
-        return min(max(default if self.limit is None else self.limit, 1), maximum)
+        """How many events to return: the filter's limit or else `default`, at most `maximum`.
+
+        0, which the specification leaves no room for, means none: clients say so to get no timeline.
+        """
+        return min(default if self.limit is None else self.limit, maximum)
 
     @property
     def allows_everything(self) -> bool:

@@ -236,12 +236,19 @@ async def load_marks_without_members(tx: Connection, nids: Iterable[int], but: I
 
 
 FIND_MEMBERSHIP_CHANGES = """
-SELECT DISTINCT room_nid FROM membership_history WHERE room_nid = ANY($1) AND position > $2
+SELECT wanted.room_nid FROM unnest($1::bigint[]) AS wanted (room_nid)
+WHERE EXISTS (
+    SELECT FROM membership_history AS h WHERE h.room_nid = wanted.room_nid AND h.position > $2
+      AND h.membership IS DISTINCT FROM (
+        SELECT membership FROM membership_history
+        WHERE user_id = h.user_id AND room_nid = h.room_nid AND position <= $2 ORDER BY position DESC LIMIT 1
+      )
+)
 """
 
 
 async def find_membership_changes(tx: Connection, room_nids: Sequence[int], *, after: int) -> set[int]:
-    """Those of the rooms in which anybody's membership changed after a position."""
+    """Those of the rooms in which anybody's membership changed after a position; a new name or picture is none."""
     if not room_nids:
         return set()
     return {row["room_nid"] for row in await tx.fetch(FIND_MEMBERSHIP_CHANGES, room_nids, after)}

@@ -6,7 +6,7 @@ import pytest
 
 from tests.services.rooms.conftest import ALICE, BOB, Rooms
 from tests.services.sync.conftest import MakeDevice
-from tests.services.sync.device import ids
+from tests.services.sync.device import ids, keys
 from tests.services.sync.steps import room_of
 
 
@@ -101,3 +101,19 @@ async def test_a_limit_has_a_maximum(rooms: Rooms, device: MakeDevice) -> None:
     for _ in range(20):
         await rooms.send(room_id, ALICE)
     assert len(ids(await one.joined(room_id))) == 24
+
+
+@pytest.mark.parametrize("sifted", [{}, {"types": ["m.*"]}])
+async def test_a_limit_of_zero_gives_the_state_alone(rooms: Rooms, device: MakeDevice, sifted: dict[str, Any]) -> None:
+    room_id = await room_of(rooms)
+    one = device(ALICE, filter={"room": {"timeline": {"limit": 0, **sifted}}})
+    told = await one.joined(room_id)
+    assert ids(told) == []
+    assert told["timeline"]["limited"] is True
+    assert told["timeline"]["prev_batch"]
+    assert ("m.room.create", "") in keys(told)
+    topic = await rooms.send(room_id, ALICE, "m.room.topic", state_key="", content={"topic": "new"})
+    await rooms.send(room_id, ALICE)
+    told = await one.joined(room_id)
+    assert (ids(told), ids(told, "state")) == ([], [topic])
+    assert "rooms" not in await one.next()

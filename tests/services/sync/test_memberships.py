@@ -23,6 +23,17 @@ async def test_a_room_that_was_joined_since_comes_whole(rooms: Rooms, device: Ma
     assert told["summary"]["m.joined_member_count"] == 3
 
 
+async def test_a_new_name_of_a_member_changes_no_summary(rooms: Rooms, device: MakeDevice) -> None:
+    room_id = await room_of(rooms, BOB, CAROL)
+    alice = device(ALICE, filter={"room": {"timeline": {"types": ["m.room.message"]}, "state": {"types": []}}})
+    await alice.next()
+    content = {"membership": "join", "displayname": "Bob"}
+    await rooms.send(room_id, BOB, "m.room.member", state_key=str(BOB), content=content)
+    assert "rooms" not in await alice.next()
+    await rooms.member(room_id, CAROL, "leave")
+    assert (await alice.joined(room_id))["summary"]["m.joined_member_count"] == 2
+
+
 async def test_history_before_the_join_is_hidden_where_the_room_hides_it(rooms: Rooms, device: MakeDevice) -> None:
     room_id = await room_of(rooms)
     visibility = {"history_visibility": "joined"}

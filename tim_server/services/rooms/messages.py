@@ -53,7 +53,7 @@ class RoomHistory:
 
     async def page(self, requester: Requester, room_id: RoomId, query: HistoryQuery) -> HistoryPage:
         """One page of what the user may see; raises `Forbidden` for who was never joined, `InvalidParam`."""
-        limit = query.filter.events.limit_within(query.limit, min(max(query.limit, 1), self.limit_max))
+        limit = max(query.filter.events.limit_within(query.limit, min(query.limit, self.limit_max)), 1)
         async with self.database.read() as tx:
             view = await view_room(tx, self.codec, requester.user_id, room_id)
             newest = await read_newest_position(tx) if view.left is None else view.left.position

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tim_server.matrix.filters import RoomEventFilter
 from tim_server.services.events.filtering import fitting, patterns_of
-from tim_server.services.events.tokens import place_before
+from tim_server.services.events.tokens import place_after, place_before
 from tim_server.services.events.visibility import is_presentable
 from tim_server.services.sync.request import Reading
 from tim_server.services.sync.rooms_to_sync import RoomPlan, Section
@@ -88,10 +88,10 @@ def _is_ignored(row: EventRow, ignored: Collection[str]) -> bool:
 def _timeline(
     plan: RoomPlan, window: WindowEvents, fetched: Sequence[EventRow], passed: Sequence[EventRow], limit: int
 ) -> Timeline:
-    kept = passed[-limit:]
+    kept = passed[max(len(passed) - limit, 0) :]
     prev: Place | None = None
     if len(kept) < len(passed):
-        prev = place_before(kept[0])
+        prev = place_before(kept[0]) if kept else place_after(passed[-1])
     elif fetched and (window.more or (plan.window is not None and plan.window.after)):
         prev = place_before(fetched[0])
     elif plan.window is not None and (window.more or plan.window.after):
