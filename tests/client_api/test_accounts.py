@@ -78,6 +78,20 @@ async def test_guests_are_refused(account_server: AccountServer) -> None:
     await account_server.expect_error(400, "M_INVALID_PARAM", "POST", f"{V3}/register?kind=robot", json={})
 
 
+async def test_guests_have_an_account_without_a_name_or_a_password(serve_accounts: ServeAccounts) -> None:
+    server = await serve_accounts(Policies(registration=RegistrationPolicy(guests_allowed=True)))
+    request = {"username": "anna", "password": PASSWORD, "device_id": "MINE", "inhibit_login": True}
+    body = await server.expect(200, "POST", f"{V3}/register?kind=guest", json=request)
+    assert "anna" not in body["user_id"]
+    assert body["device_id"] != "MINE"
+    owner = await server.expect(200, "GET", f"{V3}/account/whoami", token=body["access_token"])
+    assert owner == {"user_id": body["user_id"], "device_id": body["device_id"], "is_guest": True}
+    await server.expect_error(
+        403, "M_GUEST_ACCESS_FORBIDDEN", "POST", f"{V3}/account/password", token=body["access_token"], json={}
+    )
+    await server.expect_error(403, "M_FORBIDDEN", "POST", f"{V3}/register", json={})
+
+
 async def test_availability(account_server: AccountServer) -> None:
     path = f"{V3}/register/available"
     assert await account_server.expect(200, "GET", f"{path}?username=free") == {"available": True}

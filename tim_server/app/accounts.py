@@ -119,7 +119,9 @@ def _make_shared(parts: Parts) -> _Shared:
             policy=tokens,
         ),
         registration=RegistrationPolicy(
-            enabled=tenant.registration.enabled, requires_token=tenant.registration.requires_token
+            enabled=tenant.registration.enabled,
+            requires_token=tenant.registration.requires_token,
+            guests_allowed=tenant.registration.guests_allowed,
         ),
         profile=ProfilePolicy(),
     )

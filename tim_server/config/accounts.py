@@ -14,6 +14,11 @@ class RegistrationSettings(Section):
         description="Whether registering takes a registration token that an administrator made. Without, anybody who "
         "reaches the server can register.",
     )
+    guests_allowed: bool = Field(
+        default=False,
+        description="Whether anybody who reaches the server gets an account without a name, a guest's: for rooms that "
+        "let guests in, and for what is world-readable.",
+    )
     shared_secret: SecretStr | None = Field(
         default=None,
         examples=["a long random string"],

@@ -38,6 +38,7 @@ class NewAccount:
     password_hash: str | None
     actor: str
     is_admin: bool = False
+    is_guest: bool = False
     user_type: str | None = None
     display_name: str | None = None
     session: SessionRequest | None = None
@@ -117,6 +118,7 @@ class _Create:
             password_hash=account.password_hash,
             created_ts=self.now,
             is_admin=account.is_admin,
+            is_guest=account.is_guest,
             user_type=account.user_type,
         )
         if not await insert_user(tx, user):

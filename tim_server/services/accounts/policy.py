@@ -13,10 +13,12 @@ Randomness = Callable[[int], bytes]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistrationPolicy:
-    """Who may register. Closed unless enabled; `requires_token` asks for a registration token."""
+    """Who may register. Closed unless enabled; `requires_token` asks for a registration token. `guests_allowed` lets
+    anybody in as a guest."""
 
     enabled: bool = False
     requires_token: bool = False
+    guests_allowed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

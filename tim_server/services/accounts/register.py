@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tim_server.matrix.errors import Forbidden, MissingParam
+from tim_server.matrix.errors import Forbidden, GuestAccessForbidden, MissingParam
 from tim_server.matrix.identifiers import UserId
 from tim_server.services.accounts.create_account import AccountCreation, NewAccount
 from tim_server.services.accounts.login import Login
@@ -86,6 +86,22 @@ class Registration:
             uia_session=uia_session,
         )
         return Registered(user_id=user_id, tokens=await self.accounts.create(account))
+
+    async def register_guest(self, device_name: str | None) -> Registered:
+        """Make a guest's account: without a name, a password or authentication; what opens it is the token alone.
+
+        Raises `GuestAccessForbidden` where there are no guests, and `InvalidParam` for a device name that is too long.
+        """
+        if not self.policy.guests_allowed:
+            raise GuestAccessForbidden("Guest access is disabled on this server")
+        account = NewAccount(
+            user_id=self.accounts.user_id_of(None),
+            password_hash=None,
+            actor=REGISTRATION,
+            is_guest=True,
+            session=SessionRequest(initial_device_display_name=device_name),
+        )
+        return Registered(user_id=account.user_id, tokens=await self.accounts.create(account))
 
     async def check_available(self, username: str) -> None:
         """Raise `InvalidUsername` or `UserInUse` unless an account may be given this name, and `Forbidden` where
