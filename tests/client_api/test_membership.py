@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.people import SERVER, Hospital, Person
+from tests.people import CLIENT, SERVER, Hospital, Person
 
 UNKNOWN = f"!unknown:{SERVER}"
 
@@ -43,6 +43,26 @@ async def test_member_event_has_name_avatar_and_reason(hospital: Hospital) -> No
         "avatar_url": f"mxc://{SERVER}/bob",
         "reason": "Night shift",
     }
+
+
+async def test_what_a_join_says_of_itself_is_kept(hospital: Hospital) -> None:
+    alice, bob = await hospital.person(), await hospital.person(displayname="Bob")
+    room_id = await alice.create_room()
+    signed = {"third_party_signed": {"sender": "@x:y", "mxid": bob.user_id, "token": "t", "signatures": {}}}
+    body = {"org.example.shift": "night", "membership": "ban", "reason": None}
+    await bob.post(f"rooms/{room_id}/join", body | signed)
+    assert await alice.state(room_id, "m.room.member", bob.user_id) == {
+        "membership": "join",
+        "displayname": "Bob",
+        "org.example.shift": "night",
+    }
+    await bob.leave(room_id)
+    await bob.refused(400, "M_BAD_JSON", "POST", f"join/{room_id}", {"reason": 1})
+    await bob.refused(400, "M_BAD_JSON", "POST", f"join/{room_id}", {"org.example.number": 1.5})
+    async with hospital.session.post(
+        f"{CLIENT}/join/{room_id}", headers={"Authorization": f"Bearer {bob.token}"}
+    ) as response:
+        assert response.status == 200  # without any body
 
 
 async def test_joining_twice_makes_no_second_event(hospital: Hospital) -> None:
@@ -239,6 +259,34 @@ async def test_knocking(hospital: Hospital) -> None:
     await carol.post(f"knock/{room_id}")
     await carol.leave(room_id)
     assert await membership(alice, room_id, carol) == "leave"
+
+
+async def test_a_knock_is_declined(hospital: Hospital) -> None:
+    alice, bob = await hospital.person(), await hospital.person()
+    rules = [{"type": "m.room.join_rules", "content": {"join_rule": "knock"}}]
+    room_id = await private_room(alice, initial_state=rules)
+    await bob.post(f"knock/{room_id}")
+    await bob.post(f"knock/{room_id}")  # once more is no error
+    await bob.refused(403, "M_FORBIDDEN", "POST", f"join/{room_id}", {})
+    await alice.post(f"rooms/{room_id}/kick", {"user_id": bob.user_id, "reason": "Not now"})
+    assert await alice.state(room_id, "m.room.member", bob.user_id) == {"membership": "leave", "reason": "Not now"}
+    await bob.post(f"knock/{room_id}")
+    await alice.post(f"rooms/{room_id}/ban", {"user_id": bob.user_id})
+    await bob.refused(403, "M_FORBIDDEN", "POST", f"knock/{room_id}", {})
+
+
+async def test_some_join_and_others_knock(hospital: Hospital) -> None:
+    alice, bob, carol = [await hospital.person() for _ in range(3)]
+    staff = await alice.create_room()
+    await bob.join(staff)
+    content = {"join_rule": "knock_restricted", "allow": [{"type": "m.room_membership", "room_id": staff}]}
+    room_id = await private_room(alice, initial_state=[{"type": "m.room.join_rules", "content": content}])
+    await bob.join(room_id)
+    await carol.refused(403, "M_FORBIDDEN", "POST", f"join/{room_id}", {})
+    await carol.post(f"knock/{room_id}")
+    await alice.post(f"rooms/{room_id}/invite", {"user_id": carol.user_id})
+    await carol.join(room_id)
+    await carol.refused(403, "M_FORBIDDEN", "POST", f"knock/{room_id}", {})  # is there already
 
 
 async def test_knocks_that_are_refused(hospital: Hospital) -> None:

@@ -154,6 +154,15 @@ async def test_member_without_a_membership_is_refused(hospital: Hospital, conten
     await alice.refused(400, "M_INVALID_PARAM", "PUT", f"rooms/{room_id}/state/m.room.member/x", {"membership": "join"})
 
 
+@pytest.mark.parametrize("content", [{}, {"algorithm": ""}, {"algorithm": 1}])
+async def test_encryption_has_an_algorithm(hospital: Hospital, content: dict[str, Any]) -> None:
+    alice = await hospital.person()
+    room_id = await alice.create_room()
+    await alice.refused(400, "M_BAD_JSON", "PUT", f"rooms/{room_id}/state/m.room.encryption", content)
+    state = [{"type": "m.room.encryption", "content": content}]
+    await alice.refused(400, "M_BAD_JSON", "POST", "createRoom", {"initial_state": state})
+
+
 async def test_canonical_alias_must_point_to_the_room(hospital: Hospital) -> None:
     alice = await hospital.person()
     room_id = await alice.create_room(room_alias_name=f"ward-{alice.device_id.lower()}")

@@ -13,6 +13,7 @@ from tim_server.services.rooms.event import RoomEvent
 from tim_server.services.rooms.event_by_time import EventByTime
 from tim_server.services.rooms.join import RoomJoin
 from tim_server.services.rooms.leave import RoomForget, RoomLeave
+from tim_server.services.rooms.member_state import MemberState
 from tim_server.services.rooms.members import RoomMembers
 from tim_server.services.rooms.messages import RoomHistory
 from tim_server.services.rooms.moderate import Moderation
@@ -37,10 +38,9 @@ def _sending(parts: Parts) -> dict[str, Any]:
     return {
         "redaction": redaction,
         "room_sender": RoomSender(
-            database=store.database,
-            codec=store.codec,
             queues=queues,
             redaction=redaction,
+            member_state=MemberState(database=store.database, codec=store.codec, queues=queues, join=_make_join(parts)),
             canonical_alias_check=check,
         ),
         "room_creation": RoomCreation(
@@ -65,12 +65,19 @@ def _sending(parts: Parts) -> dict[str, Any]:
     }
 
 
+def _make_join(parts: Parts) -> RoomJoin:
+    return RoomJoin(
+        server_name=parts.author.server_name,
+        database=parts.store.database,
+        codec=parts.store.codec,
+        queues=parts.queues,
+    )
+
+
 def _membership(parts: Parts) -> dict[str, Any]:
     store, queues = parts.store, parts.queues
     return {
-        "room_join": RoomJoin(
-            server_name=parts.author.server_name, database=store.database, codec=store.codec, queues=queues
-        ),
+        "room_join": _make_join(parts),
         "room_leave": RoomLeave(database=store.database, queues=queues),
         "room_forget": RoomForget(database=store.database, writer=store.writer),
         "moderation": Moderation(database=store.database, codec=store.codec, queues=queues),

@@ -2,30 +2,34 @@
 
 from typing import Any
 
-from tim_server.matrix.errors import ThreepidDenied
+from pydantic import Field
+
 from tim_server.matrix.identifiers import RoomAlias, RoomId
 from tim_server.services.accounts.requester import Requester
 from tim_server.services.homeserver import Homeserver
 from tim_server.web import fields
-from tim_server.web.request_model import InPath, RequestModel
+from tim_server.web.request_model import InPath, RequestModel, WholeBody
 from tim_server.web.response_model import ResponseModel
 from tim_server.web.route import Auth, Route
 
+NOT_IN_EVENTS = frozenset({"third_party_signed"})
+"""There is nothing to hold it against: this server takes no invites of third parties."""
+
 
 class JoinRoomByIdRequest(RequestModel):
-    """Which room, and why."""
+    """Which room, and why. All that the body holds goes into the member event, as clients have it there."""
 
     room_id: InPath[fields.RoomId]
-    third_party_signed: dict[str, Any] | None = None
     reason: str | None = None
+    body: WholeBody[dict[str, Any]] = Field(default_factory=dict)
 
 
 class JoinRoomRequest(RequestModel):
-    """Which room, by id or alias, and why."""
+    """Which room, by id or alias, and why; with the body as in `JoinRoomByIdRequest`."""
 
     room_id_or_alias: InPath[fields.RoomIdOrAlias]
-    third_party_signed: dict[str, Any] | None = None
     reason: str | None = None
+    body: WholeBody[dict[str, Any]] = Field(default_factory=dict)
 
 
 class JoinRoomResponse(ResponseModel):
@@ -53,9 +57,8 @@ async def join_room(server: Homeserver, requester: Requester, request: JoinRoomR
 async def _join(
     server: Homeserver, requester: Requester, room: RoomId | RoomAlias, request: JoinRoomByIdRequest | JoinRoomRequest
 ) -> JoinRoomResponse:
-    if request.third_party_signed is not None:
-        raise ThreepidDenied("This server takes no invites of third parties")
-    return JoinRoomResponse(room_id=await server.room_join.join(requester, room, request.reason))
+    custom = {key: value for key, value in request.body.items() if key not in NOT_IN_EVENTS and value is not None}
+    return JoinRoomResponse(room_id=await server.room_join.join(requester, room, custom))
 
 
 ROUTES = (

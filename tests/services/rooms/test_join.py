@@ -22,12 +22,12 @@ async def test_guests_join_only_while_guest_access_says_so_and_is_not_redacted(r
     redaction = Redaction(database=store.database, codec=store.codec, queues=rooms.queues)
     room_id = await rooms.create()
     with pytest.raises(GuestAccessForbidden):
-        await join.join(guest(1), room_id, None)
+        await join.join(guest(1), room_id, {})
     access = await rooms.send(room_id, ALICE, "m.room.guest_access", state_key="", content={"guest_access": "can_join"})
-    assert await join.join(guest(1), room_id, None) == room_id
+    assert await join.join(guest(1), room_id, {}) == room_id
 
     alice = Requester(user_id=ALICE, device_id="DEVICE", token_id=9)
     transaction = TransactionKey(user_id=ALICE, device_id="DEVICE", txn_id="1", endpoint=("redact", room_id, access))
     await redaction.send(alice, room_id, access, {}, transaction)
     with pytest.raises(GuestAccessForbidden):
-        await join.join(guest(2), room_id, None)
+        await join.join(guest(2), room_id, {})

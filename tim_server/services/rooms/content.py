@@ -25,6 +25,9 @@ def check_state(event_type: str, state_key: str, content: dict[str, Any]) -> Non
     """Raise `BadJson` or `InvalidParam` for state of a known type that has not the form of its type."""
     if event_type == "m.room.power_levels":
         check_power_levels(content)
+    elif event_type == "m.room.encryption":
+        if not isinstance(content.get("algorithm"), str) or not content["algorithm"]:
+            raise BadJson("algorithm must be a string: encryption can't be taken back")
     elif event_type == "m.room.member":
         if content.get("membership") not in _MEMBERSHIPS:
             raise BadJson("membership must be ban, invite, join, knock or leave")

@@ -3,19 +3,26 @@
 Spec: https://spec.matrix.org/v1.19/client-server-api/#joining-rooms
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tim_server.matrix.canonical_json import decode_lenient
 from tim_server.matrix.errors import Forbidden, GuestAccessForbidden, NotFound
-from tim_server.matrix.identifiers import RoomAlias, RoomId, ServerName, UserId
+from tim_server.matrix.identifiers import EventId, RoomAlias, RoomId, ServerName, UserId
 from tim_server.matrix.room_versions import room_version
 from tim_server.services.accounts.requester import Requester
 from tim_server.services.events.client_format import content_json
 from tim_server.services.rooms.authorise_join import authorising_user
 from tim_server.services.rooms.draft import Draft, DraftGroup
-from tim_server.services.rooms.member_content import MEMBER, load_names, member_content, membership_in
+from tim_server.services.rooms.member_content import (
+    AUTHORISED_VIA,
+    MEMBER,
+    load_names,
+    member_content,
+    membership_in,
+    with_names,
+)
 from tim_server.services.rooms.permission import check_may_act
 from tim_server.services.rooms.queue import RoomQueues
 from tim_server.services.rooms.view import load_current_events
@@ -36,12 +43,35 @@ class RoomJoin:
     codec: Codec
     queues: RoomQueues
 
-    async def join(self, requester: Requester, room: RoomId | RoomAlias, reason: str | None) -> RoomId:
-        """Join; who is joined already stays so. The id of the room.
+    async def join(self, requester: Requester, room: RoomId | RoomAlias, custom: Mapping[str, Any]) -> RoomId:
+        """Join; who is joined already stays so. The id of the room. `custom` goes into the member event's content,
+        such as a `reason`.
 
         Raises `NotFound` for an unknown room or alias, `Forbidden` where the join rules or a ban are against it,
         `UnableToGrantJoin` where no local member may authorise a restricted join, `GuestAccessForbidden` for guests.
         """
+        room_id, content = await self._prepare(requester, room, custom)
+
+        def is_in_place(_sender: UserId, present: Mapping[str, Any]) -> bool:
+            return membership_in(present) == "join"
+
+        await self._submit(requester, room_id, content, is_in_place)
+        return room_id
+
+    async def join_as(self, requester: Requester, room_id: RoomId, custom: Mapping[str, Any]) -> EventId:
+        """Join, or change how one is joined: the member event with this content, where it is not there already. Raises
+        what `join` raises."""
+        _, content = await self._prepare(requester, room_id, custom)
+
+        def is_in_place(_sender: UserId, present: Mapping[str, Any]) -> bool:
+            return present == content
+
+        return await self._submit(requester, room_id, content, is_in_place)
+
+    async def _prepare(
+        self, requester: Requester, room: RoomId | RoomAlias, custom: Mapping[str, Any]
+    ) -> tuple[RoomId, dict[str, Any]]:
+        """The room, and the content of the member event."""
         check_may_act(requester)
         async with self.database.read() as tx:
             found = await self._find(tx, room)
@@ -52,11 +82,11 @@ class RoomJoin:
             authorised_by = await authorising_user(
                 tx, self.codec, found, version, joining=requester.user_id, server_name=self.server_name
             )
-        content = member_content("join", names=names.get(requester.user_id, {}), reason=reason)
+        content = with_names(custom, names.get(requester.user_id, {})) | {"membership": "join"}
+        content.pop(AUTHORISED_VIA, None)  # a client may not say that somebody let it in
         if authorised_by is not None:
-            content["join_authorised_via_users_server"] = authorised_by
-        await self._submit(requester, found.room_id, content)
-        return found.room_id
+            content[AUTHORISED_VIA] = authorised_by
+        return found.room_id, content
 
     async def knock(self, requester: Requester, room: RoomId | RoomAlias, reason: str | None) -> RoomId:
         """Ask to be let in; raises `NotFound` for an unknown room or alias, `Forbidden` where the rules refuse."""
@@ -67,7 +97,11 @@ class RoomJoin:
                 raise Forbidden("The room's version knows no knocking")
             names = await load_names(tx, self.codec, [requester.user_id])
         content = member_content("knock", names=names.get(requester.user_id, {}), reason=reason)
-        await self._submit(requester, found.room_id, content)
+
+        def is_in_place(_sender: UserId, present: Mapping[str, Any]) -> bool:
+            return membership_in(present) == "knock"
+
+        await self._submit(requester, found.room_id, content, is_in_place)
         return found.room_id
 
     async def _find(self, tx: Connection, room: RoomId | RoomAlias) -> RoomRow:
@@ -87,9 +121,13 @@ class RoomJoin:
         if content.get("guest_access") != "can_join":
             raise GuestAccessForbidden("Guests may not join this room")
 
-    async def _submit(self, requester: Requester, room_id: RoomId, content: dict[str, Any]) -> None:
-        def is_in_place(_sender: UserId, present: Mapping[str, Any]) -> bool:
-            return membership_in(present) == membership_in(content)
-
+    async def _submit(
+        self,
+        requester: Requester,
+        room_id: RoomId,
+        content: dict[str, Any],
+        is_in_place: Callable[[UserId, dict[str, Any]], bool],
+    ) -> EventId:
         draft = Draft(type=MEMBER, state_key=requester.user_id, sender=requester.user_id, content=content)
-        await self.queues.submit(room_id, DraftGroup(drafts=(draft,), unless=is_in_place))
+        (event_id,) = await self.queues.submit(room_id, DraftGroup(drafts=(draft,), unless=is_in_place))
+        return event_id

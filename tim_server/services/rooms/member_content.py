@@ -13,6 +13,8 @@ from tim_server.storage.database import Connection
 from tim_server.storage.profiles import read_names_of_users
 
 MEMBER = "m.room.member"
+AUTHORISED_VIA = "join_authorised_via_users_server"
+"""The key that names who authorised a restricted join: only the server sets it."""
 
 
 async def load_names(tx: Connection, codec: Codec, users: Sequence[UserId]) -> dict[UserId, dict[str, Any]]:
@@ -29,6 +31,11 @@ def member_content(membership: str, *, names: Mapping[str, Any], reason: str | N
     if reason is not None:
         content["reason"] = reason
     return content
+
+
+def with_names(content: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
+    """The content with display name and avatar, unless it has one of them already."""
+    return dict(content) if content.keys() & {"displayname", "avatar_url"} else {**names, **content}
 
 
 def membership_in(content: Mapping[str, Any] | None) -> str | None:

@@ -35,7 +35,7 @@ class Moderation:
             await check_take_invites(connection, self.codec, [target])
             names = await load_names(connection, self.codec, [target])
         content = member_content("invite", names=names.get(target, {}), reason=reason)
-        await self._change(requester, room_id, target, content, _require_invitable)
+        await self._change(requester, room_id, target, content, require_invitable)
 
     async def kick(self, requester: Requester, room_id: RoomId, target: UserId, reason: str | None) -> None:
         """Make a user leave, or take an invite or knock back. Raises `Forbidden` for who is not in the room."""
@@ -71,7 +71,8 @@ class Moderation:
         await self.queues.submit(room_id, DraftGroup(drafts=(draft,), unless=is_in_place, require=require))
 
 
-def _require_invitable(present: Mapping[str, Any] | None) -> None:
+def require_invitable(present: Mapping[str, Any] | None) -> None:
+    """Raise `Forbidden` for who is joined or banned."""
     membership = membership_in(present)
     if membership == "join":
         raise Forbidden("The user is already in the room")
@@ -81,6 +82,12 @@ def _require_invitable(present: Mapping[str, Any] | None) -> None:
 
 def _require_present(present: Mapping[str, Any] | None) -> None:
     if membership_in(present) not in ("join", "invite", "knock"):
+        raise Forbidden("The user is not in the room")
+
+
+def require_removable(present: Mapping[str, Any] | None) -> None:
+    """Raise `Forbidden` unless there is a membership, or a ban, that can be ended."""
+    if membership_in(present) not in ("join", "invite", "knock", "ban"):
         raise Forbidden("The user is not in the room")
 
 

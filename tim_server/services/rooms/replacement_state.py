@@ -80,7 +80,7 @@ def replacement_drafts(old: OldRoom, new: Replacement, *, with_power_until_the_e
         ((CANONICAL_ALIAS, ""), _moved_aliases(old)),
         ((JOIN_RULES, ""), _join_rules(old, new.version)),
     ]
-    states += [((event_type, ""), old.content(event_type)) for event_type in COPIED if event_type != JOIN_RULES]
+    states += [((name, ""), content) for name in COPIED if name != JOIN_RULES and (content := old.content(name))]
     states += [(key, content) for key, content in old.contents.items() if key[0] == CHILD and content.get("via")]
     states += [((MEMBER, user), member_content("ban", names={}, reason=reason)) for user, reason in old.bans.items()]
     if begins is not levels:

@@ -12,23 +12,20 @@ from tim_server.services.accounts.requester import Requester
 from tim_server.services.rooms.canonical_alias import CANONICAL_ALIAS, CanonicalAliasCheck
 from tim_server.services.rooms.content import check_message, check_state
 from tim_server.services.rooms.draft import Draft, DraftGroup, TransactionKey
-from tim_server.services.rooms.invite_permission import check_take_invites
-from tim_server.services.rooms.member_content import MEMBER, membership_in
+from tim_server.services.rooms.member_content import MEMBER
+from tim_server.services.rooms.member_state import MemberState
 from tim_server.services.rooms.permission import check_may_act
 from tim_server.services.rooms.queue import RoomQueues
 from tim_server.services.rooms.redact import REDACTION, Redaction
-from tim_server.storage.codec import Codec
-from tim_server.storage.database import Database
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoomSender:
     """Sends events of clients."""
 
-    database: Database
-    codec: Codec
     queues: RoomQueues
     redaction: Redaction
+    member_state: MemberState
     canonical_alias_check: CanonicalAliasCheck
 
     async def send_message(
@@ -52,16 +49,15 @@ class RoomSender:
     ) -> EventId:
         """Set the state of a (type, state key). Where the same sender has set the same content, that event stands.
 
-        Raises what `send_message` raises, `BadAlias` or `InvalidParam` for a canonical alias of another room,
-        and `InviteBlocked`.
+        Raises what `send_message` raises, `BadAlias` or `InvalidParam` for a canonical alias of another room, and for
+        member events what the endpoints for memberships raise.
         """
-        check_may_act(requester)
         check_state(*key, content)
+        if key[0] == MEMBER:
+            return await self.member_state.set(requester, room_id, UserId(key[1]), content)
+        check_may_act(requester)
         if key == (CANONICAL_ALIAS, ""):
             await self.canonical_alias_check.check(room_id, content)
-        if key[0] == MEMBER and membership_in(content) == "invite":
-            async with self.database.connection() as connection:
-                await check_take_invites(connection, self.codec, [UserId(key[1])])
 
         def is_in_place(sender: UserId, present: dict[str, Any]) -> bool:
             return sender == requester.user_id and present == content
