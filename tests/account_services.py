@@ -118,7 +118,9 @@ class AccountServices(SimpleNamespace):
     def _add_sessions(self, store: Store, policies: Policies, shared: dict[str, Any]) -> None:
         tokens = {"writer": store.writer, "token_cache": self.token_cache}
         self.authenticator = Authenticator(database=store.database, clock=self.clock, policy=policies.tokens, **tokens)
-        self.login = Login(password_check=self.password_check, policy=policies.tokens, **tokens, **shared)
+        self.login = Login(
+            codec=store.codec, password_check=self.password_check, policy=policies.tokens, **tokens, **shared
+        )
         self.logout = Logout(**tokens)
         self.refresh = Refresh(database=store.database, policy=policies.tokens, **tokens, **shared)
         self.password_change = PasswordChange(clock=self.clock, hashing=self.hashing, uia=self.uia, **tokens)

@@ -36,6 +36,9 @@ def path_of(route: Route, theirs: Tenant) -> str:
         "keyName": "displayname",
         "tag": "m.favourite",
         "receiptType": "m.read",
+        "deviceId": theirs.alice.device_id,
+        "version": "1",
+        "sessionId": "session",
     }
     return route.path.format(**{name: quote(values[name], safe="") for name in route.parameters})
 
@@ -57,6 +60,9 @@ def body_of(theirs: Tenant) -> dict[str, Any]:
         "name": "changed",
         "visibility": "private",
         "refresh_token": "unknown",
+        "devices": [theirs.alice.device_id],
+        "device_keys": {theirs.alice.user_id: []},
+        "messages": {theirs.alice.user_id: {"*": {}}},
     }
 
 

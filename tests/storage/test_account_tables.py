@@ -99,7 +99,7 @@ async def test_a_hash_is_replaced_only_while_it_is_the_one_that_was_checked(tx: 
 
 async def test_pairs_of_tokens_follow_one_another(tx: Connection) -> None:
     await insert_user(tx, user())
-    await upsert_device(tx, ANNA, "D", display_name=None, now=1)
+    await upsert_device(tx, ANNA, "D", sealed_name=None, now=1)
     await insert_tokens(tx, pair(b"1"))
     first = await find_refresh_token(tx, b"refresh1")
     assert first is not None
@@ -121,7 +121,7 @@ async def test_pairs_of_tokens_follow_one_another(tx: Connection) -> None:
 
 async def test_the_devices_beyond_the_bound_are_those_seen_longest_ago(tx: Connection) -> None:
     for seen, device_id in enumerate("ABCD"):
-        await upsert_device(tx, ANNA, device_id, display_name=None, now=seen)
+        await upsert_device(tx, ANNA, device_id, sealed_name=None, now=seen)
     assert await devices_beyond(tx, ANNA, kept="A", limit=2) == ["C", "B"]
     assert await devices_beyond(tx, ANNA, kept="NEW", limit=4) == ["A"]
     assert await devices_beyond(tx, ANNA, kept="NEW", limit=5) == []

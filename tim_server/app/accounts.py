@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tim_server.app.cache_budget import ACCESS_TOKENS
+from tim_server.app.devices import device_services
 from tim_server.app.parts import Parts, now_ms
 from tim_server.background.supervise import Loop
 from tim_server.config.settings import TenantSettings
@@ -74,7 +75,10 @@ def account_services(parts: Parts) -> Services:
 
     sessions = _sessions(parts, shared)
     return Services(
-        fields=sessions | _registrations(parts, shared, sessions["login"]) | _belongings(parts, shared),
+        fields=sessions
+        | _registrations(parts, shared, sessions["login"])
+        | _belongings(parts, shared)
+        | device_services(parts, shared.token_cache, shared.uia),
         closers=(stop_hashing,),
     )
 
@@ -147,6 +151,7 @@ def _sessions(parts: Parts, shared: _Shared) -> dict[str, Any]:
     return {
         "authenticator": Authenticator(database=store.database, clock=now_ms, policy=shared.tokens, **common),
         "login": Login(
+            codec=store.codec,
             clock=now_ms,
             randomness=secrets.token_bytes,
             password_check=shared.password_check,

@@ -69,6 +69,18 @@ class LimitSettings(Section):
     push_rules_bytes_max: int = Field(
         default=131_072, ge=1_024, description="Size of the push rules that a user defines, together."
     )
+    keys_query_users_max: int = Field(
+        default=5_000, ge=100, description="Of how many users one request may ask for the encryption keys."
+    )
+    to_device_messages_per_device_max: int = Field(
+        default=10_000,
+        ge=1,
+        description="How many messages, such as keys of encrypted rooms, wait for a device that does not sync; the "
+        "oldest make room.",
+    )
+    key_backup_keys_max: int = Field(
+        default=200_000, ge=1, description="How many keys of encrypted rooms one key backup of a user may hold."
+    )
     account_data_bytes_max: int = Field(default=65_536, ge=1_024, description="Size of one piece of account data.")
     tags_per_room_max: int = Field(default=100, ge=1, description="How many tags a user may give to one room.")
     typing_timeout_ms_max: int = Field(

@@ -18,6 +18,7 @@ from tim_server.services.accounts.refresh import Refresh
 from tim_server.services.accounts.register import Registration
 from tim_server.services.accounts.registration_tokens import RegistrationTokens
 from tim_server.services.accounts.shared_secret import SharedSecretRegistration
+from tim_server.services.devices.manage import DeviceManagement
 from tim_server.services.directory.hierarchy import SpaceHierarchy
 from tim_server.services.directory.mutual_rooms import MutualRooms
 from tim_server.services.directory.public_rooms import PublicRooms
@@ -25,6 +26,14 @@ from tim_server.services.directory.summarise import RoomSummaries
 from tim_server.services.directory.users import UserDirectory
 from tim_server.services.discovery import Capabilities, WellKnown
 from tim_server.services.filters.define import Filters
+from tim_server.services.key_backup.keys import BackupKeys
+from tim_server.services.key_backup.versions import BackupVersions
+from tim_server.services.keys.changes import KeyChanges
+from tim_server.services.keys.claim import KeyClaim
+from tim_server.services.keys.cross_sign import CrossSigningUpload
+from tim_server.services.keys.query import KeyQuery
+from tim_server.services.keys.sign import SignatureUpload
+from tim_server.services.keys.upload import KeyUpload
 from tim_server.services.presence.ask import Presence
 from tim_server.services.profile.change import ProfileChange
 from tim_server.services.profile.read import ProfileReader
@@ -49,6 +58,7 @@ from tim_server.services.rooms.state import RoomState
 from tim_server.services.rooms.threads import RoomThreads
 from tim_server.services.rooms.upgrade import RoomUpgrade
 from tim_server.services.sync.sync import Sync
+from tim_server.services.to_device.send import ToDeviceSender
 from tim_server.services.typing.set_typing import Typing
 
 
@@ -67,6 +77,16 @@ class Homeserver:
     password_change: PasswordChange
     deactivation: Deactivation
     account_directory: AccountDirectory
+    device_management: DeviceManagement
+    key_upload: KeyUpload
+    key_query: KeyQuery
+    key_claim: KeyClaim
+    key_changes: KeyChanges
+    cross_signing_upload: CrossSigningUpload
+    signature_upload: SignatureUpload
+    to_device_sender: ToDeviceSender
+    backup_versions: BackupVersions
+    backup_keys: BackupKeys
     profile_reader: ProfileReader
     profile_change: ProfileChange
     account_data: AccountData

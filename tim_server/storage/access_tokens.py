@@ -7,6 +7,7 @@ token go. So a device has two pairs at most.
 Spec: https://spec.matrix.org/v1.19/client-server-api/#refreshing-access-tokens
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tim_server.matrix.identifiers import UserId
@@ -182,6 +183,6 @@ DELETE FROM access_tokens WHERE user_id = $1 AND device_id = ANY($2::text[])
 """
 
 
-async def revoke_devices(tx: Connection, user_id: UserId, device_ids: list[str]) -> None:
+async def revoke_devices(tx: Connection, user_id: UserId, device_ids: Sequence[str]) -> None:
     """Remove all tokens of these devices."""
     await tx.execute(DELETE_TOKENS_OF_DEVICES, user_id, device_ids)

@@ -6,13 +6,15 @@ newest row of `commits` sees everything up to it. Nothing relies on gaplessness:
 When PostgreSQL was restarted, failed over or restored since the clock last ran, rows that a client was told about may
 be missing, and their positions (and nids) would be handed out again. Then both jump beyond whatever may have been given
 out: to a floor that follows the time of day, so that what is given out later is always higher. Where the time of day
-was set back, and the floor lies below, they jump by 2^32.
+was set back, and the floor lies below, they jump by 2^32. One-time keys that were there are not given out any more,
+since some of them may have been in the time that is lost.
 """
 
 from dataclasses import dataclass
 from datetime import datetime
 
 from tim_server.storage.database import Connection
+from tim_server.storage.one_time_keys import retire_one_time_keys
 from tim_server.storage.table_contract import TableContract
 
 TABLES = (
@@ -114,5 +116,6 @@ async def jump_if_restored(tx: Connection) -> tuple[Incarnation, int]:
         return incarnation, 0  # a fresh schema
     position: int = await tx.fetchval(JUMPED_POSITION)
     await tx.fetchval(JUMP_NID_BLOCKS, position)
+    await retire_one_time_keys(tx, position)
     await record_commit(tx, position=position, nonce=0, touched=b"{}")
     return incarnation, position

@@ -98,7 +98,7 @@ async def test_a_device_that_logs_in_again_keeps_its_name_and_loses_its_old_toke
     assert not await is_accepted(account_services, first.access_token)
     assert await is_accepted(account_services, second.access_token)
     async with store.database.connection() as connection:
-        devices = await list_devices(connection, UserId("@doris:hospital.example"))
+        devices = await list_devices(connection, store.codec, UserId("@doris:hospital.example"))
     assert [d.display_name for d in devices if d.device_id == "D"] == ["Ward 3"]
 
 
@@ -122,7 +122,7 @@ async def test_the_device_seen_longest_ago_makes_room_for_one_too_many(store: St
         tokens.append(await services.log_in("gustav", device_id=str(number)))
     assert [await is_accepted(services, token.access_token) for token in tokens] == [False, True, True, True]
     async with store.database.connection() as connection:
-        devices = await list_devices(connection, UserId("@gustav:hospital.example"))
+        devices = await list_devices(connection, store.codec, UserId("@gustav:hospital.example"))
     assert [device.device_id for device in devices] == ["1", "2", "3"]
 
 
@@ -143,7 +143,7 @@ async def test_logout_ends_the_session_and_removes_its_device(account_services: 
     assert not await is_accepted(account_services, here.access_token)
     assert await is_accepted(account_services, there.access_token)
     async with store.database.connection() as connection:
-        devices = await list_devices(connection, here.user_id)
+        devices = await list_devices(connection, store.codec, here.user_id)
     assert here.device_id not in [device.device_id for device in devices]
 
 
@@ -198,7 +198,7 @@ async def test_a_device_is_marked_as_seen_about_once_an_hour(account_services: A
     account_services.clock.advance(3_600_001)
     await account_services.authenticator.requester(tokens.access_token)
     async with store.database.connection() as connection:
-        (device,) = await list_devices(connection, tokens.user_id)
+        (device,) = await list_devices(connection, store.codec, tokens.user_id)
     assert device.last_seen_ts == account_services.clock.now
 
 

@@ -4,12 +4,11 @@ Spec: https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3accoun
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tim_server.matrix.errors import Forbidden
 from tim_server.matrix.identifiers import UserId
-from tim_server.services.accounts.logout import remove_devices
 from tim_server.services.accounts.open_session import DEVICES
 from tim_server.services.accounts.passwords import PasswordHashing
 from tim_server.services.accounts.policy import Clock
@@ -17,7 +16,9 @@ from tim_server.services.accounts.requester import Requester
 from tim_server.services.accounts.token_cache import TOKENS, TokenCache
 from tim_server.services.accounts.uia import PASSWORD, InteractiveAuth, Operation
 from tim_server.storage.audit_log import AuditEntry, append_audit
+from tim_server.storage.commit_log import Fact
 from tim_server.storage.database import Connection
+from tim_server.storage.device_removal import remove_all_devices
 from tim_server.storage.uia_sessions import consume_session
 from tim_server.storage.users import set_password_hash
 from tim_server.storage.writer import Writer
@@ -97,6 +98,7 @@ class _Change:
     audit: AuditEntry
     now: int
     streams: tuple[str, ...] = (TOKENS, DEVICES)
+    facts: list[Fact] = field(default_factory=list)
 
     async def store(self, tx: Connection, position: int) -> None:
         if self.uia_session is not None and not await consume_session(tx, self.uia_session, now=self.now):
@@ -105,4 +107,4 @@ class _Change:
             raise Forbidden("There is no such active account")
         await append_audit(tx, self.audit)
         if self.logout_devices:
-            await remove_devices(tx, self.users[0], kept=self.kept)
+            self.facts[:] = await remove_all_devices(tx, self.users[0], position, kept=self.kept)

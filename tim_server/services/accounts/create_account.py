@@ -84,7 +84,7 @@ class AccountCreation:
         now = self.clock()
         draft = None
         if account.session is not None:
-            draft = draft_session(account.user_id, account.session, self.policy, self.randomness, now=now)
+            draft = draft_session(account.user_id, account.session, self.policy, self.randomness, self.codec, now=now)
         display_name = None
         if account.display_name is not None:
             display_name = self.codec.encode(orjson.dumps(account.display_name))
@@ -131,7 +131,7 @@ class _Create:
             await put_field(tx, account.user_id, "displayname", self.display_name, position=position)
         await index_users(tx, self.codec, [account.user_id])
         if self.draft is not None:
-            await store_session(tx, self.draft)
+            await store_session(tx, self.draft, position)
 
     async def _consume_session(self, tx: Connection) -> None:
         session_id = self.account.uia_session

@@ -4,12 +4,11 @@ Spec: https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3accoun
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tim_server.matrix.errors import Forbidden
 from tim_server.matrix.identifiers import UserId
-from tim_server.services.accounts.logout import remove_devices
 from tim_server.services.accounts.open_session import DEVICES
 from tim_server.services.accounts.policy import Clock
 from tim_server.services.accounts.requester import Requester
@@ -17,7 +16,11 @@ from tim_server.services.accounts.token_cache import TOKENS, TokenCache
 from tim_server.services.accounts.uia import PASSWORD, InteractiveAuth, Operation
 from tim_server.storage.account_data import delete_account_data
 from tim_server.storage.audit_log import AuditEntry, append_audit
+from tim_server.storage.commit_log import Fact
+from tim_server.storage.cross_signing_keys import delete_all_cross_signing
 from tim_server.storage.database import Connection
+from tim_server.storage.device_removal import remove_all_devices
+from tim_server.storage.key_backups import delete_all_versions
 from tim_server.storage.presence import delete_presence
 from tim_server.storage.profiles import delete_profile
 from tim_server.storage.push_rules import PUSH_RULES, delete_push_rules
@@ -43,8 +46,8 @@ class Deactivation:
     async def deactivate(self, requester: Requester, auth: Mapping[str, Any] | None, *, erase: bool) -> None:
         """Close the requester's account once the password was given; raises `InteractiveAuthRequired`.
 
-        Rooms are left first: an interrupted request can then be repeated. With `erase`, profile, account data, push
-        rules, receipts and presence go.
+        Rooms are left first: an interrupted request can then be repeated. Devices, keys and key backups go, and with
+        `erase` profile, account data, push rules, receipts and presence.
         """
         operation = Operation(name=OPERATION, flows=((PASSWORD,),), user_id=requester.user_id)
         uia_session = await self.uia.authenticate(operation, auth)
@@ -62,6 +65,7 @@ class _Deactivate:
     uia_session: str | None
     now: int
     streams: tuple[str, ...] = (TOKENS, DEVICES, "profile", PUSH_RULES)
+    facts: list[Fact] = field(default_factory=list)
 
     async def store(self, tx: Connection, position: int) -> None:
         user_id = self.users[0]
@@ -69,8 +73,10 @@ class _Deactivate:
             raise Forbidden("The authentication has been used already")
         if await deactivate_user(tx, user_id, self.now):
             await append_audit(tx, AuditEntry(actor=user_id, action="user.deactivate", object=user_id))
-        await remove_devices(tx, user_id)
         await remove_users(tx, [user_id])
+        self.facts[:] = await remove_all_devices(tx, user_id, position)
+        await delete_all_cross_signing(tx, user_id)
+        await delete_all_versions(tx, user_id)
         if self.erase:
             await append_audit(tx, AuditEntry(actor=user_id, action="user.erase", object=user_id))
             await delete_profile(tx, user_id)

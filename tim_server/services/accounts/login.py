@@ -4,7 +4,7 @@ Spec: https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3login
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tim_server.matrix.errors import Forbidden, UserLocked
 from tim_server.matrix.identifiers import UserId
@@ -19,6 +19,8 @@ from tim_server.services.accounts.open_session import (
 from tim_server.services.accounts.policy import Clock, Randomness, TokenPolicy
 from tim_server.services.accounts.token_cache import TOKENS, TokenCache
 from tim_server.services.accounts.tokens import IssuedTokens
+from tim_server.storage.codec import Codec
+from tim_server.storage.commit_log import Fact
 from tim_server.storage.database import Connection
 from tim_server.storage.users import find_user
 from tim_server.storage.writer import Writer
@@ -29,6 +31,7 @@ class Login:
     """Opens sessions for those who know the password."""
 
     writer: Writer
+    codec: Codec
     token_cache: TokenCache
     clock: Clock
     randomness: Randomness
@@ -51,7 +54,7 @@ class Login:
     async def open_session(self, user_id: UserId, session: SessionRequest) -> IssuedTokens:
         """Open a session for a user who has been authenticated; raises `Forbidden` when the account was closed
         meanwhile, and `InvalidParam`."""
-        draft = draft_session(user_id, session, self.policy, self.randomness, now=self.clock())
+        draft = draft_session(user_id, session, self.policy, self.randomness, self.codec, now=self.clock())
         await self.writer.write(_Open(users=(user_id,), draft=draft))
         self.token_cache.drop_user(user_id)
         return draft.issued
@@ -62,9 +65,10 @@ class _Open:
     users: tuple[UserId, ...]
     draft: SessionDraft
     streams: tuple[str, ...] = (TOKENS, DEVICES)
+    facts: list[Fact] = field(default_factory=list)
 
     async def store(self, tx: Connection, position: int) -> None:
         user = await find_user(tx, self.users[0])
         if user is None or user.deactivated_ts is not None:
             raise Forbidden("The user name or password is wrong")
-        await store_session(tx, self.draft)
+        self.facts[:] = await store_session(tx, self.draft, position)

@@ -3,15 +3,15 @@
 Spec: https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3logout
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tim_server.matrix.identifiers import UserId
 from tim_server.services.accounts.open_session import DEVICES
 from tim_server.services.accounts.requester import Requester
 from tim_server.services.accounts.token_cache import TOKENS, TokenCache
-from tim_server.storage.access_tokens import revoke_devices
+from tim_server.storage.commit_log import Fact
 from tim_server.storage.database import Connection
-from tim_server.storage.devices import delete_devices, list_devices
+from tim_server.storage.device_removal import remove_all_devices, remove_devices
 from tim_server.storage.writer import Writer
 
 
@@ -36,22 +36,15 @@ class Logout:
         self.token_cache.drop_user(user_id)
 
 
-async def remove_devices(tx: Connection, user_id: UserId, *, kept: str | None = None) -> None:
-    """Remove the devices of a user, except one, with their tokens."""
-    device_ids = [device.device_id for device in await list_devices(tx, user_id) if device.device_id != kept]
-    await revoke_devices(tx, user_id, device_ids)
-    await delete_devices(tx, user_id, device_ids)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Remove:
     users: tuple[UserId, ...]
     only: str | None
     streams: tuple[str, ...] = (TOKENS, DEVICES)
+    facts: list[Fact] = field(default_factory=list)
 
     async def store(self, tx: Connection, position: int) -> None:
         if self.only is None:
-            await remove_devices(tx, self.users[0])
-            return
-        await revoke_devices(tx, self.users[0], [self.only])
-        await delete_devices(tx, self.users[0], [self.only])
+            self.facts[:] = await remove_all_devices(tx, self.users[0], position)
+        else:
+            self.facts[:] = await remove_devices(tx, self.users[0], [self.only], position)

@@ -1,0 +1,1 @@
+"""Devices: listing, renaming and removing them."""

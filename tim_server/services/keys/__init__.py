@@ -1,0 +1,1 @@
+"""Keys of devices and users: publishing, reading, claiming and signing them."""
