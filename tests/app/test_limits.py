@@ -19,6 +19,7 @@ LIMITS = {
     "filters_per_user_max": 2,
     "account_data_bytes_max": 1_024,
     "tags_per_room_max": 1,
+    "open_reports_per_user_max": 2,
     "typing_timeout_ms_max": 1_000,
     "invites_per_room_creation_max": 1,
     "directory_page_rooms_max": 2,
@@ -87,6 +88,12 @@ async def test_users_store_so_much_and_no_more(alice: Person) -> None:
     ids = [(await alice.post(f"{mine}/filter", definition))["filter_id"] for definition in definitions]
     await alice.refused(404, "M_NOT_FOUND", "GET", f"{mine}/filter/{ids[0]}")
     assert await alice.get(f"{mine}/filter/{ids[2]}") == definitions[2]
+
+
+async def test_few_reports_of_a_user_wait_for_a_decision(alice: Person) -> None:
+    for _ in range(2):
+        await alice.post(f"users/{alice.user_id}/report", {"reason": "x"})
+    await alice.refused(429, "M_LIMIT_EXCEEDED", "POST", f"users/{alice.user_id}/report", {"reason": "x"})
 
 
 async def test_few_are_invited_while_a_room_is_created(alice: Person) -> None:

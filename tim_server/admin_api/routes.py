@@ -1,6 +1,6 @@
 """All routes of the administration APIs, listed explicitly."""
 
-from tim_server.admin_api import registration
+from tim_server.admin_api import event_reports, registration, reports
 from tim_server.web.route import Route
 
-ROUTES: tuple[Route, ...] = (*registration.ROUTES,)
+ROUTES: tuple[Route, ...] = (*event_reports.ROUTES, *registration.ROUTES, *reports.ROUTES)

@@ -5,6 +5,8 @@ from typing import Any
 
 from tim_server.app.accounts import Services
 from tim_server.app.parts import Parts, now_ms
+from tim_server.services.reports.file import Reporting
+from tim_server.services.reports.review import ReportReview
 from tim_server.services.rooms.aliases import RoomAliases
 from tim_server.services.rooms.canonical_alias import CanonicalAliasCheck
 from tim_server.services.rooms.context import RoomContext
@@ -28,7 +30,7 @@ from tim_server.services.rooms.upgrade import RoomUpgrade
 
 def room_services(parts: Parts) -> Services:
     """Build them over the store and the room queues."""
-    return Services(fields=_sending(parts) | _membership(parts) | _naming(parts) | _reading(parts))
+    return Services(fields=_sending(parts) | _membership(parts) | _naming(parts) | _reading(parts) | _reports(parts))
 
 
 def _sending(parts: Parts) -> dict[str, Any]:
@@ -108,6 +110,20 @@ def _reading(parts: Parts) -> dict[str, Any]:
         "room_history": RoomHistory(limit_max=limit_max, **common),
         "room_context": RoomContext(snapshots=store.snapshots, limit_max=limit_max, **common),
         **_finding(parts),
+    }
+
+
+def _reports(parts: Parts) -> dict[str, Any]:
+    store = parts.store
+    return {
+        "reporting": Reporting(
+            database=store.database,
+            writer=store.writer,
+            client_events=parts.client_events,
+            now_ms=now_ms,
+            open_per_user_max=parts.settings.limits.open_reports_per_user_max,
+        ),
+        "report_review": ReportReview(database=store.database, writer=store.writer, codec=store.codec, now_ms=now_ms),
     }
 
 

@@ -43,6 +43,9 @@ class RateLimitSettings(Section):
     invite: BucketSettings = Field(
         default=BucketSettings(per_second=5, burst=100), description="Inviting users, by account."
     )
+    report: BucketSettings = Field(
+        default=BucketSettings(per_second=0.2, burst=20), description="Reporting events, rooms and users, by account."
+    )
     login: BucketSettings = Field(
         default=BucketSettings(per_second=5, burst=50),
         description="Logins by address. Wrong passwords are counted for each account besides (passwords.attempts_max).",

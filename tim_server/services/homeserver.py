@@ -40,6 +40,8 @@ from tim_server.services.profile.read import ProfileReader
 from tim_server.services.push_rules.change import PushRuleChange
 from tim_server.services.push_rules.read import PushRules
 from tim_server.services.receipts.mark_read import ReadMarkers
+from tim_server.services.reports.file import Reporting
+from tim_server.services.reports.review import ReportReview
 from tim_server.services.rooms.aliases import RoomAliases
 from tim_server.services.rooms.context import RoomContext
 from tim_server.services.rooms.create import RoomCreation
@@ -114,6 +116,8 @@ class Homeserver:
     room_relations: RoomRelations
     room_threads: RoomThreads
     event_by_time: EventByTime
+    reporting: Reporting
+    report_review: ReportReview
     public_rooms: PublicRooms
     room_summaries: RoomSummaries
     space_hierarchy: SpaceHierarchy
