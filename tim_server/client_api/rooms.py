@@ -1,13 +1,13 @@
 """Reading events, state and members: `rooms.yaml`."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from tim_server.services.accounts.requester import Requester
 from tim_server.services.homeserver import Homeserver
 from tim_server.services.rooms.members import MembersQuery
 from tim_server.web.fields import EventId, RoomId
 from tim_server.web.request_model import InPath, InQuery, RequestModel
-from tim_server.web.response_model import UNSET, RawJson, ResponseModel, UnsetType
+from tim_server.web.response_model import RawJson, ResponseModel
 from tim_server.web.route import Auth, Route
 
 Membership = Literal["join", "invite", "knock", "leave", "ban"]
@@ -98,17 +98,10 @@ class GetJoinedMembersByRoomRequest(RequestModel):
     room_id: InPath[RoomId]
 
 
-class RoomMember(ResponseModel):
-    """A joined member, as far as the member event tells."""
-
-    display_name: str | UnsetType = UNSET
-    avatar_url: str | UnsetType = UNSET
-
-
 class GetJoinedMembersByRoomResponse(ResponseModel):
-    """Members by user id."""
+    """Members by user id, with names and avatars as far as the member events tell."""
 
-    joined: dict[str, RoomMember]
+    joined: RawJson
 
 
 async def get_joined_members_by_room(
@@ -118,19 +111,7 @@ async def get_joined_members_by_room(
 
     Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomidjoined_members
     """
-    contents = await server.room_members.joined(requester, request.room_id)
-    return GetJoinedMembersByRoomResponse(
-        joined={
-            user_id: RoomMember(
-                display_name=_string(content.get("displayname")), avatar_url=_string(content.get("avatar_url"))
-            )
-            for user_id, content in contents.items()
-        }
-    )
-
-
-def _string(value: Any) -> str | UnsetType:
-    return value if isinstance(value, str) else UNSET
+    return GetJoinedMembersByRoomResponse(joined=RawJson(await server.room_members.joined(requester, request.room_id)))
 
 
 ROUTES = (

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from tim_server.matrix.identifiers import EventId, UserId
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection
@@ -31,9 +33,11 @@ EVENT_COLUMNS = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventRow:
-    """A stored event. `body` is the PDU's JSON, decoded by the codec."""
+class EventRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A stored event. `body` is the PDU's JSON, decoded by the codec.
+
+    A struct, because answers are made of thousands of them: making a frozen dataclass takes fifteen times as long.
+    """
 
     nid: int
     room_nid: int

@@ -6,10 +6,12 @@ effect, also where no event is new (state resets). `forgotten_rooms` holds what 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from tim_server.matrix.identifiers import RoomId, UserId
+from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection
+from tim_server.storage.events import EVENT_COLUMNS, EventRow, read_row
 from tim_server.storage.state import MembershipRow
 from tim_server.storage.table_contract import TableContract
 
@@ -282,3 +284,35 @@ SELECT user_id, event_nid FROM memberships WHERE room_nid = $1 AND membership = 
 async def load_banned(tx: Connection, room_nid: int, *, limit: int) -> dict[UserId, int]:
     """Who is banned from the room, and the nid of the event that says so; those first who have been so longest."""
     return {UserId(row["user_id"]): row["event_nid"] for row in await tx.fetch(LOAD_BANNED, room_nid, limit)}
+
+
+class MemberBody(NamedTuple):
+    """A joined member, and the PDU of the member event, decoded by the codec. A tuple, because a room has thousands."""
+
+    user_id: str
+    redacted_by: int | None
+    body: bytes
+
+
+LOAD_JOINED_BODIES = """
+SELECT m.user_id, e.redacted_by, e.body FROM memberships AS m JOIN events AS e ON e.nid = m.event_nid
+WHERE m.room_nid = $1 AND m.membership = 'join'
+"""
+
+
+async def load_joined_bodies(tx: Connection, codec: Codec, room_nid: int) -> list[MemberBody]:
+    """The joined members of a room with their member events."""
+    decode = codec.decode
+    rows = await tx.fetch(LOAD_JOINED_BODIES, room_nid)
+    return [MemberBody(user_id, redacted_by, decode(body)) for user_id, redacted_by, body in rows]
+
+
+LOAD_MEMBER_EVENTS = f"""
+SELECT {EVENT_COLUMNS} FROM events
+WHERE nid = ANY(ARRAY(SELECT m.event_nid FROM memberships AS m WHERE m.room_nid = $1 AND m.membership = ANY($2)))
+"""
+
+
+async def load_member_events(tx: Connection, codec: Codec, room_nid: int, memberships: Sequence[str]) -> list[EventRow]:
+    """The member events of everybody whose newest membership of the room is one of these, in one query."""
+    return [read_row(row, codec) for row in await tx.fetch(LOAD_MEMBER_EVENTS, room_nid, memberships)]
