@@ -18,11 +18,11 @@ class Share:
     entry_bytes: int = 1
 
 
-SNAPSHOT_MEMBERS = Share(percent=15, entry_bytes=66)
-HEAD_STATE_ENTRIES = Share(percent=20, entry_bytes=280)
-PARSED_EVENTS = Share(percent=19)
-CLIENT_EVENT_HEADS = Share(percent=8)
-EVENT_ROWS = Share(percent=8)
+SNAPSHOT_MEMBERS = Share(percent=13, entry_bytes=66)
+HEAD_STATE_ENTRIES = Share(percent=17, entry_bytes=280)
+PARSED_EVENTS = Share(percent=16)
+CLIENT_EVENT_HEADS = Share(percent=7)
+EVENT_ROWS = Share(percent=7)
 COMMITS = Share(percent=4, entry_bytes=1_030)
 EVENTS_OF_COMMITS = Share(percent=8)
 ROOMS_OF_SYNCING_USERS = Share(percent=8, entry_bytes=210)
@@ -30,6 +30,9 @@ SENT_MEMBERS = Share(percent=4, entry_bytes=165)
 ACCESS_TOKENS = Share(percent=2, entry_bytes=800)
 HISTORY_VISIBILITIES = Share(percent=2, entry_bytes=107)
 FILTERS = Share(percent=2, entry_bytes=4_000)
+PUSH_RULES = Share(percent=3)
+AUDIENCES = Share(percent=2)
+UNREAD_COUNTS = Share(percent=5)
 
 SHARES = (
     SNAPSHOT_MEMBERS,
@@ -44,6 +47,9 @@ SHARES = (
     ACCESS_TOKENS,
     HISTORY_VISIBILITIES,
     FILTERS,
+    PUSH_RULES,
+    AUDIENCES,
+    UNREAD_COUNTS,
 )
 
 

@@ -19,7 +19,7 @@ from tim_server.app.directory import directory_services
 from tim_server.app.ephemeral import ephemeral_services, presence_tracking
 from tim_server.app.outgoing import outgoing_client
 from tim_server.app.parts import Parts, now_ms
-from tim_server.app.push import push_services
+from tim_server.app.push import make_outcomes, push_services
 from tim_server.app.rooms import room_services
 from tim_server.app.sync import sync_services
 from tim_server.background.reap import reaping_loops
@@ -121,11 +121,13 @@ def _make_parts(
     resolver = StateResolver(database=store.database, parsed=parsed)
     store.commit_log.subscribe(heads.follow)
     store.writer.on_restored += [heads.clear, parsed.clear]
+    outcomes = make_outcomes(store, parsed, author.server_name, budget)
     queues = RoomQueues(
         store=store,
         heads=heads,
         parsed=parsed,
         receiver=Receiver(store=store, parsed=parsed, resolver=resolver),
+        outcomes=outcomes,
         author=author,
         now_ms=now_ms,
         options=QueueOptions(waiting_max=settings.limits.room_queue_length_max),
@@ -141,6 +143,7 @@ def _make_parts(
         parsed=parsed,
         queues=queues,
         resolver=resolver,
+        rules=outcomes.rules,
         membership=AllRooms(database=store.database, codec=store.codec, queues=queues),
         client_events=_make_client_events(store, author.server_name, budget),
         outgoing=outgoing_client(tenant.federation),

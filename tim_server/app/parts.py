@@ -8,6 +8,7 @@ from tim_server.config.settings import Settings, TenantSettings
 from tim_server.egress.client import OutgoingClient
 from tim_server.matrix.events.build import Author
 from tim_server.services.events.client_events import ClientEvents
+from tim_server.services.push_rules.known import KnownRules
 from tim_server.services.rooms.all_rooms import AllRooms
 from tim_server.services.rooms.auth_events import ParsedEvents
 from tim_server.services.rooms.head import RoomHeads
@@ -35,6 +36,7 @@ class Parts:
     parsed: ParsedEvents
     queues: RoomQueues
     resolver: StateResolver
+    rules: KnownRules
     membership: AllRooms
     client_events: ClientEvents
     outgoing: OutgoingClient

@@ -1,9 +1,35 @@
 """The services of push rules and notifications."""
 
 from tim_server.app.accounts import Services
+from tim_server.app.cache_budget import AUDIENCES, PUSH_RULES, CacheBudget
 from tim_server.app.parts import Parts
+from tim_server.matrix.identifiers import ServerName
+from tim_server.services.push_rules.audience import Audiences
 from tim_server.services.push_rules.change import PushRuleChange, PushRulePolicy
+from tim_server.services.push_rules.known import KnownRules
 from tim_server.services.push_rules.read import PushRules
+from tim_server.services.rooms.auth_events import ParsedEvents
+from tim_server.services.rooms.notify import EventOutcomes
+from tim_server.storage.store import Store
+
+
+def make_outcomes(
+    store: Store, parsed: ParsedEvents, server_name: ServerName, budget: CacheBudget | None = None
+) -> EventOutcomes:
+    """What decides whom events concern; the commit log's tail keeps what it remembers."""
+    budget = budget or CacheBudget()
+    rules = KnownRules(database=store.database, codec=store.codec, bytes_max=budget.entries_max(PUSH_RULES))
+    audiences = Audiences(
+        server_name=server_name,
+        database=store.database,
+        codec=store.codec,
+        rules=rules,
+        bytes_max=budget.entries_max(AUDIENCES),
+    )
+    store.commit_log.subscribe(rules.follow)
+    store.commit_log.subscribe(audiences.follow)
+    store.writer.on_restored += [rules.clear, audiences.clear]
+    return EventOutcomes(server_name=server_name, parsed=parsed, rules=rules, audiences=audiences)
 
 
 def push_services(parts: Parts) -> Services:

@@ -15,6 +15,7 @@ from tim_server.storage.commit_log import Fact
 from tim_server.storage.database import Connection
 from tim_server.storage.events import EventRow
 from tim_server.storage.memberships import write_memberships
+from tim_server.storage.notifications import NewNotification, insert_notifications
 from tim_server.storage.outbox import insert_outbox
 from tim_server.storage.relations import NewRelation, delete_relations, insert_relations
 from tim_server.storage.state import MembershipRow, SnapshotRow, bigint_array, insert_snapshots
@@ -84,6 +85,7 @@ class RoomCommit:
     redactions: tuple[tuple[int, int], ...] = ()
     transactions: tuple[ClientTransaction, ...] = ()
     outbox: tuple[tuple[str, int], ...] = ()
+    notifications: tuple[NewNotification, ...] = ()
     facts: tuple[Fact, ...] = ()
     state_was_reset: bool = False
     creator: UserId | None = None
@@ -172,6 +174,8 @@ async def store(tx: Connection, codec: Codec, placed: Sequence[PlacedCommit]) ->
     await _insert_relations(tx, codec, placed)
     if any(p.commit.redactions for p in placed):
         await _mark_redacted(tx, placed)
+    if any(p.commit.notifications for p in placed):
+        await _insert_notifications(tx, placed)
     if any(p.commit.outbox for p in placed):
         await _insert_outbox(tx, placed)
 
@@ -362,6 +366,17 @@ async def _mark_redacted(tx: Connection, placed: Sequence[PlacedCommit]) -> None
     pairs = [pair for p in placed for pair in p.commit.redactions]
     await tx.execute(MARK_REDACTED, [target for target, _ in pairs], [by for _, by in pairs])
     await delete_relations(tx, [target for target, _ in pairs])
+
+
+async def _insert_notifications(tx: Connection, placed: Sequence[PlacedCommit]) -> None:
+    await insert_notifications(
+        tx,
+        [
+            (notification, p.commit.room_nid, p.positions[notification.event_index] or p.last_position)
+            for p in placed
+            for notification in p.commit.notifications
+        ],
+    )
 
 
 async def _insert_outbox(tx: Connection, placed: Sequence[PlacedCommit]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import nacl.signing
 import pytest
 
+from tim_server.app.push import make_outcomes
 from tim_server.matrix.events.build import Author
 from tim_server.matrix.events.signatures import SigningKey
 from tim_server.matrix.identifiers import EventId, RoomId, ServerName, UserId
@@ -92,6 +93,7 @@ def make_rooms(store: Store, author: Author) -> Rooms:
         heads=heads,
         parsed=parsed,
         receiver=Receiver(store=store, parsed=parsed, resolver=resolver),
+        outcomes=make_outcomes(store, parsed, author.server_name),
         author=author,
         now_ms=lambda: int(time.time() * 1000),
     )

@@ -4,9 +4,17 @@ from tim_server.matrix.push_rules.actions import NOTHING, Action, Outcome, read_
 from tim_server.matrix.push_rules.conditions import PushContext
 from tim_server.matrix.push_rules.defaults import DEFAULT_RULES_OF_OTHERS, default_rules, users_named_by
 from tim_server.matrix.push_rules.evaluate import evaluate, notification_levels, pushed_event
+from tim_server.matrix.push_rules.forecast import DEFAULT_FORECAST, Forecast, forecast_of, is_certain_everywhere
+from tim_server.matrix.push_rules.notify_class import (
+    RULE_OF_CLASS,
+    NotifyClass,
+    NotifyLevel,
+    level_of,
+    notify_class_of,
+)
 from tim_server.matrix.push_rules.rules import PushRule, RuleKind, RuleSet, read_user_rule
 from tim_server.matrix.push_rules.saved_rules import read_saved_rules, save_user_rules
-from tim_server.matrix.push_rules.triggers import costly_conditions
+from tim_server.matrix.push_rules.triggers import Trigger, costly_conditions, folded, words_in
 from tim_server.matrix.push_rules.user_rules import (
     DefaultRuleChange,
     UserRules,
@@ -18,21 +26,32 @@ from tim_server.matrix.push_rules.user_rules import (
 )
 
 __all__ = [
+    "DEFAULT_FORECAST",
     "DEFAULT_RULES_OF_OTHERS",
     "NOTHING",
+    "RULE_OF_CLASS",
     "Action",
     "DefaultRuleChange",
+    "Forecast",
+    "NotifyClass",
+    "NotifyLevel",
     "Outcome",
     "PushContext",
     "PushRule",
     "RuleKind",
     "RuleSet",
+    "Trigger",
     "UserRules",
     "costly_conditions",
     "default_rules",
     "effective_rules",
     "evaluate",
+    "folded",
+    "forecast_of",
+    "is_certain_everywhere",
+    "level_of",
     "notification_levels",
+    "notify_class_of",
     "pushed_event",
     "read_actions",
     "read_saved_rules",
@@ -43,4 +62,5 @@ __all__ = [
     "with_enabled",
     "with_rule",
     "without_rule",
+    "words_in",
 ]

@@ -21,6 +21,7 @@ from tim_server.storage.cross_signing_keys import delete_all_cross_signing
 from tim_server.storage.database import Connection
 from tim_server.storage.device_removal import remove_all_devices
 from tim_server.storage.key_backups import delete_all_versions
+from tim_server.storage.notifications import delete_notifications
 from tim_server.storage.presence import delete_presence
 from tim_server.storage.profiles import delete_profile
 from tim_server.storage.push_rules import PUSH_RULES, delete_push_rules
@@ -84,3 +85,4 @@ class _Deactivate:
             await delete_push_rules(tx, user_id)
             await delete_receipts(tx, user_id)
             await delete_presence(tx, user_id)
+            await delete_notifications(tx, user_id)

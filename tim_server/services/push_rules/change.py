@@ -13,6 +13,8 @@ from tim_server.matrix.push_rules import (
     RuleKind,
     UserRules,
     costly_conditions,
+    effective_rules,
+    is_certain_everywhere,
     read_actions,
     read_user_rule,
     save_user_rules,
@@ -25,7 +27,7 @@ from tim_server.services.json_values import encode_json
 from tim_server.services.push_rules.read import changed_rules
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection, Database
-from tim_server.storage.push_rules import PUSH_RULES, put_push_rules, read_push_rules
+from tim_server.storage.push_rules import PUSH_RULES, NewRules, put_push_rules, read_push_rules
 from tim_server.storage.writer import Writer
 
 ATTEMPTS = 10
@@ -82,11 +84,18 @@ class PushRuleChange:
         for _ in range(ATTEMPTS):
             async with self.database.connection() as connection:
                 stored = await read_push_rules(connection, self.codec, user_id)
-            encoded = self._encoded(change(changed_rules(stored)))
+            rules = change(changed_rules(stored))
+            encoded = self._encoded(rules)
             if stored is not None and encoded == stored.content:
                 return
             after = 0 if stored is None else stored.position
-            if await self.writer.write(_Put(users=(user_id,), stored=self.codec.encode(encoded), after=after)):
+            new = NewRules(
+                user_id=user_id,
+                stored=self.codec.encode(encoded),
+                looks_at_events=not is_certain_everywhere(effective_rules(user_id, rules)),
+                after=after,
+            )
+            if await self.writer.write(_Put(users=(user_id,), new=new)):
                 return
         raise LimitExceeded("The push rules are being changed too often; try again", retry_after_ms=1000)
 
@@ -107,10 +116,9 @@ class PushRuleChange:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Put:
     users: tuple[UserId, ...]
-    stored: bytes
-    after: int
+    new: NewRules
     streams: tuple[str, ...] = (PUSH_RULES,)
 
     async def store(self, tx: Connection, position: int) -> bool:
         """False where the rules have been changed since they were read."""
-        return await put_push_rules(tx, self.users[0], self.stored, position=position, after=self.after)
+        return await put_push_rules(tx, self.new, position)

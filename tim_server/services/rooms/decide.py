@@ -35,11 +35,13 @@ DEPTH_MAX = 2**53 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What became of the groups: an answer for each (event ids, or why not), and the commit and head if any passed."""
+    """What became of the groups: an answer for each (event ids, or why not), and the commit and head if any passed.
+    `events` are those of the commit, parsed."""
 
     answers: tuple[tuple[EventId, ...] | MatrixError, ...]
     commit: RoomCommit | None
     head: RoomHead
+    events: tuple[Event, ...] = ()
 
 
 def needed_keys(head: RoomHead, groups: Sequence[DraftGroup]) -> set[StateKey]:
@@ -63,6 +65,7 @@ class _Growth:
     known: Mapping[int, Event]
     overlay: dict[StateKey, tuple[int, Event]] = field(default_factory=dict)
     events: list[NewEvent] = field(default_factory=list)
+    built: list[Event] = field(default_factory=list)
     snapshots: list[SnapshotRow] = field(default_factory=list)
     memberships: list[MembershipChange] = field(default_factory=list)
     redactions: list[tuple[int, int]] = field(default_factory=list)
@@ -103,6 +106,7 @@ class _Growth:
             self,
             overlay=dict(self.overlay),
             events=list(self.events),
+            built=list(self.built),
             snapshots=list(self.snapshots),
             memberships=list(self.memberships),
             redactions=list(self.redactions),
@@ -151,6 +155,7 @@ class Decider:
             answers=tuple(answers),
             commit=_commit_of(growth, self.author) if growth.events else None,
             head=_head_of(growth) if growth.events else head,
+            events=tuple(growth.built),
         )
 
     def _grow(self, growth: _Growth, group: DraftGroup) -> tuple[EventId, ...]:
@@ -265,6 +270,7 @@ class Decider:
                 relation=relation,
             )
         )
+        growth.built.append(event)
         growth.extremities = (*growth.extremities[:-PREV_EVENTS_MAX], (nid, event.event_id))
         growth.depth = event.depth
         if key is not None:

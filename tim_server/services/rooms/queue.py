@@ -20,6 +20,7 @@ from tim_server.services.rooms.auth_events import ParsedEvents
 from tim_server.services.rooms.decide import Decider, Decision, needed_keys, new_room_head
 from tim_server.services.rooms.draft import DraftGroup, TransactionKey
 from tim_server.services.rooms.head import RoomHead, RoomHeads
+from tim_server.services.rooms.notify import EventOutcomes
 from tim_server.services.rooms.receive import EventsMissing, Incoming, Receiver
 from tim_server.services.rooms.relate import load_related
 from tim_server.storage.client_transactions import load_known_transactions
@@ -97,6 +98,7 @@ class RoomQueues:
     heads: RoomHeads
     parsed: ParsedEvents
     receiver: Receiver
+    outcomes: EventOutcomes
     author: Author
     now_ms: Callable[[], int]
     options: QueueOptions = field(default_factory=QueueOptions)
@@ -158,7 +160,7 @@ class RoomQueues:
         (answer,) = decision.answers
         if isinstance(answer, MatrixError):
             raise answer
-        return decision
+        return await self.outcomes.add_to(decision)
 
     async def close(self) -> None:
         """Finish what waits."""
@@ -200,7 +202,7 @@ class RoomQueues:
             head = await self.heads.get(room_id)
             if head is None:
                 raise NotFound("Unknown room")
-            decision = await self._decide(head, batch)
+            decision = await self.outcomes.add_to(await self._decide(head, batch))
             if decision.commit is None:
                 if await self.heads.is_current(head):
                     _settle(batch, await self._with_known(batch, decision.answers))

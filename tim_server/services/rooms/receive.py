@@ -294,7 +294,8 @@ class Receiver:
             state=state.nids,
             joined_servers=joined,
         )
-        return Decision(answers=(accepted,), commit=commit, head=after)
+        events = tuple(event for _, event in receipt.new.values())
+        return Decision(answers=(accepted,), commit=commit, head=after, events=events)
 
     async def _memberships(
         self, receipt: _Receipt, state: StateNids, positioned: Sequence[int]
