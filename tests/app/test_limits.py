@@ -153,6 +153,7 @@ async def test_a_room_gets_no_more_tags_than_the_limit(alice: Person) -> None:
 async def test_nobody_types_longer_than_the_limit(alice: Person) -> None:
     room_id = await alice.create_room()
     await alice.put(f"rooms/{room_id}/typing/{alice.user_id}", {"typing": True, "timeout": 60_000})
-    assert "ephemeral" in (await alice.get("sync"))["rooms"]["join"][room_id]
-    await asyncio.sleep(1.5)
-    assert "ephemeral" not in (await alice.get("sync"))["rooms"]["join"][room_id]
+    for user_ids in ([alice.user_id], []):
+        (event,) = (await alice.get("sync"))["rooms"]["join"][room_id]["ephemeral"]["events"]
+        assert event["content"] == {"user_ids": user_ids}
+        await asyncio.sleep(1.5)

@@ -3,7 +3,7 @@
     python -m tests.benchmarks.sync_speed [--rooms 200] [--watchers 100] [--messages 200]
 
 First syncs of a user in many rooms (4 members, 20 events, limit 10), plain and lazy, the first one cold; empty
-incremental syncs of the same user; and deliveries to users who all wait in one room.
+incremental syncs of the same user; and deliveries to users who all wait in one room: messages, joins, receipts.
 """
 
 import argparse
@@ -22,12 +22,14 @@ from tests.services.sync.conftest import build_sync
 from tests.services.sync.device import Device
 from tim_server.matrix.events.build import Author
 from tim_server.matrix.events.signatures import SigningKey
-from tim_server.matrix.identifiers import ServerName, UserId
+from tim_server.matrix.identifiers import EventId, ServerName, UserId
 from tim_server.services.sync.sync import Sync
 from tim_server.storage.codec import Codec
-from tim_server.storage.database import DatabaseOptions
+from tim_server.storage.database import Connection, DatabaseOptions
 from tim_server.storage.embedded import EmbeddedPostgres
+from tim_server.storage.memberships import find_room_for_user
 from tim_server.storage.migrations import migrate, read_migrations
+from tim_server.storage.receipts import READ, Receipt, put_receipts
 from tim_server.storage.store import open_store
 
 SERVER = ServerName("hospital.example")
@@ -127,6 +129,62 @@ async def deliveries(sync: Sync, rooms: Rooms, options: argparse.Namespace, stat
     print(f"{messages} {what} to {options.watchers} users: {each:.0f} µs of CPU each (client's parsing included)")
 
 
+async def receipts_delivered(sync: Sync, rooms: Rooms, options: argparse.Namespace) -> None:
+    """Print the cost of each receipt to each of many waiting users."""
+    room_id = await rooms.create()
+    devices = [Device(sync, user(30_000 + number)) for number in range(options.watchers)]
+    for device in devices:
+        await rooms.member(room_id, device.user_id, "join")
+    store = rooms.store
+    async with store.database.connection() as connection:
+        room = await find_room_for_user(connection, room_id, ALICE)
+    assert room is not None
+    for device in devices:
+        await device.next()
+
+    async def watch(device: Device) -> None:
+        seen = 0
+        while seen < options.messages:
+            told = await device.ask(timeout_ms=30_000)
+            device.since = told["next_batch"]
+            for event in told["rooms"]["join"][room_id]["ephemeral"]["events"]:
+                seen += sum(len(users) for kinds in event["content"].values() for users in kinds.values())
+
+    async def read() -> None:
+        for number in range(options.messages):
+            await store.writer.write(Read(room.room_nid, number))
+            await asyncio.sleep(0.01)
+
+    async def both() -> None:
+        await asyncio.gather(read(), *(watch(device) for device in devices))
+
+    _, cpu = await measured(both)
+    each = cpu / (options.watchers * options.messages) * 1e3
+    print(f"{options.messages} receipts to {options.watchers} users: {each:.0f} µs of CPU each (parsing included)")
+
+
+class Read:
+    """A receipt of a user of its own."""
+
+    users: tuple[UserId, ...] = ()
+    streams: tuple[str, ...] = ()
+
+    def __init__(self, room_nid: int, number: int) -> None:
+        self.receipt = Receipt(
+            room_nid=room_nid,
+            user_id=user(40_000 + number),
+            receipt_type=READ,
+            thread_id="",
+            event_id=EventId("$" + "e" * 43),
+            event_position=1,
+            ts=time.time_ns() // 1_000_000,
+        )
+        self.facts = (self.receipt.as_fact(),)
+
+    async def store(self, tx: Connection, position: int) -> None:
+        await put_receipts(tx, (self.receipt,), position)
+
+
 async def run(options: argparse.Namespace, dsn: str) -> None:
     """Make a server's worth of rooms and measure."""
     async with AsyncExitStack() as stack:
@@ -144,6 +202,7 @@ async def run(options: argparse.Namespace, dsn: str) -> None:
         await empty_syncs(sync)
         await deliveries(sync, rooms, options, state=False)
         await deliveries(sync, rooms, options, state=True)
+        await receipts_delivered(sync, rooms, options)
 
 
 def main(options: argparse.Namespace) -> None:

@@ -202,3 +202,43 @@ async def test_receipts_of_ignored_users_are_not_told(hospital: Hospital) -> Non
     expected = [(event_id, "m.read", carol.user_id, None)]
     assert receipts_in(await sync(alice, since), room_id) == expected
     assert receipts_in(await sync(alice), room_id) == expected
+
+
+async def reply(person: Person, room_id: str, relation: dict[str, Any]) -> str:
+    """A message with this relation; its id."""
+    return await person.send(room_id, {"msgtype": "m.text", "body": "reply", "m.relates_to": relation})
+
+
+async def test_a_threaded_receipt_is_for_an_event_of_the_thread(hospital: Hospital) -> None:
+    alice = await hospital.person()
+    room_id = await alice.create_room()
+    root, other = await alice.say(room_id, "root"), await alice.say(room_id, "other")
+    first = await reply(alice, room_id, {"rel_type": "m.thread", "event_id": root})
+    reaction = {"rel_type": "m.annotation", "event_id": first, "key": "👍"}
+    reacted = await alice.send(room_id, {"m.relates_to": reaction}, type="m.reaction")
+    since = (await sync(alice))["next_batch"]
+    for event_id, thread_id in ((first, "main"), (reacted, "main"), (other, root), (first, other)):
+        path = f"rooms/{room_id}/receipt/m.read/{event_id}"
+        await alice.refused(400, "M_INVALID_PARAM", "POST", path, {"thread_id": thread_id})
+    await read(alice, room_id, root, thread_id="main")
+    await read(alice, room_id, first, thread_id=root)
+    await read(alice, room_id, reacted, thread_id=root)  # what relates to an event of the thread is part of it
+    assert sorted(receipts_in(await sync(alice, since), room_id)) == sorted(
+        [(root, "m.read", alice.user_id, "main"), (reacted, "m.read", alice.user_id, root)]
+    )
+
+
+async def test_a_private_receipt_does_not_end_the_waiting_of_others(hospital: Hospital) -> None:
+    alice, bob = await hospital.person(), await hospital.person()
+    room_id = await alice.create_room()
+    await bob.join(room_id)
+    event_id = await alice.say(room_id, "hello")
+    since_of = {person.user_id: (await sync(person))["next_batch"] for person in (alice, bob)}
+    waiting = asyncio.create_task(sync(alice, since_of[alice.user_id], timeout=20_000))
+    own = asyncio.create_task(sync(bob, since_of[bob.user_id], timeout=20_000))
+    await asyncio.sleep(0.1)
+    await read(bob, room_id, event_id, "m.read.private")
+    assert receipts_in(await asyncio.wait_for(own, 5), room_id) == [(event_id, "m.read.private", bob.user_id, None)]
+    assert not waiting.done()
+    await read(bob, room_id, event_id)
+    assert receipts_in(await asyncio.wait_for(waiting, 5), room_id) == [(event_id, "m.read", bob.user_id, None)]

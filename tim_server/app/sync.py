@@ -69,6 +69,7 @@ def make_sync(
         views.clear,
         members_seen.clear,
         ephemeral.clear,
+        of_presence.look_ups.clear,
         sources.sent_members.clear,
     ]
     return Sync(

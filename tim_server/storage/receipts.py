@@ -54,18 +54,11 @@ class Receipt:
         return Fact(RECEIPTS, self.room_nid, value)
 
 
-def receipt_of(fact: Fact) -> Receipt:
-    """The receipt that a fact of the stream tells of."""
-    user_id, receipt_type, thread_id, event_id, event_position, ts = fact.value
-    return Receipt(
-        room_nid=fact.room_nid,
-        user_id=UserId(user_id),
-        receipt_type=str(receipt_type),
-        thread_id=str(thread_id),
-        event_id=EventId(event_id),
-        event_position=int(event_position or 0),
-        ts=int(ts or 0),
-    )
+def reader_of_private(fact: Fact) -> UserId | None:
+    """The only user whom the fact concerns; None for what everybody in the room is told."""
+    if fact.stream != RECEIPTS or fact.value[1] == READ:
+        return None
+    return UserId(fact.value[0])
 
 
 PUT_RECEIPTS = """

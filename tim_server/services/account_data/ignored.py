@@ -16,10 +16,10 @@ IGNORED_USERS = "m.ignored_user_list"
 async def load_ignored_users(tx: Connection, codec: Codec, user_id: UserId) -> frozenset[str]:
     """The users whom this user ignores."""
     content = await read_account_data(tx, codec, user_id, room_id=GLOBAL, event_type=IGNORED_USERS)
-    return ignored_users(content)
+    return ignored_users(content, user_id)
 
 
-def ignored_users(content: bytes | None) -> frozenset[str]:
-    """The users that this account data names; nobody where it is of another form."""
+def ignored_users(content: bytes | None, user_id: UserId) -> frozenset[str]:
+    """The users that this user's account data names; nobody where it is of another form. Nobody ignores themselves."""
     users = {} if content is None else orjson.loads(content).get("ignored_users")
-    return frozenset(users) if isinstance(users, dict) else frozenset()
+    return frozenset(users) - {user_id} if isinstance(users, dict) else frozenset()

@@ -47,7 +47,7 @@ async def load_account_data(tx: Connection, codec: Codec, reading: Reading, now:
     return AccountDataChanges(
         of_user=[_event(entry) for entry in changed if entry.room_id == GLOBAL and wanted.allows(entry.type)],
         of_rooms=_of_rooms(reading, changed),
-        ignored=ignored_users(content),
+        ignored=ignored_users(content, reading.user_id),
     )
 
 

@@ -165,16 +165,13 @@ async def _load_receipts(tx: Connection, reading: Reading, after: Mapping[int, i
 
 
 async def _load_typing(tx: Connection, reading: Reading, plans: Sequence[RoomPlan]) -> dict[int, bytes]:
-    """Who types, of rooms where that has changed, and of new rooms where anybody does."""
+    """Who types, of rooms where that has changed, and of new rooms where anybody does. A first answer also says that
+    nobody does where somebody has of late: the client may know that from before."""
     users_of = await load_typing(tx, [plan.room_nid for plan in plans])
-    changed: set[int] = set()
-    if reading.since is not None:
-        changed.update(await find_rooms_with_changed_typing(tx, reading.user_id, reading.since))
-    told = (
-        plan.room_nid
-        for plan in plans
-        if (plan.room_nid in changed if plan.base is not None else users_of[plan.room_nid])
-    )
+    changed = set(await find_rooms_with_changed_typing(tx, reading.user_id, reading.since or 0))
+    told = [
+        plan.room_nid for plan in plans if plan.room_nid in changed or (plan.base is None and users_of[plan.room_nid])
+    ]
     return {room_nid: typing_event(users_of[room_nid], reading.ignored) for room_nid in told}
 
 

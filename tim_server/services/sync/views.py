@@ -19,6 +19,7 @@ from tim_server.storage.commit_log import MEMBERSHIPS, CommitEntry, CommitLog
 from tim_server.storage.memberships import UserRoom
 from tim_server.storage.presence import PRESENCE_STREAM
 from tim_server.storage.push_rules import PUSH_RULES
+from tim_server.storage.receipts import reader_of_private
 
 MEMBER = "m.room.member"
 ONLY_IN_DATABASE = frozenset({ACCOUNT_DATA, PUSH_RULES})
@@ -157,10 +158,13 @@ class Views:
         """Tell the views that a commit concerns."""
         for user_id in _moved(entry):
             self.drop(user_id)
-        for room_nid in (*entry.events, *entry.facts):
-            for view in self._by_room.get(room_nid, ()):
-                view.touch(entry.position)
-                self._wake_soon(view)
+        for room_nid in entry.events:
+            self._touch(self._by_room.get(room_nid, ()), entry.position)
+        for room_nid, facts in entry.facts.items():
+            readers = {reader_of_private(fact) for fact in facts}
+            views = self._by_room.get(room_nid, ())
+            told = views if None in readers else [view for view in views if view.user_id in readers]
+            self._touch(told, entry.position)
         for room_nid in entry.resets:
             for view in self._by_room.get(room_nid, ()):
                 view.distrust(entry.position)
@@ -172,6 +176,11 @@ class Views:
                     view_of_user.distrust(entry.position)
                 view_of_user.touch(entry.position)
                 self._wake_soon(view_of_user)
+
+    def _touch(self, views: Iterable[UserView], position: int) -> None:
+        for view in views:
+            view.touch(position)
+            self._wake_soon(view)
 
     def _wake_soon(self, view: UserView) -> None:
         """Wake who waits, after those whose writes were committed are answered, and a few users in each turn of the
