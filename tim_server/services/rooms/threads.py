@@ -4,7 +4,9 @@ Spec: https://spec.matrix.org/v1.19/client-server-api/#querying-threads-in-a-roo
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+import msgspec
 
 from tim_server.matrix.identifiers import RoomId
 from tim_server.services.account_data.ignored import load_ignored_users
@@ -81,4 +83,4 @@ def _as_told(root: EventRow, ignored: Collection[str]) -> EventRow:
     """The root; redacted for this reader where they ignore its sender, but not what else was said in the thread."""
     if root.sender not in ignored or root.redacted_by is not None:
         return root
-    return replace(root, redacted_by=_REDACTED_FOR_THE_READER)
+    return msgspec.structs.replace(root, redacted_by=_REDACTED_FOR_THE_READER)
