@@ -92,7 +92,7 @@ def _build(parts: Parts) -> OpenHomeserver:
     accounts, rooms = account_services(parts), room_services(parts)
     presence = presence_tracking(parts)
     ephemeral = ephemeral_services(parts, accounts.fields["account_data"], presence)
-    sync = sync_services(parts, accounts.fields["filters"], presence)
+    sync = sync_services(parts, accounts.fields["filters"], presence, rooms.fields)
     fields = accounts.fields | rooms.fields | directory_services(parts).fields | ephemeral.fields | sync.fields
     fields |= push_services(parts).fields
     return OpenHomeserver(

@@ -1,4 +1,7 @@
-"""The services of `/sync`."""
+"""The services of `/sync`, and of what came before it."""
+
+from collections.abc import Mapping
+from typing import Any
 
 from tim_server.app.accounts import Services
 from tim_server.app.cache_budget import EVENT_ROWS, FILTERS, ROOMS_OF_SYNCING_USERS, SENT_MEMBERS, CacheBudget
@@ -9,12 +12,16 @@ from tim_server.services.presence.track import PresenceTracking
 from tim_server.services.sync.choose_filter import FilterChoice
 from tim_server.services.sync.ephemeral import Ephemeral
 from tim_server.services.sync.event_rows import EventRows
+from tim_server.services.sync.event_stream import EventStream
 from tim_server.services.sync.from_database import FromDatabase
 from tim_server.services.sync.from_memory import FromMemory
+from tim_server.services.sync.initial_sync import InitialSync
 from tim_server.services.sync.members_seen import MembersSeen
+from tim_server.services.sync.own_invites import OwnInvites
 from tim_server.services.sync.parts import AnswerParts
 from tim_server.services.sync.presence import PresencePart
 from tim_server.services.sync.request import SyncOptions
+from tim_server.services.sync.room_watch import RoomWatch
 from tim_server.services.sync.sent_members import SentMembers
 from tim_server.services.sync.shared_look_ups import SharedLookUps
 from tim_server.services.sync.sources import Sources
@@ -24,12 +31,31 @@ from tim_server.storage.store import Store
 from tim_server.storage.typing import load_typing
 
 
-def sync_services(parts: Parts, filters: Filters, presence: PresenceTracking) -> Services:
-    """Build them over the store."""
+def sync_services(parts: Parts, filters: Filters, presence: PresenceTracking, reading: Mapping[str, Any]) -> Services:
+    """Build them over the store, and over the services that read rooms."""
     limits = parts.settings.limits
     options = SyncOptions(timeline_limit_max=limits.timeline_events_max, timeout_ms_max=limits.sync_timeout_ms_max)
     sync = make_sync(parts.store, parts.client_events, filters, presence, options, parts.budget)
-    return Services(fields={"sync": sync}, closers=(sync.close,))
+    return Services(fields={"sync": sync} | _older_forms(parts, sync, reading), closers=(sync.close,))
+
+
+def _older_forms(parts: Parts, sync: Sync, reading: Mapping[str, Any]) -> dict[str, Any]:
+    store = parts.store
+    invites = OwnInvites(database=store.database, codec=store.codec, client_events=parts.client_events)
+    watch = RoomWatch()
+    store.commit_log.subscribe(watch.follow)
+    history, state = reading["room_history"], reading["room_state"]
+    return {
+        "event_stream": EventStream(
+            sync=sync,
+            history=history,
+            invites=invites,
+            commit_log=store.commit_log,
+            watch=watch,
+            catch_up=store.follower.catch_up,
+        ),
+        "initial_sync": InitialSync(database=store.database, sync=sync, invites=invites, history=history, state=state),
+    }
 
 
 def make_sync(

@@ -59,6 +59,8 @@ from tim_server.services.rooms.send import RoomSender
 from tim_server.services.rooms.state import RoomState
 from tim_server.services.rooms.threads import RoomThreads
 from tim_server.services.rooms.upgrade import RoomUpgrade
+from tim_server.services.sync.event_stream import EventStream
+from tim_server.services.sync.initial_sync import InitialSync
 from tim_server.services.sync.sync import Sync
 from tim_server.services.to_device.send import ToDeviceSender
 from tim_server.services.typing.set_typing import Typing
@@ -127,3 +129,5 @@ class Homeserver:
     typing: Typing
     presence: Presence
     sync: Sync
+    event_stream: EventStream
+    initial_sync: InitialSync

@@ -116,6 +116,16 @@ async def is_published(tx: Connection, room_nid: int) -> bool:
     return listed
 
 
+FIND_PUBLISHED = """
+SELECT r.room_id FROM published_rooms AS p JOIN rooms AS r ON r.nid = p.room_nid WHERE r.room_id = ANY($1)
+"""
+
+
+async def find_published(tx: Connection, room_ids: Sequence[str]) -> set[RoomId]:
+    """Those of the rooms that the public directory lists."""
+    return {RoomId(row["room_id"]) for row in await tx.fetch(FIND_PUBLISHED, room_ids)}
+
+
 UNPUBLISH_ROOM = "DELETE FROM published_rooms WHERE room_nid = $1"
 
 

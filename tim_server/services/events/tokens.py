@@ -33,6 +33,12 @@ def place_of(token: str) -> Place:
     raise InvalidParam("Not a token of this server")
 
 
+def position_of(token: str) -> int:
+    """The position up to which everything is before the token's gap; raises `InvalidParam` as `place_of` does."""
+    position, minor = place_of(token)
+    return position if minor >= 0 else max(position - 1, 0)
+
+
 def place_after(row: EventRow) -> Place:
     """The gap right after the event."""
     assert row.position is not None

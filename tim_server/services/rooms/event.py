@@ -16,6 +16,7 @@ from tim_server.services.rooms.view import reader_of
 from tim_server.storage.database import Connection, Database
 from tim_server.storage.events import EventRow, load_events_by_id
 from tim_server.storage.memberships import RoomForUser, find_room_for_user
+from tim_server.storage.rooms import load_room_ids
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +53,15 @@ class RoomEvent:
 
     database: Database
     client_events: ClientEvents
+
+    async def read_anywhere(self, requester: Requester, event_id: EventId) -> bytes:
+        """As `read`, in whatever room the event is."""
+        async with self.database.read() as tx:
+            row = (await load_events_by_id(tx, self.client_events.codec, [event_id])).get(event_id)
+            rooms = await load_room_ids(tx, [] if row is None else [row.room_nid])
+        for room_id, _version in rooms.values():
+            return await self.read(requester, room_id, event_id)
+        raise NotFound("There is no such event")
 
     async def read(self, requester: Requester, room_id: RoomId, event_id: EventId) -> bytes:
         """The event as a client event; raises `NotFound` where it is not there, or not for the user to see."""
