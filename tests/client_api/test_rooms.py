@@ -169,6 +169,27 @@ async def test_state_in_all_forms(hospital: Hospital) -> None:
     assert all(event["room_id"] == room_id and "state_key" in event for event in whole)
 
 
+async def test_joined_members_with_names_as_far_as_the_member_events_have_them(hospital: Hospital) -> None:
+    alice = await hospital.person(displayname="Alice \U0001fa7a", avatar_url=f"mxc://{SERVER}/alice")
+    bob, carol, dave = await hospital.person(displayname="Bob"), await hospital.person(), await hospital.person()
+    room_id = await alice.create_room(invite=[dave.user_id])
+    for person in (bob, carol):
+        await person.join(room_id)
+    odd = {"membership": "join", "displayname": 7, "avatar_url": None}
+    await carol.set_state(room_id, "m.room.member", odd, carol.user_id)
+    expected = {
+        alice.user_id: {"display_name": "Alice \U0001fa7a", "avatar_url": f"mxc://{SERVER}/alice"},
+        bob.user_id: {"display_name": "Bob"},
+        carol.user_id: {},
+    }
+    assert await alice.get(f"rooms/{room_id}/joined_members") == {"joined": expected}
+    event = await alice.get(f"rooms/{room_id}/state/m.room.member/{bob.user_id}", format="event")
+    await alice.put(f"rooms/{room_id}/redact/{event['event_id']}/1", {})
+    assert await alice.get(f"rooms/{room_id}/joined_members") == {"joined": {**expected, bob.user_id: {}}}
+    await bob.leave(room_id)
+    await bob.refused(403, "M_FORBIDDEN", "GET", f"rooms/{room_id}/joined_members")
+
+
 async def test_members_by_membership(hospital: Hospital) -> None:
     alice, bob, carol, dave = [await hospital.person() for _ in range(4)]
     room_id = await alice.create_room(invite=[carol.user_id])
