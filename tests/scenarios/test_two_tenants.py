@@ -39,6 +39,8 @@ def path_of(route: Route, theirs: Tenant) -> str:
         "deviceId": theirs.alice.device_id,
         "version": "1",
         "sessionId": "session",
+        "relType": "m.thread",
+        "reportId": "1",
     }
     return route.path.format(**{name: quote(values[name], safe="") for name in route.parameters})
 
@@ -63,6 +65,8 @@ def body_of(theirs: Tenant) -> dict[str, Any]:
         "devices": [theirs.alice.device_id],
         "device_keys": {theirs.alice.user_id: []},
         "messages": {theirs.alice.user_id: {"*": {}}},
+        "reason": "spam",
+        "status": "resolved",
     }
 
 
@@ -71,7 +75,7 @@ async def attempt(person: Person, route: Route, theirs: Tenant) -> tuple[int, st
     body = None if route.method == "GET" else body_of(theirs)
     if route.path.endswith("/refresh"):
         body = {"refresh_token": theirs.alice.token}
-    query = {"dir": "b"} if route.path.endswith("/messages") else {}
+    query = {"dir": "b", "ts": "1"} if route.path.endswith(("/messages", "/timestamp_to_event")) else {}
     status, answer = await person.request(route.method, path_of(route, theirs), body, **query)
     return status, json.dumps(answer)
 
@@ -109,6 +113,10 @@ SEEN = [
     ("GET", "rooms/{room}/event/{event}", 404),
     ("GET", "rooms/{room}/context/{event}", 403),
     ("GET", "rooms/{room}/aliases", 403),
+    ("GET", "/_matrix/client/v1/rooms/{room}/relations/{event}", 404),
+    ("GET", "/_matrix/client/v1/rooms/{room}/threads", 403),
+    ("GET", "/_matrix/client/v1/rooms/{room}/timestamp_to_event?ts=1&dir=f", 403),
+    ("POST", "rooms/{room}/report/{event}", 404),
     ("GET", "directory/room/{alias}", 404),
     ("GET", "directory/list/room/{room}", 404),
     ("GET", "profile/{user}", 404),

@@ -8,14 +8,18 @@ from typing import Any
 
 import pytest
 
-from tests.services.rooms.conftest import ALICE, Rooms
+from tests.services.rooms.conftest import ALICE, Rooms, make_rooms
 from tests.services.rooms.forks import CAROL, fork_of, room_with_carol
 from tim_server.matrix.errors import DuplicateAnnotation, Unknown
+from tim_server.matrix.events.build import Author
 from tim_server.matrix.identifiers import EventId, RoomId
 from tim_server.services.rooms.draft import RedactionTarget
 from tim_server.services.rooms.receive import Incoming
+from tim_server.storage.codec import Codec
+from tim_server.storage.database import DatabaseOptions
 from tim_server.storage.events import load_events_by_id
 from tim_server.storage.rebuild import derive_room, read_derived
+from tim_server.storage.store import open_store
 
 RELATIONS = "SELECT event_id, relates_to_id FROM relations ORDER BY position"
 ROOM_NID = "SELECT nid FROM rooms WHERE room_id = $1"
@@ -101,6 +105,23 @@ async def test_the_same_annotations_at_the_same_time(rooms: Rooms) -> None:
     results = await asyncio.gather(*sent, return_exceptions=True)
     assert sum(isinstance(result, str) for result in results) == 1
     assert sum(isinstance(result, DuplicateAnnotation) for result in results) == 4
+
+
+async def test_the_same_annotation_in_two_processes(rooms: Rooms, author: Author, tenant_dsn: str) -> None:
+    other = await open_store(DatabaseOptions(dsn=tenant_dsn), Codec())
+    others = make_rooms(other, author)
+    room_id = await rooms.create()
+    parents = [await rooms.send(room_id, ALICE) for _ in range(10)]
+    sent = (
+        where.send(room_id, ALICE, "m.reaction", content=content("m.annotation", parent, key="👍"))
+        for parent in parents
+        for where in (rooms, others)
+    )
+    results = await asyncio.gather(*sent, return_exceptions=True)
+    await others.queues.close()
+    await other.close()
+    assert sum(isinstance(result, str) for result in results) == 10
+    assert sum(isinstance(result, DuplicateAnnotation) for result in results) == 10
 
 
 async def test_a_thread_does_not_start_within_a_thread(rooms: Rooms) -> None:
