@@ -24,10 +24,10 @@ async def test_all_markers_move_in_one_call(hospital: Hospital) -> None:
     answer = await sync(alice, since)
     told = answer["rooms"]["join"][room_id]
     assert told["account_data"]["events"] == [{"type": "m.fully_read", "content": {"event_id": first}}]
-    assert receipts_in(answer, room_id) == [
+    assert set(receipts_in(answer, room_id)) == {
         (second, "m.read", alice.user_id, None),
         (third, "m.read.private", alice.user_id, None),
-    ]
+    }
     assert await fully_read(alice, room_id) == first
 
 

@@ -6,7 +6,7 @@
 Spec: https://spec.matrix.org/v1.19/client-server-api/#receipts
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from tim_server.matrix.identifiers import EventId, UserId
@@ -92,13 +92,17 @@ async def put_receipts(tx: Connection, receipts: Sequence[Receipt], position: in
 
 
 LOAD_REACHED = """
-SELECT receipt_type, thread_id, event_position FROM receipts WHERE room_nid = $1 AND user_id = $2
+SELECT receipt_type, thread_id, event_position FROM receipts
+WHERE room_nid = $1 AND user_id = $2 AND receipt_type = ANY($3) AND thread_id = ANY($4)
 """
 
 
-async def load_reached(tx: Connection, room_nid: int, user_id: UserId) -> Mapping[tuple[str, str], int]:
-    """How far the user's receipts in a room reach, by type and thread."""
-    rows = await tx.fetch(LOAD_REACHED, room_nid, user_id)
+async def load_reached(
+    tx: Connection, room_nid: int, user_id: UserId, keys: Collection[tuple[str, str]]
+) -> Mapping[tuple[str, str], int]:
+    """How far the user's receipts of these types and threads reach in a room, by type and thread."""
+    types, threads = [receipt_type for receipt_type, _ in keys], [thread_id for _, thread_id in keys]
+    rows = await tx.fetch(LOAD_REACHED, room_nid, user_id, types, threads)
     return {(row["receipt_type"], row["thread_id"]): row["event_position"] for row in rows}
 
 
@@ -124,30 +128,18 @@ CROSS JOIN LATERAL (
      WHERE room_nid = wanted.room_nid AND position > wanted.after AND receipt_type = 'm.read' AND user_id <> $1
      ORDER BY position DESC LIMIT $4)
     UNION ALL
-    SELECT room_nid, user_id, receipt_type, thread_id, event_id, event_position, ts FROM receipts
-    WHERE room_nid = wanted.room_nid AND user_id = $1 AND position > wanted.after
+    (SELECT room_nid, user_id, receipt_type, thread_id, event_id, event_position, ts FROM receipts
+     WHERE room_nid = wanted.room_nid AND user_id = $1 AND position > wanted.after
+     ORDER BY position DESC LIMIT $4)
 ) AS r
 """
 
 
-async def load_receipts(
-    tx: Connection, user_id: UserId, after: Mapping[int, int], *, of_others_max: int
-) -> Sequence[Receipt]:
-    """The receipts that were set in each room after its position, as far as the user may see them: their own, and of
-    others' public ones those that were set last."""
-    rows = await tx.fetch(LOAD_RECEIPTS, user_id, list(after), list(after.values()), of_others_max)
-    return [
-        Receipt(
-            room_nid=row["room_nid"],
-            user_id=UserId(row["user_id"]),
-            receipt_type=row["receipt_type"],
-            thread_id=row["thread_id"],
-            event_id=EventId(row["event_id"]),
-            event_position=row["event_position"],
-            ts=row["ts"],
-        )
-        for row in rows
-    ]
+async def load_receipts(tx: Connection, user_id: UserId, after: Mapping[int, int], *, limit: int) -> list[Fact]:
+    """The receipts that were set in each room after its position, as far as the user may see them, in the form of
+    facts: of their own and of others' public ones those that were set last, at most `limit` of either."""
+    rows = await tx.fetch(LOAD_RECEIPTS, user_id, list(after), list(after.values()), limit)
+    return [Fact(RECEIPTS, row[0], tuple(row)[1:]) for row in rows]
 
 
 DELETE_RECEIPTS = """

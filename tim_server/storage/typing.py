@@ -120,23 +120,20 @@ async def find_rooms_with_changed_typing(tx: Connection, user_id: UserId, after:
 
 
 LOAD_TYPING = """
-SELECT wanted.room_nid, t.user_id
-FROM unnest($1::bigint[]) AS wanted (room_nid)
-CROSS JOIN LATERAL (
-    SELECT typing.user_id FROM typing
-    JOIN memberships AS m ON m.user_id = typing.user_id AND m.room_nid = typing.room_nid AND m.membership = 'join'
-    WHERE typing.room_nid = wanted.room_nid AND typing.is_typing
-    ORDER BY typing.position, typing.user_id LIMIT $2
-) AS t
+SELECT t.room_nid, t.user_id FROM typing AS t
+WHERE t.room_nid = ANY($1) AND t.is_typing AND EXISTS (
+    SELECT FROM memberships AS m WHERE m.user_id = t.user_id AND m.room_nid = t.room_nid AND m.membership = 'join'
+)
+ORDER BY t.position, t.user_id
 """
 
 
 async def load_typing(tx: Connection, room_nids: Collection[int]) -> dict[int, tuple[UserId, ...]]:
     """The members who type in each of these rooms, who began first at the front, at most `USERS_MAX`."""
-    typing: dict[int, tuple[UserId, ...]] = dict.fromkeys(room_nids, ())
-    for row in await tx.fetch(LOAD_TYPING, list(room_nids), USERS_MAX):
-        typing[row["room_nid"]] += (UserId(row["user_id"]),)
-    return typing
+    typing: dict[int, list[UserId]] = {room_nid: [] for room_nid in room_nids}
+    for row in await tx.fetch(LOAD_TYPING, list(room_nids)):
+        typing[row["room_nid"]].append(UserId(row["user_id"]))
+    return {room_nid: tuple(users[:USERS_MAX]) for room_nid, users in typing.items()}
 
 
 REAP_TYPING = """

@@ -137,7 +137,8 @@ class PresenceTracking:
                     self._hear_activity(UserId(fact.value[0]), now_ms)
 
     async def close(self) -> None:
-        """Settle what was heard."""
+        """Settle what was heard, and hear no more."""
+        self._noted.clear()
         if self._settling is not None:
             await asyncio.gather(self._settling, return_exceptions=True)
 

@@ -87,7 +87,8 @@ class ReadMarkers:
         seen = {row.event_id: row for row in await self.visibility.visible(tx, user_id, in_room, histories)}
         if wanted - seen.keys():
             raise NotFound("There is no such event")
-        reached = await load_reached(tx, room.room_nid, user_id)
+        keys = [(mark.receipt_type, mark.thread_id) for mark in marks]
+        reached = await load_reached(tx, room.room_nid, user_id, keys)
         return _Loaded(room_nid=room.room_nid, events=seen, reached=reached, fully_read=fully_read)
 
     def _decide(

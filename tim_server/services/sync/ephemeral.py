@@ -37,9 +37,10 @@ from tim_server.storage.typing import TYPING, find_rooms_with_changed_typing, lo
 
 RECEIPT_EVENT = "m.receipt"
 TYPING_EVENT = "m.typing"
-RECEIPTS_OF_OTHERS_MAX = 1_000
-"""How many receipts of others are told of one room at once, those that were set last; all that the tail holds."""
-MERGED_MAX = 1_000
+RECEIPTS_MAX = 300
+"""How many receipts of others are told of one room at once, and of the user's own, where the database is asked: those
+that were set last. Where somebody had read in a room of thousands matters little if it is long ago."""
+MERGED_MAX = 200
 
 Value = tuple[str | int | None, ...]
 """A receipt as in a fact: user, type, thread, event, position of the event, time."""
@@ -156,11 +157,11 @@ def typing_event(users: Iterable[UserId], ignored: Collection[str]) -> bytes:
 
 
 async def _load_receipts(tx: Connection, reading: Reading, after: Mapping[int, int]) -> dict[int, list[Value]]:
-    """Receipts by room, those first that were set first."""
+    """Receipts by room."""
     found: dict[int, list[Value]] = {}
-    for receipt in await load_receipts(tx, reading.user_id, after, of_others_max=RECEIPTS_OF_OTHERS_MAX):
-        if receipt.user_id not in reading.ignored:
-            found.setdefault(receipt.room_nid, []).append(receipt.as_fact().value)
+    for fact in await load_receipts(tx, reading.user_id, after, limit=RECEIPTS_MAX):
+        if fact.value[0] not in reading.ignored:
+            found.setdefault(fact.room_nid, []).append(fact.value)
     return found
 
 
