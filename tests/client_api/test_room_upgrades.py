@@ -226,3 +226,32 @@ async def test_upgrading_while_others_write(hospital: Hospital) -> None:
     *_, new = await asyncio.gather(*(bob.say(old, f"message {n}") for n in range(30)), upgrade(alice, old))
     assert (await alice.state(old, "m.room.tombstone"))["replacement_room"] == new
     assert (await alice.get("joined_rooms"))["joined_rooms"] == [old, new]
+
+
+async def test_what_users_have_set_for_the_room_follows_them(hospital: Hospital) -> None:
+    alice, bob = await hospital.person(), await hospital.person()
+    old = await alice.create_room()
+    await bob.join(old)
+    for person in (alice, bob):
+        mine = f"user/{person.user_id}"
+        await person.put(f"{mine}/rooms/{old}/tags/u.ward", {"order": 0.5})
+        await person.put(f"{mine}/account_data/m.direct", {"@x:y": [old], "@z:y": ["!other:y"]})
+        await person.put(f"pushrules/global/room/{old}", {"actions": []})
+    new = await upgrade(alice, old)
+    await bob.join(new)
+    for person in (alice, bob):
+        mine = f"user/{person.user_id}"
+        assert (await person.get(f"{mine}/rooms/{new}/tags"))["tags"] == {"u.ward": {"order": 0.5}}
+        assert await person.get(f"{mine}/account_data/m.direct") == {"@x:y": [old, new], "@z:y": ["!other:y"]}
+        assert (await person.get(f"pushrules/global/room/{new}"))["actions"] == []
+        await person.get(f"pushrules/global/room/{old}")
+
+
+async def test_a_room_that_only_claims_to_replace_another_gets_nothing(hospital: Hospital) -> None:
+    alice, mallory = await hospital.person(), await hospital.person()
+    old = await alice.create_room()
+    await alice.put(f"user/{alice.user_id}/rooms/{old}/tags/u.ward", {})
+    for predecessor in ({"room_id": old, "event_id": "$x"}, {"room_id": 7}, {}, "x", None):
+        room_id = await mallory.create_room(creation_content={"predecessor": predecessor})
+        await alice.join(room_id)
+        assert await alice.get(f"user/{alice.user_id}/rooms/{room_id}/tags") == {"tags": {}}

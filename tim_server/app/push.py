@@ -35,12 +35,16 @@ def make_outcomes(
 def push_services(parts: Parts) -> Services:
     """Build them over the store."""
     store = parts.store
-    policy = PushRulePolicy(bytes_max=parts.settings.limits.push_rules_bytes_max)
     return Services(
         fields={
             "push_rules": PushRules(database=store.database, codec=store.codec),
-            "push_rule_change": PushRuleChange(
-                database=store.database, writer=store.writer, codec=store.codec, policy=policy
-            ),
+            "push_rule_change": make_push_rule_change(parts),
         }
     )
+
+
+def make_push_rule_change(parts: Parts) -> PushRuleChange:
+    """What changes push rules."""
+    store = parts.store
+    policy = PushRulePolicy(bytes_max=parts.settings.limits.push_rules_bytes_max)
+    return PushRuleChange(database=store.database, writer=store.writer, codec=store.codec, policy=policy)

@@ -5,10 +5,12 @@ from typing import Any
 
 from tim_server.app.accounts import Services
 from tim_server.app.parts import Parts, now_ms
+from tim_server.app.push import make_push_rule_change
 from tim_server.services.reports.file import Reporting
 from tim_server.services.reports.review import ReportReview
 from tim_server.services.rooms.aliases import RoomAliases
 from tim_server.services.rooms.canonical_alias import CanonicalAliasCheck
+from tim_server.services.rooms.carry_over import CarryOver
 from tim_server.services.rooms.context import RoomContext
 from tim_server.services.rooms.create import CreationPolicy, RoomCreation
 from tim_server.services.rooms.event import RoomEvent
@@ -60,6 +62,7 @@ def _sending(parts: Parts) -> dict[str, Any]:
             store=store,
             queues=queues,
             parsed=parts.parsed,
+            carry_over=_make_carry_over(parts),
             author=parts.author,
             now_ms=now_ms,
             randomness=secrets.token_bytes,
@@ -73,6 +76,18 @@ def _make_join(parts: Parts) -> RoomJoin:
         database=parts.store.database,
         codec=parts.store.codec,
         queues=parts.queues,
+        carry_over=_make_carry_over(parts),
+    )
+
+
+def _make_carry_over(parts: Parts) -> CarryOver:
+    store = parts.store
+    return CarryOver(
+        database=store.database,
+        codec=store.codec,
+        writer=store.writer,
+        queues=parts.queues,
+        push_rules=make_push_rule_change(parts),
     )
 
 

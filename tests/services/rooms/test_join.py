@@ -1,11 +1,15 @@
 """Joining rooms."""
 
+from typing import Any
+
 import pytest
 
 from tests.services.rooms.conftest import ALICE, SERVER, Rooms
 from tim_server.matrix.errors import GuestAccessForbidden
 from tim_server.matrix.identifiers import UserId
 from tim_server.services.accounts.requester import Requester
+from tim_server.services.push_rules.change import PushRuleChange, PushRulePolicy
+from tim_server.services.rooms.carry_over import CarryOver
 from tim_server.services.rooms.draft import TransactionKey
 from tim_server.services.rooms.join import RoomJoin
 from tim_server.services.rooms.redact import Redaction
@@ -18,7 +22,10 @@ def guest(number: int) -> Requester:
 
 
 async def test_guests_join_only_while_guest_access_says_so_and_is_not_redacted(rooms: Rooms, store: Store) -> None:
-    join = RoomJoin(server_name=SERVER, database=store.database, codec=store.codec, queues=rooms.queues)
+    common: dict[str, Any] = {"database": store.database, "codec": store.codec}
+    push_rules = PushRuleChange(writer=store.writer, policy=PushRulePolicy(), **common)
+    carry_over = CarryOver(writer=store.writer, queues=rooms.queues, push_rules=push_rules, **common)
+    join = RoomJoin(server_name=SERVER, queues=rooms.queues, carry_over=carry_over, **common)
     redaction = Redaction(database=store.database, codec=store.codec, queues=rooms.queues)
     room_id = await rooms.create()
     with pytest.raises(GuestAccessForbidden):

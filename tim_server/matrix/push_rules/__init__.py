@@ -12,6 +12,7 @@ from tim_server.matrix.push_rules.notify_class import (
     level_of,
     notify_class_of,
 )
+from tim_server.matrix.push_rules.replaced_room import with_rules_for_replacement
 from tim_server.matrix.push_rules.rules import PushRule, RuleKind, RuleSet, read_user_rule
 from tim_server.matrix.push_rules.saved_rules import read_saved_rules, save_user_rules
 from tim_server.matrix.push_rules.triggers import Trigger, costly_conditions, folded, words_in
@@ -61,6 +62,7 @@ __all__ = [
     "with_actions",
     "with_enabled",
     "with_rule",
+    "with_rules_for_replacement",
     "without_rule",
     "words_in",
 ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tim_server.matrix.errors import LimitExceeded, TooLarge
-from tim_server.matrix.identifiers import UserId
+from tim_server.matrix.identifiers import RoomId, UserId
 from tim_server.matrix.push_rules import (
     RuleKind,
     UserRules,
@@ -21,6 +21,7 @@ from tim_server.matrix.push_rules import (
     with_actions,
     with_enabled,
     with_rule,
+    with_rules_for_replacement,
     without_rule,
 )
 from tim_server.services.json_values import encode_json
@@ -80,11 +81,18 @@ class PushRuleChange:
         read = read_actions(actions)
         await self._change(user_id, lambda rules: with_actions(rules, kind, rule_id, read))
 
+    async def carry_over(self, user_id: UserId, old: RoomId, new: RoomId) -> None:
+        """Let the rules of a room hold for the one that replaces it too; raises `TooLarge`."""
+        await self._change(user_id, lambda rules: with_rules_for_replacement(rules, old, new))
+
     async def _change(self, user_id: UserId, change: Callable[[UserRules], UserRules]) -> None:
         for _ in range(ATTEMPTS):
             async with self.database.connection() as connection:
                 stored = await read_push_rules(connection, self.codec, user_id)
-            rules = change(changed_rules(stored))
+            before = changed_rules(stored)
+            rules = change(before)
+            if rules is before:
+                return
             encoded = self._encoded(rules)
             if stored is not None and encoded == stored.content:
                 return

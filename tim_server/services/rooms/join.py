@@ -14,6 +14,7 @@ from tim_server.matrix.room_versions import room_version
 from tim_server.services.accounts.requester import Requester
 from tim_server.services.events.client_format import content_json
 from tim_server.services.rooms.authorise_join import authorising_user
+from tim_server.services.rooms.carry_over import CarryOver
 from tim_server.services.rooms.draft import Draft, DraftGroup
 from tim_server.services.rooms.member_content import (
     AUTHORISED_VIA,
@@ -42,6 +43,7 @@ class RoomJoin:
     database: Database
     codec: Codec
     queues: RoomQueues
+    carry_over: CarryOver
 
     async def join(self, requester: Requester, room: RoomId | RoomAlias, custom: Mapping[str, Any]) -> RoomId:
         """Join; who is joined already stays so. The id of the room. `custom` goes into the member event's content,
@@ -56,6 +58,7 @@ class RoomJoin:
             return membership_in(present) == "join"
 
         await self._submit(requester, room_id, content, is_in_place)
+        await self.carry_over.into(requester.user_id, room_id)
         return room_id
 
     async def join_as(self, requester: Requester, room_id: RoomId, custom: Mapping[str, Any]) -> EventId:
@@ -66,7 +69,9 @@ class RoomJoin:
         def is_in_place(_sender: UserId, present: Mapping[str, Any]) -> bool:
             return present == content
 
-        return await self._submit(requester, room_id, content, is_in_place)
+        event_id = await self._submit(requester, room_id, content, is_in_place)
+        await self.carry_over.into(requester.user_id, room_id)
+        return event_id
 
     async def _prepare(
         self, requester: Requester, room: RoomId | RoomAlias, custom: Mapping[str, Any]

@@ -22,6 +22,7 @@ from tim_server.services.accounts.requester import Requester
 from tim_server.services.events.client_format import content_json
 from tim_server.services.rooms.auth_events import ParsedEvents
 from tim_server.services.rooms.canonical_alias import CANONICAL_ALIAS
+from tim_server.services.rooms.carry_over import CarryOver
 from tim_server.services.rooms.create import ROOM_ID_BYTES
 from tim_server.services.rooms.decide import Decider, Decision, needed_keys, new_room_head
 from tim_server.services.rooms.draft import DraftGroup
@@ -59,6 +60,7 @@ class RoomUpgrade:
     store: Store
     queues: RoomQueues
     parsed: ParsedEvents
+    carry_over: CarryOver
     author: Author
     now_ms: Callable[[], int]
     randomness: Callable[[int], bytes]
@@ -83,6 +85,7 @@ class RoomUpgrade:
                 raise Forbidden("You cannot upgrade this room")
         upgrade = _Upgrade(self, requester.user_id, wanted, additional_creators)
         await self.queues.submit(room_id, DecidedAlone(decide=upgrade.decide))
+        await self.carry_over.into(requester.user_id, upgrade.replacement)
         return upgrade.replacement
 
 
@@ -164,7 +167,7 @@ class _Upgrade:
             decision = decider.decide(room, [DraftGroup(drafts=drafts)], {})
             (answer,) = decision.answers
             if not isinstance(answer, MatrixError):
-                return decision
+                return await self._service.queues.outcomes.add_to(decision)
         assert isinstance(answer, MatrixError)
         raise answer
 
