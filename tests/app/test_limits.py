@@ -26,6 +26,9 @@ LIMITS = {
     "space_page_rooms_max": 3,
     "space_rooms_max": 10,
     "space_depth_max": 2,
+    "keys_query_users_max": 100,
+    "to_device_messages_per_device_max": 2,
+    "key_backup_keys_max": 2,
     "cache_bytes_max": 1_048_576,
     "commits_remembered_max": 100,
 }
@@ -94,6 +97,31 @@ async def test_few_reports_of_a_user_wait_for_a_decision(alice: Person) -> None:
     for _ in range(2):
         await alice.post(f"users/{alice.user_id}/report", {"reason": "x"})
     await alice.refused(429, "M_LIMIT_EXCEEDED", "POST", f"users/{alice.user_id}/report", {"reason": "x"})
+
+
+async def test_keys_of_so_many_users_are_told_at_once_and_no_more(alice: Person) -> None:
+    users = {f"@user{number}:hospital.example": [] for number in range(101)}
+    await alice.refused(413, "M_TOO_LARGE", "POST", "keys/query", {"device_keys": users})
+    users.popitem()
+    await alice.post("keys/query", {"device_keys": users})
+
+
+async def test_a_device_that_does_not_sync_keeps_the_newest_messages(alice: Person) -> None:
+    for number in range(4):
+        messages = {alice.user_id: {alice.device_id: {"n": number}}}
+        await alice.put(f"sendToDevice/m.test/{number}", {"messages": messages})
+    events = (await alice.get("sync"))["to_device"]["events"]
+    assert [event["content"]["n"] for event in events] == [2, 3]
+
+
+async def test_a_backup_holds_so_many_keys_and_no_more(alice: Person) -> None:
+    version = (await alice.post("room_keys/version", {"algorithm": "x", "auth_data": {}}))["version"]
+    key = {"first_message_index": 0, "forwarded_count": 0, "is_verified": True, "session_data": {}}
+    sessions = {"sessions": {str(number): key for number in range(3)}}
+    path = "room_keys/keys/!a:b"
+    await alice.refused(413, "M_TOO_LARGE", "PUT", path, sessions, version=version)
+    sessions["sessions"].popitem()
+    assert (await alice.expect(200, "PUT", path, sessions, version=version))["count"] == 2
 
 
 async def test_few_are_invited_while_a_room_is_created(alice: Person) -> None:

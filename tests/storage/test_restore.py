@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.commits import Probe, room_commit
+from tests.storage.commits import ALICE, Probe, room_commit
 from tests.storage.data_copy import copy_data
+from tim_server.matrix.end_to_end.one_time_keys import read_one_time_keys
 from tim_server.matrix.errors import Unavailable
 from tim_server.storage.codec import Codec
-from tim_server.storage.database import DatabaseOptions
+from tim_server.storage.database import Connection, DatabaseOptions
 from tim_server.storage.embedded import EmbeddedPostgres
 from tim_server.storage.migrations import migrate
+from tim_server.storage.one_time_keys import add_one_time_keys, claim_keys, load_key_counts
 from tim_server.storage.store import Store, open_store
 from tim_server.storage.writer import HeadMoved
 
@@ -159,3 +161,31 @@ async def test_a_process_that_starts_after_the_restore_jumps_before_it_serves(si
     assert store.commit_log.position > lost[-1]
     assert (await store.writer.take_nids(1))[0] > lost_nids[-1]
     await store.close()
+
+
+async def test_no_one_time_key_that_was_there_before_is_given_out_after_a_restore(
+    site: Site, stores: tuple[Store, Store]
+) -> None:
+    here, there = stores
+    owner, codec = (ALICE, "DEVICE"), here.codec
+    keys = read_one_time_keys({f"x:{number}": "key" for number in range(4)})
+
+    async def upload(tx: Connection, position: int) -> None:
+        await add_one_time_keys(tx, codec, owner, keys, position=position)
+
+    async def claim(tx: Connection, position: int) -> list[str]:
+        return [key.name for key in await claim_keys(tx, codec, [(*owner, "x")], position=position)]
+
+    await write_patiently(here)
+    await here.writer.write(Probe(upload))
+    assert await here.writer.write(Probe(claim)) == ["x:0"]
+    await site.back_up()
+    await site.restore()
+    await write_patiently(there)
+    for store in stores:
+        await write_patiently(store)
+        assert await store.writer.write(Probe(claim)) == []
+        await store.writer.write(Probe(upload))  # a client that repeats what it uploaded before
+        assert await store.writer.write(Probe(claim)) == []
+    async with there.database.connection() as connection:
+        assert (await load_key_counts(connection, *owner)).one_time_keys == {}

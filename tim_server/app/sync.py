@@ -10,12 +10,14 @@ from tim_server.services.events.client_events import ClientEvents
 from tim_server.services.filters.define import Filters
 from tim_server.services.presence.track import PresenceTracking
 from tim_server.services.sync.choose_filter import FilterChoice
+from tim_server.services.sync.device_lists import DeviceListsPart
 from tim_server.services.sync.ephemeral import Ephemeral
 from tim_server.services.sync.event_rows import EventRows
 from tim_server.services.sync.event_stream import EventStream
 from tim_server.services.sync.from_database import FromDatabase
 from tim_server.services.sync.from_memory import FromMemory
 from tim_server.services.sync.initial_sync import InitialSync
+from tim_server.services.sync.key_counts import KeyCountsPart
 from tim_server.services.sync.members_seen import MembersSeen
 from tim_server.services.sync.own_invites import OwnInvites
 from tim_server.services.sync.parts import AnswerParts
@@ -26,7 +28,10 @@ from tim_server.services.sync.sent_members import SentMembers
 from tim_server.services.sync.shared_look_ups import SharedLookUps
 from tim_server.services.sync.sources import Sources
 from tim_server.services.sync.sync import Sync
+from tim_server.services.sync.to_device import ToDevicePart
 from tim_server.services.sync.views import Views
+from tim_server.storage.one_time_keys import load_key_counts_of_users
+from tim_server.storage.shared_rooms import load_moves, load_rooms_of_users
 from tim_server.storage.store import Store
 from tim_server.storage.typing import load_typing
 
@@ -58,6 +63,22 @@ def _older_forms(parts: Parts, sync: Sync, reading: Mapping[str, Any]) -> dict[s
     }
 
 
+def _parts_of_devices(store: Store) -> tuple[ToDevicePart, DeviceListsPart, KeyCountsPart]:
+    """They hear of commits before those who wait are woken."""
+    to_device = ToDevicePart(
+        database=store.database, writer=store.writer, codec=store.codec, commit_log=store.commit_log
+    )
+    device_lists = DeviceListsPart(
+        moves=SharedLookUps(database=store.database, read=load_moves),
+        rooms=SharedLookUps(database=store.database, read=load_rooms_of_users),
+    )
+    key_counts = KeyCountsPart(look_ups=SharedLookUps(database=store.database, read=load_key_counts_of_users))
+    store.commit_log.subscribe(device_lists.follow)
+    store.commit_log.subscribe(key_counts.follow)
+    store.writer.on_restored += [to_device.clear, device_lists.clear, key_counts.look_ups.clear]
+    return to_device, device_lists, key_counts
+
+
 def make_sync(
     store: Store,
     client_events: ClientEvents,
@@ -76,13 +97,14 @@ def make_sync(
         look_ups=SharedLookUps(database=store.database, read=presence.audience.of_users),
         now_ms=presence.now_ms,
     )
+    to_device, device_lists, key_counts = _parts_of_devices(store)
     sources = Sources(
         codec=store.codec,
         snapshots=store.snapshots,
         client_events=client_events,
         rows=rows,
         sent_members=SentMembers(members_max=budget.entries_max(SENT_MEMBERS)),
-        parts=AnswerParts(of_user=(of_presence,), of_rooms=(ephemeral,)),
+        parts=AnswerParts(of_user=(of_presence, to_device, device_lists, key_counts), of_rooms=(ephemeral,)),
     )
     members_seen = MembersSeen(database=store.database, sources=sources)
     store.commit_log.subscribe(rows.follow)
@@ -111,6 +133,7 @@ def make_sync(
         ),
         from_database=FromDatabase(database=store.database, sources=sources, views=views),
         presence=presence,
+        to_device=to_device,
         options=options,
         catch_up=store.follower.catch_up,
     )

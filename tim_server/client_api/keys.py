@@ -99,7 +99,7 @@ async def get_keys_changes(
     Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3keyschanges
     """
     parse_sync_token(request.to)
-    changes = await server.key_changes.since(requester.user_id, parse_sync_token(request.start))
+    changes = await server.key_changes.since(requester.user_id, parse_sync_token(request.start).position)
     return GetKeysChangesResponse(changed=changes.changed, left=changes.left)
 
 

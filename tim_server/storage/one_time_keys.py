@@ -7,9 +7,12 @@ the writer touches these tables, and the writers of all processes take turns; so
 Spec: https://spec.matrix.org/v1.19/client-server-api/#one-time-and-fallback-keys
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TypeAlias
+
+import asyncpg
 
 from tim_server.matrix.end_to_end.one_time_keys import OneTimeKey
 from tim_server.matrix.identifiers import UserId
@@ -121,24 +124,44 @@ class KeyCounts:
     changed_at: int
 
 
+NO_KEYS = KeyCounts(one_time_keys={}, unused_fallback_keys=(), fallback_keys=0, changed_at=0)
+
 LOAD_KEY_COUNTS = """
-SELECT 'one-time' AS kind, algorithm, count(*) FILTER (WHERE value IS NOT NULL) AS number, max(position) AS position
-FROM one_time_keys WHERE user_id = $1 AND device_id = $2 GROUP BY algorithm
+SELECT user_id, device_id, 'one-time' AS kind, algorithm,
+       count(*) FILTER (WHERE value IS NOT NULL) AS number, max(position) AS position
+FROM one_time_keys WHERE user_id = ANY($1) AND ($2::text IS NULL OR device_id = $2)
+GROUP BY user_id, device_id, algorithm
 UNION ALL
-SELECT 'fallback', algorithm, (NOT used)::int, position FROM fallback_keys WHERE user_id = $1 AND device_id = $2
-ORDER BY kind, algorithm
+SELECT user_id, device_id, 'fallback', algorithm, (NOT used)::int, position
+FROM fallback_keys WHERE user_id = ANY($1) AND ($2::text IS NULL OR device_id = $2)
+ORDER BY user_id, device_id, kind, algorithm
 """
 
 
 async def load_key_counts(tx: Connection, user_id: UserId, device_id: str) -> KeyCounts:
     """What `/sync` and `/keys/upload` tell of the device's keys."""
-    rows = await tx.fetch(LOAD_KEY_COUNTS, user_id, device_id)
+    rows = await tx.fetch(LOAD_KEY_COUNTS, [user_id], device_id)
+    return _counts(rows) if rows else NO_KEYS
+
+
+async def load_key_counts_of_users(
+    tx: Connection, user_ids: Collection[UserId]
+) -> dict[UserId, Mapping[str, KeyCounts]]:
+    """The same of all devices of these users that have keys, by device id."""
+    rows = await tx.fetch(LOAD_KEY_COUNTS, list(user_ids), None)
+    found: dict[UserId, dict[str, KeyCounts]] = {user_id: {} for user_id in user_ids}
+    for (user_id, device_id), of_device in groupby(rows, key=lambda row: (row["user_id"], row["device_id"])):
+        found[UserId(user_id)][device_id] = _counts(list(of_device))
+    return {**found}
+
+
+def _counts(rows: Sequence[asyncpg.Record]) -> KeyCounts:
     fallback = [row for row in rows if row["kind"] == "fallback"]
     return KeyCounts(
         one_time_keys={row["algorithm"]: row["number"] for row in rows if row["kind"] == "one-time" and row["number"]},
         unused_fallback_keys=tuple(row["algorithm"] for row in fallback if row["number"]),
         fallback_keys=len(fallback),
-        changed_at=max((row["position"] for row in rows), default=0),
+        changed_at=max(row["position"] for row in rows),
     )
 
 

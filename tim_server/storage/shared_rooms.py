@@ -1,7 +1,9 @@
 """Who shares rooms with a user, and with whom that has changed. Reads memberships; owns no table."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
 
 from tim_server.matrix.identifiers import UserId
 from tim_server.storage.database import Connection
@@ -55,6 +57,55 @@ async def find_sharing_changes(
     return SharingChanges(
         joined=frozenset(UserId(row["user_id"]) for row in rows if row["joined"]), left=frozenset(left)
     )
+
+
+class MemberStep(NamedTuple):
+    """A member event that took effect: of whom, where, and when."""
+
+    room_nid: int
+    user_id: UserId
+    position: int
+
+
+class Move(Enum):
+    """What a member event has meant for who is in the room."""
+
+    IN = "in"
+    OUT = "out"
+    NONE = "none"
+
+
+LOAD_STEPS = """
+SELECT wanted.room_nid, wanted.user_id, wanted.position,
+       (SELECT h.membership FROM membership_history AS h
+        WHERE h.user_id = wanted.user_id AND h.room_nid = wanted.room_nid AND h.position = wanted.position) AS after,
+       (SELECT h.membership FROM membership_history AS h
+        WHERE h.user_id = wanted.user_id AND h.room_nid = wanted.room_nid AND h.position < wanted.position
+        ORDER BY h.position DESC LIMIT 1) AS before
+FROM unnest($1::bigint[], $2::text[], $3::bigint[]) AS wanted (room_nid, user_id, position)
+"""
+
+
+async def load_moves(tx: Connection, steps: Collection[MemberStep]) -> dict[MemberStep, Move]:
+    """Whether the users came, went, or neither; events that did not take effect, such as rejected ones, did neither."""
+    moves = {}
+    for row in await tx.fetch(LOAD_STEPS, *zip(*steps, strict=True)):
+        step = MemberStep(row["room_nid"], UserId(row["user_id"]), row["position"])
+        is_in, was_in = row["after"] == "join", row["before"] == "join"
+        is_move = row["after"] is not None and is_in != was_in
+        moves[step] = (Move.IN if is_in else Move.OUT) if is_move else Move.NONE
+    return moves
+
+
+LOAD_ROOMS_OF_USERS = "SELECT user_id, room_nid FROM memberships WHERE user_id = ANY($1) AND membership = 'join'"
+
+
+async def load_rooms_of_users(tx: Connection, user_ids: Collection[UserId]) -> dict[UserId, frozenset[int]]:
+    """The rooms that each of these users is in."""
+    rooms: dict[UserId, set[int]] = {user_id: set() for user_id in user_ids}
+    for row in await tx.fetch(LOAD_ROOMS_OF_USERS, list(user_ids)):
+        rooms[UserId(row["user_id"])].add(row["room_nid"])
+    return {user_id: frozenset(of_user) for user_id, of_user in rooms.items()}
 
 
 FIND_SHARING = """

@@ -108,7 +108,7 @@ async def check(store: Store, device: Device, room_ids: list[RoomId]) -> None:
     """Compare all rooms of a device with the truth."""
     assert device.since is not None
     for room_id in room_ids:
-        rows = await truth(store, room_id, parse_sync_token(device.since))
+        rows = await truth(store, room_id, parse_sync_token(device.since).position)
         if room_id in device.rooms:
             check_room(device, device.rooms[room_id], rows)
         else:

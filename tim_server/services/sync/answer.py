@@ -9,33 +9,31 @@ from dataclasses import dataclass, field
 import orjson
 
 from tim_server.services.events.tokens import token_of
-from tim_server.services.sync.tokens import sync_token
+from tim_server.services.sync.tokens import SyncToken
 from tim_server.storage.timeline import Place
 
-# Later streams give these their values; clients read a missing count as none left, and a missing list as not supported.
-_KEYS = b',"device_one_time_keys_count":{},"device_unused_fallback_key_types":[]}'
 _NO_NOTIFICATIONS = b',"unread_notifications":{"highlight_count":0,"notification_count":0}'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """An answer up to `position`: JSON members of the answer itself, and of each section of rooms. `has_news`: there is
-    something to tell, so that the client need not be kept waiting."""
+    """An answer up to what `token` says: JSON members of the answer itself, and of each section of rooms. `has_news`:
+    there is something to tell, so that the client need not be kept waiting."""
 
-    position: int
+    token: SyncToken
     members: Sequence[bytes] = ()
     rooms: Mapping[str, Sequence[bytes]] = field(default_factory=dict)
     has_news: bool = False
 
     def as_json(self) -> bytes:
         """The response body."""
-        parts = [b'"next_batch":"%b"' % sync_token(self.position).encode(), *self.members]
+        parts = [b'"next_batch":"%b"' % str(self.token).encode(), *self.members]
         sections = [
             b'"%b":{%b}' % (name.encode(), b",".join(members)) for name, members in self.rooms.items() if members
         ]
         if sections:
             parts.append(b'"rooms":{%b}' % b",".join(sections))
-        return b"{%b%b" % (b",".join(parts), _KEYS)
+        return b"{%b}" % b",".join(parts)
 
 
 def events_json(events: Iterable[bytes]) -> bytes:

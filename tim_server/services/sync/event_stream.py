@@ -21,7 +21,7 @@ from tim_server.services.sync.own_invites import OwnInvites
 from tim_server.services.sync.request import SyncRequest
 from tim_server.services.sync.room_watch import RoomWatch, wait_for_any
 from tim_server.services.sync.sync import Sync
-from tim_server.services.sync.tokens import sync_token
+from tim_server.services.sync.tokens import SyncToken
 from tim_server.storage.commit_log import CommitLog
 
 
@@ -43,6 +43,10 @@ class StreamPage:
     chunk: list[bytes]
 
 
+def _token(position: int) -> str:
+    return str(SyncToken(position=position))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventStream:
     """Reads it. A room's share of one answer is as long as a timeline of `sync` may be; older events are in its
@@ -62,7 +66,8 @@ class EventStream:
         if room_id is not None:
             wanted["rooms"] = [room_id]
         asked = SyncRequest(
-            since=since,
+            since=SyncToken(position=since),
+            to_device=False,
             filter=orjson.dumps({"room": wanted}).decode(),
             timeout_ms=request.timeout_ms,
             stopping=request.stopping,
@@ -70,7 +75,7 @@ class EventStream:
         answer = decode_lenient(await self.sync.sync(requester, asked))
         invites = await self.invites.load(requester, answer.get("rooms", {}).get("invite", ()))
         chunk = [encode_relaxed(event) for event in stream_events(answer, invites)]
-        return StreamPage(start=sync_token(since), end=answer["next_batch"], chunk=chunk)
+        return StreamPage(start=_token(since), end=answer["next_batch"], chunk=chunk)
 
     async def peek(self, requester: Requester, room_id: RoomId, request: StreamRequest) -> StreamPage:
         """What happened in a room; who is not in it sees what everybody may. Raises `Forbidden` where that is nothing.
@@ -96,10 +101,10 @@ class EventStream:
     async def _page(self, requester: Requester, room_id: RoomId, since: int) -> StreamPage:
         position = max(self.commit_log.position, since)
         limit = self.sync.options.timeline_limit_max
-        query = HistoryQuery(backwards=False, limit=limit, start=sync_token(since), to=sync_token(position))
+        query = HistoryQuery(backwards=False, limit=limit, start=_token(since), to=_token(position))
         page = await self.history.page(requester, room_id, query)
-        end = sync_token(position) if page.end is None else page.end
-        return StreamPage(start=sync_token(since), end=end, chunk=page.chunk)
+        end = _token(position) if page.end is None else page.end
+        return StreamPage(start=_token(since), end=end, chunk=page.chunk)
 
     async def _since(self, request: StreamRequest) -> int:
         await self.catch_up()

@@ -11,7 +11,7 @@ from tim_server.services.events.visibility import load_histories
 from tim_server.services.sync.account_data import AccountDataChanges, load_account_data, load_room_account_data
 from tim_server.services.sync.answer import Answer, events_json, joined_room_json, room_json, timeline_json
 from tim_server.services.sync.event_json import events_as_json
-from tim_server.services.sync.parts import Told
+from tim_server.services.sync.parts import Told, token_after
 from tim_server.services.sync.request import Reading
 from tim_server.services.sync.room_state import load_states
 from tim_server.services.sync.rooms_to_sync import RoomPlan, Section, plan_rooms
@@ -74,7 +74,7 @@ class FromDatabase:
     async def _load(self, tx: Connection, reading: Reading) -> _Loaded:
         now = await read_newest_position(tx)
         if reading.since is not None and reading.since > now:
-            reading = replace(reading, since=now)
+            reading = replace(reading, since=now, to_device_since=None)
         account_data = await load_account_data(tx, self.sources.codec, reading, now)
         reading = replace(reading, ignored=account_data.ignored)
         rooms = await self._load_rooms(tx, reading, account_data, now)
@@ -198,4 +198,5 @@ def _answer(loaded: _Loaded, sections: Mapping[str, Sequence[bytes]]) -> Answer:
     if of_user:
         members.append(b'"account_data":' + events_json(of_user))
     has_news = bool(of_user) or any(sections.values()) or any(part.is_news for part in loaded.parts_of_user)
-    return Answer(position=loaded.position, members=members, rooms=sections, has_news=has_news)
+    token = token_after(loaded.position, loaded.parts_of_user)
+    return Answer(token=token, members=members, rooms=sections, has_news=has_news)

@@ -18,7 +18,7 @@ from tim_server.services.events.visibility import is_presentable
 from tim_server.services.sync.answer import Answer, events_json, joined_room_json, timeline_json
 from tim_server.services.sync.event_json import events_as_json
 from tim_server.services.sync.members_seen import MembersSeen
-from tim_server.services.sync.parts import Told
+from tim_server.services.sync.parts import Told, token_after
 from tim_server.services.sync.request import Reading
 from tim_server.services.sync.room_state import senders_to_show
 from tim_server.services.sync.sources import Sources
@@ -88,7 +88,7 @@ class FromMemory:
                 of_room = told.get(room_nid) or self._told_of_parts(view, room_nid)
                 joined.append(self._room_json(reading, of_room, known, summaries.get(room_nid), members))
         return Answer(
-            position=position,
+            token=token_after(position, of_user),
             members=[member for part in of_user for member in part.members],
             rooms={"join": joined},
             has_news=bool(joined) or any(part.is_news for part in of_user),

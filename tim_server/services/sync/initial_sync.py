@@ -95,7 +95,7 @@ class InitialSync:
     async def _first(self, requester: Requester, wanted: dict[str, object]) -> dict[str, Any]:
         # Account data is here what the user has set; push rules have endpoints of their own.
         definition = {"room": wanted, "account_data": {"not_types": ["m.push_rules"]}}
-        asked = SyncRequest(filter=orjson.dumps(definition).decode(), state_after=(STATE_AFTER,))
+        asked = SyncRequest(filter=orjson.dumps(definition).decode(), state_after=(STATE_AFTER,), to_device=False)
         answer: dict[str, Any] = decode_lenient(await self.sync.sync(requester, asked))
         return answer
 

@@ -5,26 +5,35 @@ A part is asked either with the commit log's tail, or with a transaction on the 
 what it does in both cases; `from_memory` and `from_database` know none of them by name.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from tim_server.services.sync.request import Reading
 from tim_server.services.sync.rooms_to_sync import RoomPlan
+from tim_server.services.sync.tokens import SyncToken
 from tim_server.services.sync.window import Window
 from tim_server.storage.database import Connection
+from tim_server.storage.to_device import MessagePlace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
     """JSON members that a part adds to the answer, or to a room's object, such as `"typing":{…}`. `is_news`: a client
-    that waits is answered for their sake."""
+    that waits is answered for their sake. `to_device_up_to`: messages to the device beyond this place were left out."""
 
     members: Sequence[bytes] = ()
     is_news: bool = False
+    to_device_up_to: MessagePlace | None = None
 
 
 NOTHING = Told()
+
+
+def token_after(position: int, of_user: Iterable[Told]) -> SyncToken:
+    """The token of an answer up to a position with these parts about the user."""
+    left_out = [part.to_device_up_to for part in of_user if part.to_device_up_to is not None]
+    return SyncToken(position=position, to_device=left_out[0] if left_out else None)
 
 
 class UserPart(Protocol):

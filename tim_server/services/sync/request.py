@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from tim_server.matrix.filters import Filter
 from tim_server.matrix.identifiers import UserId
 from tim_server.matrix.presence import ONLINE
+from tim_server.services.sync.tokens import SyncToken
+from tim_server.storage.to_device import MessagePlace
 
 STATE = ("state",)
 STATE_AFTER = "state_after"
@@ -19,14 +21,16 @@ UNSTABLE_STATE_AFTER = "org.matrix.msc4222.state_after"
 class SyncRequest:
     """The parameters as they were given. `filter` is an id, or a definition as JSON; `stopping` is set when the server
     stops. `state_after` are the keys under which the state at the end of the timeline is wanted, if it is.
-    `set_presence` is what the device says of its user."""
+    `set_presence` is what the device says of its user. Without `to_device`, messages to the device stay where they
+    are."""
 
-    since: int | None = None
+    since: SyncToken | None = None
     filter: str | None = None
     full_state: bool = False
     timeout_ms: int = 0
     state_after: tuple[str, ...] = ()
     set_presence: str = ONLINE
+    to_device: bool = True
     stopping: asyncio.Event | None = None
 
 
@@ -45,15 +49,19 @@ class SyncOptions:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """What one answer is made for: who reads, with which filter, since which position (None: from the start).
+    `to_device_since`: up to where the device has its messages, where that is not the position too;
+    `wants_to_device`: whether it is to be given more, and what it has be removed.
     `ignored` are the users whom the reader ignores, as far as the database was asked for them."""
 
     user_id: UserId
     device_id: str | None
     filter: Filter
     since: int | None
+    to_device_since: MessagePlace | None
     full_state: bool
     state_keys: tuple[str, ...]
     timeline_limit: int
+    wants_to_device: bool = True
     ignored: frozenset[str] = frozenset()
 
     @property

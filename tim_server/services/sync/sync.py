@@ -21,11 +21,12 @@ from tim_server.services.sync.choose_filter import FilterChoice
 from tim_server.services.sync.from_database import FromDatabase
 from tim_server.services.sync.from_memory import AskTheDatabase, FromMemory
 from tim_server.services.sync.request import STATE, Reading, SyncOptions, SyncRequest
+from tim_server.services.sync.to_device import ToDevicePart
 from tim_server.services.sync.views import Views
 
 _LOOK_AGAIN_S = 0.05
 
-_FirstKey: TypeAlias = tuple[UserId, str | None, str | None, bool, tuple[str, ...]]
+_FirstKey: TypeAlias = tuple[UserId, str | None, str | None, tuple[bool, bool], tuple[str, ...]]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -38,6 +39,7 @@ class Sync:
     from_database: FromDatabase
     catch_up: Callable[[], Awaitable[None]]
     presence: PresenceTracking
+    to_device: ToDevicePart
     options: SyncOptions = field(default_factory=SyncOptions)
     _first: "dict[_FirstKey, asyncio.Task[bytes]]" = field(default_factory=dict)
     _turns: asyncio.Semaphore = field(init=False)
@@ -57,8 +59,10 @@ class Sync:
             user_id=requester.user_id,
             device_id=requester.device_id,
             filter=wanted,
-            since=request.since,
+            since=None if request.since is None else request.since.position,
+            to_device_since=None if request.since is None else request.since.to_device,
             full_state=request.full_state,
+            wants_to_device=request.to_device,
             state_keys=request.state_after or STATE,
             timeline_limit=timeline.limit_within(self.options.timeline_limit_default, self.options.timeline_limit_max),
         )
@@ -66,6 +70,7 @@ class Sync:
             if reading.since is None:
                 return await self._share_first(reading, request)
             await self.catch_up()
+            await self.to_device.acknowledge(reading)
             return (await self._next(reading, request)).as_json()
 
     async def close(self) -> None:
@@ -78,7 +83,8 @@ class Sync:
 
     async def _share_first(self, reading: Reading, request: SyncRequest) -> bytes:
         """A first answer takes long, and clients give up and ask again: they then share what is in the making."""
-        key = (reading.user_id, reading.device_id, request.filter, request.full_state, reading.state_keys)
+        wants = request.full_state, request.to_device
+        key = (reading.user_id, reading.device_id, request.filter, wants, reading.state_keys)
         task = self._first.get(key)
         if task is None:
             if len(self._first) >= self.options.first_answers_max:
@@ -104,10 +110,10 @@ class Sync:
             remaining_s = deadline - loop.time()
             if answer.has_news or reading.full_state or remaining_s <= 0:
                 return answer
-            if not await self._wait(reading.user_id, answer.position, remaining_s, request.stopping):
+            if not await self._wait(reading.user_id, answer.token.position, remaining_s, request.stopping):
                 return answer
-            if reading.since != answer.position:
-                reading = replace(reading, since=answer.position)
+            if reading.since != answer.token.position or reading.to_device_since is not None:
+                reading = replace(reading, since=answer.token.position, to_device_since=None)
 
     async def _answer(self, reading: Reading) -> Answer:
         try:

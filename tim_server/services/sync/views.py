@@ -15,6 +15,9 @@ from itertools import islice
 from tim_server.matrix.identifiers import RoomId, UserId
 from tim_server.matrix.room_versions import RoomVersion, room_version
 from tim_server.services.account_data.keep import ACCOUNT_DATA
+from tim_server.services.accounts.open_session import DEVICES
+from tim_server.services.keys.upload import ONE_TIME_KEYS
+from tim_server.services.to_device.send import TO_DEVICE
 from tim_server.storage.commit_log import MEMBERSHIPS, CommitEntry, CommitLog
 from tim_server.storage.memberships import UserRoom
 from tim_server.storage.presence import PRESENCE_STREAM
@@ -24,7 +27,7 @@ from tim_server.storage.receipts import reader_of_private
 MEMBER = "m.room.member"
 ONLY_IN_DATABASE = frozenset({ACCOUNT_DATA, PUSH_RULES})
 """Streams of users that `/sync` tells of, and that the tail alone, and the parts of an answer, can't answer."""
-SYNC_STREAMS = ONLY_IN_DATABASE | {PRESENCE_STREAM}
+SYNC_STREAMS = ONLY_IN_DATABASE | {PRESENCE_STREAM, DEVICES, ONE_TIME_KEYS, TO_DEVICE}
 """Streams of users that `/sync` tells of: who waits is woken."""
 USERS_WOKEN_PER_TURN = 8
 
