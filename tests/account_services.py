@@ -136,6 +136,7 @@ class AccountServices(SimpleNamespace):
             login=self.login,
             hashing=self.hashing,
             uia=self.uia,
+            authenticator=self.authenticator,
             policy=policies.registration,
         )
         self.registration_tokens = RegistrationTokens(database=store.database, policy=policies.registration, **shared)

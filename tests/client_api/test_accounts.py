@@ -92,6 +92,27 @@ async def test_guests_have_an_account_without_a_name_or_a_password(serve_account
     await server.expect_error(403, "M_FORBIDDEN", "POST", f"{V3}/register", json={})
 
 
+async def test_a_guest_becomes_an_ordinary_user(serve_accounts: ServeAccounts) -> None:
+    server = await serve_accounts(Policies(registration=RegistrationPolicy(enabled=True, guests_allowed=True)))
+    one, other = [await server.expect(200, "POST", f"{V3}/register?kind=guest", json={}) for _ in range(2)]
+    name = one["user_id"][1:].partition(":")[0]
+    request = {"username": name, "password": PASSWORD, "auth": DUMMY}
+    for token, errcode in ((other["access_token"], "M_FORBIDDEN"), (None, "M_USER_IN_USE")):
+        asked = {**request, "guest_access_token": token}
+        status = 403 if errcode == "M_FORBIDDEN" else 400
+        await server.expect_error(status, errcode, "POST", f"{V3}/register", json=asked)
+    body = await server.expect(
+        200, "POST", f"{V3}/register", json={**request, "guest_access_token": one["access_token"]}
+    )
+    assert body["user_id"] == one["user_id"]
+    for token in (one["access_token"], body["access_token"]):
+        owner = await server.expect(200, "GET", f"{V3}/account/whoami", token=token)
+        assert (owner["user_id"], owner["is_guest"]) == (one["user_id"], False)
+    await server.expect(200, "POST", f"{V3}/login", json=password_login(name))
+    asked = {**request, "guest_access_token": one["access_token"]}
+    await server.expect_error(403, "M_FORBIDDEN", "POST", f"{V3}/register", json=asked)
+
+
 async def test_availability(account_server: AccountServer) -> None:
     path = f"{V3}/register/available"
     assert await account_server.expect(200, "GET", f"{path}?username=free") == {"available": True}

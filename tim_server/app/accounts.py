@@ -1,7 +1,7 @@
 """The services of accounts: registration, sessions, profiles, account data, filters."""
 
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,7 +76,7 @@ def account_services(parts: Parts) -> Services:
     sessions = _sessions(parts, shared)
     return Services(
         fields=sessions
-        | _registrations(parts, shared, sessions["login"])
+        | _registrations(parts, shared, sessions)
         | _belongings(parts, shared)
         | device_services(parts, shared.token_cache, shared.uia),
         closers=(stop_hashing,),
@@ -168,7 +168,7 @@ def _sessions(parts: Parts, shared: _Shared) -> dict[str, Any]:
     }
 
 
-def _registrations(parts: Parts, shared: _Shared, login: Login) -> dict[str, Any]:
+def _registrations(parts: Parts, shared: _Shared, sessions: Mapping[str, Any]) -> dict[str, Any]:
     secret = parts.tenant.registration.shared_secret
     return {
         "registration": Registration(
@@ -176,9 +176,10 @@ def _registrations(parts: Parts, shared: _Shared, login: Login) -> dict[str, Any
             codec=parts.store.codec,
             clock=now_ms,
             accounts=shared.creation,
-            login=login,
+            login=sessions["login"],
             hashing=shared.hashing,
             uia=shared.uia,
+            authenticator=sessions["authenticator"],
             policy=shared.registration,
         ),
         "registration_tokens": RegistrationTokens(

@@ -99,7 +99,7 @@ def _build(parts: Parts) -> OpenHomeserver:
         homeserver=Homeserver(server_name=parts.author.server_name, **fields),
         store=parts.store,
         host_names=parts.tenant.host_names,
-        loops=(*reaping_loops(parts.store), *ephemeral.loops),
+        loops=(*reaping_loops(parts.store), *rooms.loops, *ephemeral.loops),
         closers=(
             *sync.closers,
             *rooms.closers,

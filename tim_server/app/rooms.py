@@ -6,6 +6,7 @@ from typing import Any
 from tim_server.app.accounts import Services
 from tim_server.app.parts import Parts, now_ms
 from tim_server.app.push import make_push_rule_change
+from tim_server.background.supervise import Loop
 from tim_server.services.reports.file import Reporting
 from tim_server.services.reports.review import ReportReview
 from tim_server.services.rooms.aliases import RoomAliases
@@ -15,6 +16,7 @@ from tim_server.services.rooms.context import RoomContext
 from tim_server.services.rooms.create import CreationPolicy, RoomCreation
 from tim_server.services.rooms.event import RoomEvent
 from tim_server.services.rooms.event_by_time import EventByTime
+from tim_server.services.rooms.guest_access import GuestRemoval
 from tim_server.services.rooms.join import RoomJoin
 from tim_server.services.rooms.leave import RoomForget, RoomLeave
 from tim_server.services.rooms.member_state import MemberState
@@ -29,10 +31,18 @@ from tim_server.services.rooms.state import RoomState
 from tim_server.services.rooms.threads import RoomThreads
 from tim_server.services.rooms.upgrade import RoomUpgrade
 
+GUEST_SWEEP_INTERVAL_S = 1.0
+
 
 def room_services(parts: Parts) -> Services:
     """Build them over the store and the room queues."""
-    return Services(fields=_sending(parts) | _membership(parts) | _naming(parts) | _reading(parts) | _reports(parts))
+    guests = GuestRemoval(database=parts.store.database, codec=parts.store.codec, queues=parts.queues)
+    parts.store.commit_log.subscribe(guests.follow)
+    parts.store.writer.on_restored.append(guests.forget)
+    return Services(
+        fields=_sending(parts) | _membership(parts) | _naming(parts) | _reading(parts) | _reports(parts),
+        loops=(Loop(name="remove guests", interval_s=GUEST_SWEEP_INTERVAL_S, work=guests.sweep),),
+    )
 
 
 def _sending(parts: Parts) -> dict[str, Any]:

@@ -25,6 +25,7 @@ class RegisterRequest(RequestModel):
     initial_device_display_name: str | None = None
     inhibit_login: bool | None = None
     refresh_token: bool | None = None
+    guest_access_token: str | None = None
 
 
 async def register(server: Homeserver, request: RegisterRequest) -> SessionResponse:
@@ -50,6 +51,7 @@ async def register(server: Homeserver, request: RegisterRequest) -> SessionRespo
             password=request.password,
             session=None if request.inhibit_login else session,
             auth=request.auth,
+            guest_token=request.guest_access_token,
         )
     )
     return SessionResponse.of(registered.user_id, registered.tokens)

@@ -208,6 +208,37 @@ async def find_room_for_user(tx: Connection, room_id: RoomId, user_id: UserId) -
     return None if row is None else RoomForUser(**dict(row.items()))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestInRoom:
+    """A guest of this server who is joined to a room."""
+
+    room_nid: int
+    room_id: RoomId
+    room_version: str
+    user_id: UserId
+
+
+LOAD_JOINED_GUESTS = """
+SELECT m.room_nid, r.room_id, r.room_version, m.user_id
+FROM users AS u JOIN memberships AS m ON m.user_id = u.user_id AND m.membership = 'join'
+JOIN rooms AS r ON r.nid = m.room_nid
+WHERE u.is_guest AND ($1::bigint[] IS NULL OR m.room_nid = ANY($1))
+"""
+
+
+async def load_joined_guests(tx: Connection, room_nids: Sequence[int] | None) -> list[GuestInRoom]:
+    """The guests who are joined to these rooms; to any for None."""
+    return [
+        GuestInRoom(
+            room_nid=row["room_nid"],
+            room_id=RoomId(row["room_id"]),
+            room_version=row["room_version"],
+            user_id=UserId(row["user_id"]),
+        )
+        for row in await tx.fetch(LOAD_JOINED_GUESTS, room_nids)
+    ]
+
+
 LOAD_MEMBERS_AT = """
 SELECT DISTINCT ON (user_id) user_id, membership, event_nid, position FROM membership_history
 WHERE room_nid = $1 AND position <= $2 ORDER BY user_id, position DESC

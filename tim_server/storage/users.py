@@ -58,6 +58,17 @@ async def insert_user(tx: Connection, user: User) -> bool:
     )
 
 
+PROMOTE_GUEST = """
+UPDATE users SET is_guest = false, password_hash = $2
+WHERE user_id = $1 AND is_guest AND deactivated_ts IS NULL RETURNING true
+"""
+
+
+async def promote_guest(tx: Connection, user: User) -> bool:
+    """Make a guest's account one of an ordinary user; False where it is none."""
+    return bool(await tx.fetchval(PROMOTE_GUEST, user.user_id, user.password_hash))
+
+
 FIND_USERS = """
 SELECT user_id, password_hash, is_admin, is_guest, user_type, created_ts, locked_ts, suspended_ts, deactivated_ts
 FROM users WHERE user_id = ANY($1::text[])

@@ -18,6 +18,7 @@ from tim_server.services.accounts.open_session import (
     store_session,
 )
 from tim_server.services.accounts.policy import Clock, Randomness, TokenPolicy
+from tim_server.services.accounts.token_cache import TOKENS
 from tim_server.services.accounts.tokens import IssuedTokens
 from tim_server.storage.audit_log import AuditEntry, append_audit
 from tim_server.storage.codec import Codec
@@ -25,20 +26,21 @@ from tim_server.storage.database import Connection, Database
 from tim_server.storage.profiles import put_field
 from tim_server.storage.uia_sessions import MadeAccount, consume_session
 from tim_server.storage.user_directory import index_users
-from tim_server.storage.users import User, find_user, insert_user
+from tim_server.storage.users import User, find_user, insert_user, promote_guest
 from tim_server.storage.writer import Writer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewAccount:
     """An account to be made by `actor`. `session` None opens none; `uia_session` is the authentication that it
-    consumes."""
+    consumes. `was_guest`: it exists, as a guest's."""
 
     user_id: UserId
     password_hash: str | None
     actor: str
     is_admin: bool = False
     is_guest: bool = False
+    was_guest: bool = False
     user_type: str | None = None
     display_name: str | None = None
     session: SessionRequest | None = None
@@ -109,7 +111,7 @@ class _Create:
     display_name: bytes | None
     now: int
     codec: Codec
-    streams: tuple[str, ...] = (DEVICES, "profile")
+    streams: tuple[str, ...] = (DEVICES, "profile", TOKENS)
 
     async def store(self, tx: Connection, position: int) -> None:
         account = self.account
@@ -121,7 +123,7 @@ class _Create:
             is_guest=account.is_guest,
             user_type=account.user_type,
         )
-        if not await insert_user(tx, user):
+        if not await (promote_guest(tx, user) if account.was_guest else insert_user(tx, user)):
             raise UserInUse()
         await self._consume_session(tx)
         await append_audit(tx, AuditEntry(actor=account.actor, action="user.create", object=account.user_id))

@@ -12,6 +12,7 @@ from typing import Any
 
 from tim_server.matrix.errors import Forbidden, GuestAccessForbidden, MissingParam
 from tim_server.matrix.identifiers import UserId
+from tim_server.services.accounts.authenticator import Authenticator
 from tim_server.services.accounts.create_account import AccountCreation, NewAccount
 from tim_server.services.accounts.login import Login
 from tim_server.services.accounts.open_session import SessionRequest
@@ -30,12 +31,14 @@ OPERATION = "register"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistrationRequest:
-    """What a client asks for. `session` None is `inhibit_login`."""
+    """What a client asks for. `session` None is `inhibit_login`; `guest_token` opens the guest's account that is to
+    become an ordinary one."""
 
     username: str | None
     password: str | None
     session: SessionRequest | None
     auth: Mapping[str, Any] | None
+    guest_token: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,20 +60,24 @@ class Registration:
     login: Login
     hashing: PasswordHashing
     uia: InteractiveAuth
+    authenticator: Authenticator
     policy: RegistrationPolicy
 
     async def register(self, request: RegistrationRequest) -> Registered:
         """Check the wanted account, then the authentication, then make it.
 
-        Raises `Forbidden` where registration is closed; `InvalidUsername`, `UserInUse`, `WeakPassword`, `InvalidParam`
-        before any authentication; `InteractiveAuthRequired` until that is complete; `MissingParam` without a password.
+        Raises `Forbidden` where registration is closed, or for a guest of another name; `InvalidUsername`, `UserInUse`,
+        `WeakPassword`, `InvalidParam` before any authentication; `InteractiveAuthRequired` until that is complete;
+        `MissingParam` without a password.
         """
         self._check_open()
         kept, made = await self._find_earlier(request)
         if made is not None:
             return await self._repeat(request, made)
         wanted = await self._wanted(request, kept)
-        if wanted.username is not None:
+        if request.guest_token is not None:
+            await self._check_guest(request.guest_token, self.accounts.user_id_of(wanted.username))
+        elif wanted.username is not None:
             await self.check_available(wanted.username)
         stages = (REGISTRATION_TOKEN, DUMMY) if self.policy.requires_token else (DUMMY,)
         operation = Operation(name=OPERATION, flows=(stages,), parameters=self.codec.encode(wanted.as_json()))
@@ -82,6 +89,7 @@ class Registration:
             user_id=user_id,
             password_hash=wanted.password_hash,
             actor=REGISTRATION,
+            was_guest=request.guest_token is not None,
             session=wanted.session,
             uia_session=uia_session,
         )
@@ -119,6 +127,11 @@ class Registration:
             return None, None
         async with self.database.connection() as connection:
             return await find_earlier_request(connection, session_id, OPERATION, now=self.clock())
+
+    async def _check_guest(self, token: str, user_id: UserId) -> None:
+        guest = await self.authenticator.requester(token)
+        if not guest.is_guest or guest.user_id != user_id:
+            raise Forbidden("The guest has another user name")
 
     async def _repeat(self, request: RegistrationRequest, made: MadeAccount) -> Registered:
         """The account that this session has made already, and new tokens for its device; for whoever knows the

@@ -7,15 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tim_server.matrix.canonical_json import decode_lenient
 from tim_server.matrix.errors import Forbidden, GuestAccessForbidden, NotFound
 from tim_server.matrix.identifiers import EventId, RoomAlias, RoomId, ServerName, UserId
 from tim_server.matrix.room_versions import room_version
 from tim_server.services.accounts.requester import Requester
-from tim_server.services.events.client_format import content_json
 from tim_server.services.rooms.authorise_join import authorising_user
 from tim_server.services.rooms.carry_over import CarryOver
 from tim_server.services.rooms.draft import Draft, DraftGroup
+from tim_server.services.rooms.guest_access import rooms_open_to_guests
 from tim_server.services.rooms.member_content import (
     AUTHORISED_VIA,
     MEMBER,
@@ -26,13 +25,10 @@ from tim_server.services.rooms.member_content import (
 )
 from tim_server.services.rooms.permission import check_may_act
 from tim_server.services.rooms.queue import RoomQueues
-from tim_server.services.rooms.view import load_current_events
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection, Database
 from tim_server.storage.room_directory import find_alias
 from tim_server.storage.rooms import RoomRow, load_room
-
-GUEST_ACCESS = ("m.room.guest_access", "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,9 +117,7 @@ class RoomJoin:
         return found
 
     async def _check_guest(self, tx: Connection, room: RoomRow) -> None:
-        row = (await load_current_events(tx, self.codec, room.nid, [GUEST_ACCESS])).get(GUEST_ACCESS)
-        content = {} if row is None else decode_lenient(content_json(row, room_version(room.room_version)))
-        if content.get("guest_access") != "can_join":
+        if not await rooms_open_to_guests(tx, self.codec, {room.nid: room.room_version}):
             raise GuestAccessForbidden("Guests may not join this room")
 
     async def _submit(
