@@ -154,6 +154,14 @@ async def test_member_without_a_membership_is_refused(hospital: Hospital, conten
     await alice.refused(400, "M_INVALID_PARAM", "PUT", f"rooms/{room_id}/state/m.room.member/x", {"membership": "join"})
 
 
+async def test_a_room_is_not_its_own_replacement(hospital: Hospital) -> None:
+    alice = await hospital.person()
+    room_id = await alice.create_room()
+    content = {"body": "x", "replacement_room": room_id}
+    for path in ("state/m.room.tombstone", "send/m.room.tombstone/1"):
+        await alice.refused(400, "M_INVALID_PARAM", "PUT", f"rooms/{room_id}/{path}", content)
+
+
 @pytest.mark.parametrize("content", [{}, {"algorithm": ""}, {"algorithm": 1}])
 async def test_encryption_has_an_algorithm(hospital: Hospital, content: dict[str, Any]) -> None:
     alice = await hospital.person()

@@ -58,8 +58,8 @@ async def remove_users(tx: Connection, users: Sequence[UserId]) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserSearch:
-    """Who is looked for: users who have, for each prefix, a word that begins with it. `by` sees those who share a room
-    with them or are in an open one, or `everybody`."""
+    """Who is looked for: users who have, for each prefix, a word that begins with it. `by` sees others who share a
+    room with them, and who is in an open one; or `everybody`."""
 
     by: UserId
     prefixes: Sequence[str]
@@ -81,15 +81,14 @@ WITH matched AS (
     )
     GROUP BY d.user_id ORDER BY exact DESC, min(d.word), d.user_id LIMIT $6
 ),
-visible_rooms AS MATERIALIZED (
-    SELECT room_nid FROM memberships WHERE user_id = $1 AND membership = 'join'
-    UNION SELECT room_nid FROM open_rooms
-)
+own_rooms AS MATERIALIZED (SELECT room_nid FROM memberships WHERE user_id = $1 AND membership = 'join')
 SELECT m.user_id FROM matched AS m JOIN users AS u ON u.user_id = m.user_id
 WHERE u.deactivated_ts IS NULL AND u.locked_ts IS NULL AND NOT u.is_guest AND u.user_type IS DISTINCT FROM 'support'
-  AND ($5 OR m.user_id = $1 OR EXISTS (
-    SELECT FROM memberships AS j
-    WHERE j.user_id = m.user_id AND j.membership = 'join' AND j.room_nid IN (SELECT room_nid FROM visible_rooms)
+  AND ($5 OR EXISTS (
+    SELECT FROM memberships AS j WHERE j.user_id = m.user_id AND j.membership = 'join' AND (
+        j.room_nid IN (SELECT room_nid FROM open_rooms)
+        OR (j.user_id <> $1 AND j.room_nid IN (SELECT room_nid FROM own_rooms))
+    )
   ))
 ORDER BY m.exact DESC, m.user_id LIMIT $7
 """

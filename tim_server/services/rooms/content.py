@@ -6,7 +6,7 @@ Spec: https://spec.matrix.org/v1.19/client-server-api/#room-events
 from typing import Any
 
 from tim_server.matrix.errors import BadJson, InvalidParam
-from tim_server.matrix.identifiers import InvalidIdentifier, UserId
+from tim_server.matrix.identifiers import InvalidIdentifier, RoomId, UserId
 
 _LEVELS = ("ban", "events_default", "invite", "kick", "redact", "state_default", "users_default")
 _LEVEL_MAPS = ("events", "notifications", "users")
@@ -35,6 +35,12 @@ def check_state(event_type: str, state_key: str, content: dict[str, Any]) -> Non
             UserId.parse(state_key)
         except InvalidIdentifier:
             raise InvalidParam("The state key of a member must be a user ID") from None
+
+
+def check_tombstone(room_id: RoomId, event_type: str, content: dict[str, Any]) -> None:
+    """Raise `InvalidParam` for a tombstone that names its own room: clients would follow it for ever."""
+    if event_type == "m.room.tombstone" and content.get("replacement_room") == room_id:
+        raise InvalidParam("A room can't be its own replacement")
 
 
 def check_power_levels(content: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from tim_server.matrix.errors import BadJson
 from tim_server.matrix.identifiers import EventId, InvalidIdentifier, RoomId, UserId
 from tim_server.services.accounts.requester import Requester
 from tim_server.services.rooms.canonical_alias import CANONICAL_ALIAS, CanonicalAliasCheck
-from tim_server.services.rooms.content import check_message, check_state
+from tim_server.services.rooms.content import check_message, check_state, check_tombstone
 from tim_server.services.rooms.draft import Draft, DraftGroup, TransactionKey
 from tim_server.services.rooms.member_content import MEMBER
 from tim_server.services.rooms.member_state import MemberState
@@ -40,6 +40,7 @@ class RoomSender:
             return await self.redaction.send(requester, room_id, redacted_id(content), content, transaction)
         check_may_act(requester)
         check_message(event_type, content)
+        check_tombstone(room_id, event_type, content)
         draft = Draft(type=event_type, sender=requester.user_id, content=content)
         event_ids = await self.queues.submit(room_id, DraftGroup(drafts=(draft,), transaction=transaction))
         return event_ids[-1]
@@ -53,6 +54,7 @@ class RoomSender:
         member events what the endpoints for memberships raise.
         """
         check_state(*key, content)
+        check_tombstone(room_id, key[0], content)
         if key[0] == MEMBER:
             return await self.member_state.set(requester, room_id, UserId(key[1]), content)
         check_may_act(requester)
