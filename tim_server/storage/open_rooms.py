@@ -3,7 +3,7 @@
 A row says that the state event of this type, with an empty state key, opens the room.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import orjson
 
@@ -51,9 +51,9 @@ async def write_open_rooms(tx: Connection, codec: Codec, placed: Sequence[Placed
     bodies = {event.nid: event.body for p in placed for event in p.commit.events}
     bodies |= await _load_bodies(tx, codec, {nid for nid in changed.values() if nid is not None} - bodies.keys())
     opened = open_among(changed, bodies)
-    closed = [key for key in changed if key not in opened]
-    await tx.execute(DELETE_OPEN, [nid for nid, _ in closed], [event_type for _, event_type in closed])
-    await tx.execute(INSERT_OPEN, [nid for nid, _ in opened], [event_type for _, event_type in opened])
+    new = {p.commit.room_nid for p in placed if p.commit.expected_version is None}
+    closed = [key for key in changed if key not in opened and key[0] not in new]
+    await _apply(tx, closed=closed, opened=opened)
 
 
 def open_among(events: Mapping[tuple[int, str], int | None], bodies: Mapping[int, bytes]) -> set[tuple[int, str]]:
@@ -84,6 +84,11 @@ async def rebuild_open_rooms(tx: Connection, codec: Codec) -> int:
     current = {(row["room_nid"], row["type"]): row["event_nid"] for row in await tx.fetch(CURRENT, [*OPENING])}
     wanted = open_among(current, await _load_bodies(tx, codec, current.values()))
     found = {(row["room_nid"], row["type"]) for row in await tx.fetch(READ_OPEN)}
-    for sql, rows in ((DELETE_OPEN, found - wanted), (INSERT_OPEN, wanted - found)):
-        await tx.execute(sql, [nid for nid, _ in rows], [event_type for _, event_type in rows])
+    await _apply(tx, closed=found - wanted, opened=wanted - found)
     return len(wanted ^ found)
+
+
+async def _apply(tx: Connection, *, closed: Collection[tuple[int, str]], opened: Collection[tuple[int, str]]) -> None:
+    for sql, rows in ((DELETE_OPEN, closed), (INSERT_OPEN, opened)):
+        if rows:
+            await tx.execute(sql, [nid for nid, _ in rows], [event_type for _, event_type in rows])

@@ -53,13 +53,14 @@ CROSS JOIN LATERAL (
     WHERE room_nid = wanted.room_nid AND type = 'm.space.child' ORDER BY state_key LIMIT $2
 ) AS c
 JOIN events AS e ON e.nid = c.event_nid
+LIMIT $3
 """
 
 
 async def load_child_bodies(
-    tx: Connection, codec: Codec, room_nids: Sequence[int], *, per_room_max: int
+    tx: Connection, codec: Codec, room_nids: Sequence[int], *, per_room_max: int, limit: int
 ) -> list[StateBody]:
-    """The `m.space.child` events of these rooms, at most so many of each."""
+    """The `m.space.child` events of these rooms, at most so many of each and of all."""
     if not room_nids:
         return []
     return [
@@ -71,7 +72,7 @@ async def load_child_bodies(
             redacted_by=row["redacted_by"],
             body=codec.decode(row["body"]),
         )
-        for row in await tx.fetch(LOAD_CHILD_BODIES, room_nids, per_room_max)
+        for row in await tx.fetch(LOAD_CHILD_BODIES, room_nids, per_room_max, limit)
     ]
 
 

@@ -26,6 +26,7 @@ from tim_server.services.directory.room_summary import (
     load_summaries,
 )
 from tim_server.services.events.client_format import stripped_event
+from tim_server.services.turns import in_turns
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection, Database
 from tim_server.storage.memberships import load_joined_room_ids
@@ -37,11 +38,13 @@ _ORDER = re.compile(r"[\x20-\x7E]{1,50}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HierarchyPolicy:
-    """Bounds: levels below the space, rooms of the whole tree, children of one space, rooms of a page."""
+    """Bounds: levels below the space, rooms of the whole tree, children of one space and of a level's spaces together,
+    rooms of a page."""
 
     depth_max: int = 20
     rooms_max: int = 2_000
     children_max: int = 1_000
+    children_of_level_max: int = 10_000
     page_rooms_max: int = 50
 
 
@@ -145,8 +148,14 @@ class _Walk:
         access = {nid: RoomAccess.of(contents[nid], version) for nid, version in versions.items()}
         found = [room for room in known if access[room.nid].lets_find(room.membership, self.joined)]
         spaces = [room.nid for room in found if access[room.nid].room_type == SPACE]
-        bodies = await load_child_bodies(self.tx, self.codec, spaces, per_room_max=self.policy.children_max)
-        children = _children_by_room(bodies, versions, suggested_only=suggested_only)
+        bodies = await load_child_bodies(
+            self.tx,
+            self.codec,
+            spaces,
+            per_room_max=self.policy.children_max,
+            limit=self.policy.children_of_level_max,
+        )
+        children = await _children_by_room(bodies, versions, suggested_only=suggested_only)
         return [
             _Node(
                 nid=room.nid,
@@ -159,11 +168,11 @@ class _Walk:
         ]
 
 
-def _children_by_room(
+async def _children_by_room(
     bodies: Sequence[StateBody], versions: Mapping[int, RoomVersion], *, suggested_only: bool
 ) -> dict[int, list[_Child]]:
     children: dict[int, list[_Child]] = {}
-    for state in bodies:
+    async for state in in_turns(bodies):
         version = versions[state.room_nid]
         content = content_of(state, version)
         if _is_child(content) and (not suggested_only or content.get("suggested") is True):

@@ -98,7 +98,7 @@ class PublicRooms:
     ) -> list[tuple[ListedRoom, RoomSummary]]:
         """The first `count` of these rooms that are asked for."""
         found: list[tuple[ListedRoom, RoomSummary]] = []
-        step = READ_AT_ONCE if query.is_filtered else count
+        step = READ_AT_ONCE if query.is_filtered else min(count, READ_AT_ONCE)
         for begin in range(0, len(listed), step):
             some = listed[begin : begin + step]
             rooms = {room.nid: (room.room_id, room_version(room.room_version)) for room in some}

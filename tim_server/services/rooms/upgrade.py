@@ -49,7 +49,7 @@ from tim_server.storage.room_directory import load_aliases_of_room
 from tim_server.storage.rooms import load_room
 from tim_server.storage.store import Store
 
-EVENTS_MAX = 2_000
+EVENTS_MAX = 1_000
 """Events of a room that one upgrade makes, which are decided in one go."""
 
 
