@@ -3,7 +3,7 @@
 import "./prepare_node.mjs";
 import { ClientEvent, Direction, SyncState, createClient } from "matrix-js-sdk";
 
-const PASSWORD = "correct horse battery staple";
+export const PASSWORD = "correct horse battery staple";
 const PATIENCE_MS = 10_000;
 const REFUSAL_PATIENCE_MS = 1_000;
 const POLL_INTERVAL_MS = 20;
@@ -17,7 +17,7 @@ export async function register(baseUrl, username) {
 }
 
 /** A client of this account on a new device. */
-export async function logIn(baseUrl, userId) {
+export async function logIn(baseUrl, userId, options = {}) {
     const session = await createClient({ baseUrl }).loginRequest({
         type: "m.login.password",
         identifier: { type: "m.id.user", user: userId },
@@ -25,7 +25,7 @@ export async function logIn(baseUrl, userId) {
         initial_device_display_name: "matrix-js-sdk",
     });
     const { access_token: accessToken, device_id: deviceId, user_id } = session;
-    return createClient({ baseUrl, userId: user_id, accessToken, deviceId, timelineSupport: true });
+    return createClient({ baseUrl, userId: user_id, accessToken, deviceId, timelineSupport: true, ...options });
 }
 
 /** Start the sync loop; returns once the first answer is in. */
@@ -40,11 +40,17 @@ export async function startSyncing(client, options = {}) {
 
 /** Wait until `holds()` is true, and return what it gave. */
 export async function until(holds, what) {
+    const value = await patiently(holds);
+    if (!value) throw new Error(`waited in vain for ${what}`);
+    return value;
+}
+
+/** What `holds()` gives once it is true; when patience ends, what it gave last. */
+export async function patiently(holds) {
     const deadline = Date.now() + PATIENCE_MS;
     for (;;) {
-        const value = holds();
-        if (value) return value;
-        if (Date.now() > deadline) throw new Error(`waited in vain for ${what}`);
+        const value = await holds();
+        if (value || Date.now() > deadline) return value;
         await new Promise((resolve) => setTimeout(resolve, POLL_INTERVAL_MS));
     }
 }
@@ -52,6 +58,11 @@ export async function until(holds, what) {
 /** The events of the live timeline that a client shows of a room. */
 export function shown(client, roomId) {
     return client.getRoom(roomId)?.getLiveTimeline().getEvents() ?? [];
+}
+
+/** An event that a client shows, in the main timeline or in a thread. */
+export function shownEvent(client, roomId, eventId) {
+    return client.getRoom(roomId)?.findEventById(eventId);
 }
 
 /** The text messages among events of the SDK, in order. */

@@ -14,10 +14,14 @@ from nio import (
     Event,
     InviteMemberEvent,
     MatrixRoom,
+    MegolmEvent,
     MessageDirection,
+    ReactionEvent,
     RoomMessageText,
     UnknownBadEvent,
 )
+from nio.api import RelationshipType
+from nio.store import SqliteMemoryStore
 
 PASSWORD = "correct horse battery staple"
 SYNC_TIMEOUT_MS = 30_000
@@ -34,6 +38,14 @@ def checked(response: Any) -> Any:
 def bodies(events: list[Event]) -> list[str]:
     """The texts of those events that are text messages."""
     return [event.body for event in events if isinstance(event, RoomMessageText)]
+
+
+def _text(body: str) -> dict[str, Any]:
+    return {"msgtype": "m.text", "body": body}
+
+
+def _relation(rel_type: str, event_id: str, **more: str) -> dict[str, Any]:
+    return {"m.relates_to": {"rel_type": rel_type, "event_id": event_id, **more}}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,6 +70,21 @@ class Person:
         user_id: str = self.client.user_id
         return user_id
 
+    @property
+    def device_id(self) -> str:
+        """The device that is logged in."""
+        device_id: str = self.client.device_id
+        return device_id
+
+    def room(self, room_id: str) -> MatrixRoom:
+        """What the client knows of a room that the account has joined."""
+        return self.client.rooms[room_id]
+
+    def knows_device(self, user_id: str, device_id: str) -> bool:
+        """Whether the client would encrypt for a device, since its user has it now."""
+        devices = self.client.device_store.active_user_devices(user_id)
+        return device_id in {device.id for device in devices}
+
     def heard(self, room_id: str) -> list[str]:
         """The text messages of a room that the sync loop has brought."""
         return bodies(self.timelines.get(room_id, []))
@@ -75,9 +102,50 @@ class Person:
 
     async def say(self, room_id: str, body: str) -> str:
         """Send a text message; its event id."""
-        sent = await self.call("room_send", room_id, "m.room.message", {"msgtype": "m.text", "body": body})
+        return await self.send(room_id, "m.room.message", _text(body))
+
+    async def send(self, room_id: str, event_type: str, content: dict[str, Any]) -> str:
+        """Send an event, encrypted for every device in the room if the room is encrypted; its event id."""
+        sent = await self.call("room_send", room_id, event_type, content, ignore_unverified_devices=True)
         event_id: str = sent.event_id
         return event_id
+
+    async def mention(self, room_id: str, body: str, user_ids: list[str]) -> str:
+        """Send a text message that mentions people; its event id."""
+        return await self.send(room_id, "m.room.message", _text(body) | {"m.mentions": {"user_ids": user_ids}})
+
+    async def say_in_thread(self, room_id: str, root: str, body: str) -> str:
+        """Send a text message into the thread that begins at an event; its event id."""
+        return await self.send(room_id, "m.room.message", _text(body) | _relation("m.thread", root))
+
+    async def edit(self, room_id: str, event_id: str, body: str) -> str:
+        """Change what a message says; the event id of the change."""
+        content = _text(f"* {body}") | {"m.new_content": _text(body)} | _relation("m.replace", event_id)
+        return await self.send(room_id, "m.room.message", content)
+
+    async def react(self, room_id: str, event_id: str, key: str) -> str:
+        """React to a message; the event id of the reaction."""
+        return await self.send(room_id, "m.reaction", _relation("m.annotation", event_id, key=key))
+
+    def reactions(self, room_id: str, event_id: str) -> list[str]:
+        """What the sync loop has brought of reactions to a message."""
+        events = [event for event in self.timelines.get(room_id, []) if isinstance(event, ReactionEvent)]
+        return [event.key for event in events if event.reacts_to == event_id]
+
+    async def related(self, room_id: str, event_id: str, kind: RelationshipType) -> list[Event]:
+        """The events that relate to an event in this way, decrypted, latest first."""
+        events = [event async for event in self.client.room_get_event_relations(room_id, event_id, kind)]
+        return [self.client.decrypt_event(event) if isinstance(event, MegolmEvent) else event for event in events]
+
+    async def threads(self, room_id: str) -> list[Event]:
+        """The events that threads begin with, that with the latest reply first."""
+        return [event async for event in self.client.room_get_threads(room_id)]
+
+    def has_seen_receipt(self, room_id: str, user_id: str, event_id: str) -> bool:
+        """Whether the latest receipt of a user in the main timeline is at this event."""
+        room = self.room(room_id)
+        receipt = room.threaded_read_receipts.get(user_id, {}).get("main") or room.read_receipts.get(user_id)
+        return receipt is not None and receipt.event_id == event_id
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Wait until the sync loop has brought what makes `holds` true."""
@@ -132,9 +200,11 @@ class Person:
 
 
 @asynccontextmanager
-async def logged_in(base_url: str, user_id: str) -> AsyncIterator[Person]:
-    """A person on a new device, logged in with the password."""
-    config = AsyncClientConfig(max_limit_exceeded=0, max_timeouts=0, encryption_enabled=False)
+async def logged_in(base_url: str, user_id: str, *, encryption: bool = False) -> AsyncIterator[Person]:
+    """A person on a new device, logged in with the password; the keys of encryption live in memory."""
+    config = AsyncClientConfig(
+        max_limit_exceeded=0, max_timeouts=0, encryption_enabled=encryption, store=SqliteMemoryStore
+    )
     client = AsyncClient(base_url, user_id, config=config)
     try:
         checked(await client.login(PASSWORD, device_name="matrix-nio"))

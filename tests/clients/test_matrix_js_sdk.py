@@ -5,7 +5,6 @@
 
 import itertools
 import json
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -20,17 +19,6 @@ FOLDER = Path(__file__).parent
 TIMEOUT_S = 90
 
 _numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="session")
-def node() -> str:
-    """The program, when it can run the SDK."""
-    program = shutil.which("node")
-    if program is None:
-        pytest.skip("needs Node 20 or newer")
-    if not (FOLDER / "node_modules/matrix-js-sdk").exists():
-        pytest.skip("needs matrix-js-sdk: npm install --prefix tests/clients")
-    return program
 
 
 @pytest.fixture(scope="module")
