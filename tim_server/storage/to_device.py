@@ -64,16 +64,18 @@ SELECT new.user_id, new.device_id, $1, new.message
 FROM unnest($2::text[], $3::text[], $4::bytea[]) WITH ORDINALITY AS new (user_id, device_id, message, number)
 ORDER BY new.number
 """
-DROP_BEYOND = """
-DELETE FROM to_device_messages AS m USING (
-    SELECT wanted.user_id, wanted.device_id, oldest.position, oldest.number
-    FROM unnest($1::text[], $2::text[]) AS wanted (user_id, device_id)
-    CROSS JOIN LATERAL (
-        SELECT position, number FROM to_device_messages
-        WHERE user_id = wanted.user_id AND device_id = wanted.device_id
-        ORDER BY position DESC, number DESC OFFSET $3 LIMIT 1
-    ) AS oldest
+FIND_BEYOND = """
+SELECT wanted.user_id, wanted.device_id, beyond.position, beyond.number
+FROM unnest($1::text[], $2::text[]) AS wanted (user_id, device_id)
+CROSS JOIN LATERAL (
+    SELECT position, number FROM to_device_messages
+    WHERE user_id = wanted.user_id AND device_id = wanted.device_id
+    ORDER BY position DESC, number DESC OFFSET $3 LIMIT 1
 ) AS beyond
+"""
+DELETE_BEYOND = """
+DELETE FROM to_device_messages AS m
+USING unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[]) AS beyond (user_id, device_id, position, number)
 WHERE m.user_id = beyond.user_id AND m.device_id = beyond.device_id
   AND (m.position, m.number) <= (beyond.position, beyond.number)
 """
@@ -85,7 +87,9 @@ async def add_messages(
     """Append messages; of a device that has too many the oldest go."""
     user_ids, device_ids = [m.user_id for m in messages], [m.device_id for m in messages]
     await tx.execute(ADD_MESSAGES, position, user_ids, device_ids, [codec.encode(m.message) for m in messages])
-    await tx.execute(DROP_BEYOND, user_ids, device_ids, per_device_max)
+    beyond = await tx.fetch(FIND_BEYOND, user_ids, device_ids, per_device_max)
+    if beyond:
+        await tx.execute(DELETE_BEYOND, *zip(*beyond, strict=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
