@@ -5,6 +5,7 @@ from typing import Any
 from tim_server.app.parts import Parts, now_ms
 from tim_server.services.accounts.token_cache import TokenCache
 from tim_server.services.accounts.uia import InteractiveAuth
+from tim_server.services.devices.dehydrate import DeviceDehydration
 from tim_server.services.devices.manage import DeviceManagement
 from tim_server.services.key_backup.keys import BackupKeys
 from tim_server.services.key_backup.versions import BackupVersions
@@ -24,6 +25,7 @@ def device_services(parts: Parts, token_cache: TokenCache, uia: InteractiveAuth)
     common: dict[str, Any] = {"database": store.database, **sealed}
     return {
         "device_management": DeviceManagement(token_cache=token_cache, clock=now_ms, uia=uia, **common),
+        "device_dehydration": DeviceDehydration(clock=now_ms, **common),
         "key_upload": KeyUpload(**common),
         "key_query": KeyQuery(
             server_name=server_name,

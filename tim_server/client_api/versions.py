@@ -7,6 +7,7 @@ from tim_server.web.route import Auth, Route
 
 VERSIONS = tuple(f"v1.{minor}" for minor in range(1, 19))
 UNSTABLE_FEATURES = {
+    "org.matrix.msc3814": True,  # dehydrated devices
     "org.matrix.e2e_cross_signing": True,  # old clients look for it here
     "uk.tcpip.msc4133.stable": True,  # profile fields beyond display name and avatar, under their stable paths
 }

@@ -18,6 +18,7 @@ from tim_server.services.accounts.refresh import Refresh
 from tim_server.services.accounts.register import Registration
 from tim_server.services.accounts.registration_tokens import RegistrationTokens
 from tim_server.services.accounts.shared_secret import SharedSecretRegistration
+from tim_server.services.devices.dehydrate import DeviceDehydration
 from tim_server.services.devices.manage import DeviceManagement
 from tim_server.services.directory.hierarchy import SpaceHierarchy
 from tim_server.services.directory.mutual_rooms import MutualRooms
@@ -82,6 +83,7 @@ class Homeserver:
     deactivation: Deactivation
     account_directory: AccountDirectory
     device_management: DeviceManagement
+    device_dehydration: DeviceDehydration
     key_upload: KeyUpload
     key_query: KeyQuery
     key_claim: KeyClaim

@@ -120,6 +120,17 @@ async def list_device_ids(tx: Connection, user_id: UserId) -> list[str]:
     return [row["device_id"] for row in await tx.fetch(LIST_DEVICE_IDS, user_id)]
 
 
+LIST_DEVICES_WITH_SESSIONS = """
+SELECT device_id FROM devices AS d WHERE user_id = $1
+AND NOT EXISTS (SELECT FROM dehydrated_devices AS h WHERE h.user_id = d.user_id AND h.device_id = d.device_id)
+"""
+
+
+async def list_devices_with_sessions(tx: Connection, user_id: UserId) -> list[str]:
+    """The ids of the devices that the user is, or was, logged in with: all but the dehydrated one."""
+    return [row["device_id"] for row in await tx.fetch(LIST_DEVICES_WITH_SESSIONS, user_id)]
+
+
 LIST_DEVICES_OF_USERS = "SELECT user_id, device_id FROM devices WHERE user_id = ANY($1)"
 
 
@@ -130,12 +141,15 @@ async def list_devices_of_users(tx: Connection, user_ids: Sequence[UserId]) -> l
 
 
 LONGEST_UNSEEN_DEVICES = """
-SELECT device_id FROM devices WHERE user_id = $1 AND device_id <> $2 ORDER BY last_seen_ts DESC, device_id OFFSET $3
+SELECT device_id FROM devices AS d WHERE user_id = $1 AND device_id <> $2
+AND NOT EXISTS (SELECT FROM dehydrated_devices AS h WHERE h.user_id = d.user_id AND h.device_id = d.device_id)
+ORDER BY last_seen_ts DESC, device_id OFFSET $3
 """
 
 
 async def devices_beyond(tx: Connection, user_id: UserId, *, kept: str, limit: int) -> list[str]:
-    """The devices that must go so that `limit` remain: those seen longest ago, and never `kept`."""
+    """The devices that must go so that `limit` remain: those seen longest ago, and never `kept` nor
+    the dehydrated device."""
     rows = await tx.fetch(LONGEST_UNSEEN_DEVICES, user_id, kept, limit - 1)
     return [row["device_id"] for row in rows]
 

@@ -18,7 +18,7 @@ from tim_server.services.accounts.uia import PASSWORD, InteractiveAuth, Operatio
 from tim_server.storage.audit_log import AuditEntry, append_audit
 from tim_server.storage.commit_log import Fact
 from tim_server.storage.database import Connection
-from tim_server.storage.device_removal import remove_all_devices
+from tim_server.storage.device_removal import end_sessions
 from tim_server.storage.uia_sessions import consume_session
 from tim_server.storage.users import set_password_hash
 from tim_server.storage.writer import Writer
@@ -107,4 +107,4 @@ class _Change:
             raise Forbidden("There is no such active account")
         await append_audit(tx, self.audit)
         if self.logout_devices:
-            self.facts[:] = await remove_all_devices(tx, self.users[0], position, kept=self.kept)
+            self.facts[:] = await end_sessions(tx, self.users[0], position, kept=self.kept)

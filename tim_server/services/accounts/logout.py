@@ -11,7 +11,7 @@ from tim_server.services.accounts.requester import Requester
 from tim_server.services.accounts.token_cache import TOKENS, TokenCache
 from tim_server.storage.commit_log import Fact
 from tim_server.storage.database import Connection
-from tim_server.storage.device_removal import remove_all_devices, remove_devices
+from tim_server.storage.device_removal import end_sessions, remove_devices
 from tim_server.storage.writer import Writer
 
 
@@ -28,7 +28,7 @@ class Logout:
             await self._remove(requester.user_id, only=requester.device_id)
 
     async def logout_all(self, user_id: UserId) -> None:
-        """Remove all devices of a user with all their tokens."""
+        """Remove all devices of a user with all their tokens; not the dehydrated device, which has none."""
         await self._remove(user_id)
 
     async def _remove(self, user_id: UserId, *, only: str | None = None) -> None:
@@ -45,6 +45,6 @@ class _Remove:
 
     async def store(self, tx: Connection, position: int) -> None:
         if self.only is None:
-            self.facts[:] = await remove_all_devices(tx, self.users[0], position)
+            self.facts[:] = await end_sessions(tx, self.users[0], position)
         else:
             self.facts[:] = await remove_devices(tx, self.users[0], [self.only], position)

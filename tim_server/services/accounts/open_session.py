@@ -14,6 +14,7 @@ from tim_server.storage.codec import Codec
 from tim_server.storage.commit_log import Fact
 from tim_server.storage.cross_signing_keys import has_public_key
 from tim_server.storage.database import Connection
+from tim_server.storage.dehydrated_devices import delete_dehydrated_devices
 from tim_server.storage.device_lists import mark_changed
 from tim_server.storage.device_removal import remove_devices
 from tim_server.storage.devices import devices_beyond, upsert_device
@@ -81,6 +82,7 @@ async def store_session(tx: Connection, draft: SessionDraft, position: int) -> l
         raise InvalidParam("The device ID is the public part of a cross-signing key")
     facts = await remove_devices(tx, user_id, beyond, position)
     await revoke_devices(tx, user_id, [device_id])
+    await delete_dehydrated_devices(tx, user_id, [device_id])  # a device with a session is an ordinary one
     is_new = await upsert_device(tx, user_id, device_id, sealed_name=draft.sealed_name, now=draft.now)
     await insert_tokens(tx, draft.stored)
     return await mark_changed(tx, user_id, position) if is_new else facts
