@@ -7,7 +7,7 @@ from tim_server.services.homeserver import Homeserver
 from tim_server.storage.devices import Device
 from tim_server.web.request_model import InPath, RequestModel
 from tim_server.web.response_model import UNSET, EmptyResponse, ResponseModel, UnsetType
-from tim_server.web.route import Route
+from tim_server.web.route import Auth, Route
 
 
 class DeviceResponse(ResponseModel):
@@ -109,9 +109,9 @@ async def delete_devices(server: Homeserver, requester: Requester, request: Dele
 
 
 ROUTES = (
-    Route("GET", "/_matrix/client/v3/devices", get_devices),
-    Route("GET", "/_matrix/client/v3/devices/{deviceId}", get_device),
-    Route("PUT", "/_matrix/client/v3/devices/{deviceId}", update_device),
+    Route("GET", "/_matrix/client/v3/devices", get_devices, auth=Auth.GUEST_OK),
+    Route("GET", "/_matrix/client/v3/devices/{deviceId}", get_device, auth=Auth.GUEST_OK),
+    Route("PUT", "/_matrix/client/v3/devices/{deviceId}", update_device, auth=Auth.GUEST_OK),
     Route("DELETE", "/_matrix/client/v3/devices/{deviceId}", delete_device),
     Route("POST", "/_matrix/client/v3/delete_devices", delete_devices),
 )

@@ -1,7 +1,6 @@
 """Key backups: `key_backup.yaml`."""
 
-from collections.abc import Iterable
-from itertools import groupby
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import orjson
@@ -255,9 +254,8 @@ async def get_room_keys(server: Homeserver, requester: Requester, request: GetRo
 
     Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3room_keyskeys
     """
-    keys = await server.backup_keys.get(requester.user_id, WantedPart(version=request.version))
-    by_room = groupby(keys, key=lambda key: key.room_id)
-    rooms = (b"%b:%b" % (orjson.dumps(room_id), _sessions_json(of_room)) for room_id, of_room in by_room)
+    by_room = await server.backup_keys.get(requester.user_id, WantedPart(version=request.version))
+    rooms = (b"%b:%b" % (orjson.dumps(room_id), _sessions_json(of_room)) for room_id, of_room in by_room.items())
     return RawJson(b'{"rooms":{%b}}' % b",".join(rooms))
 
 
@@ -269,7 +267,8 @@ async def get_room_keys_by_room_id(
     Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3room_keyskeysroomid
     """
     wanted = WantedPart(version=request.version, room_id=request.room_id)
-    return RawJson(_sessions_json(await server.backup_keys.get(requester.user_id, wanted)))
+    by_room = await server.backup_keys.get(requester.user_id, wanted)
+    return RawJson(_sessions_json(by_room.get(request.room_id, {})))
 
 
 async def get_room_key_by_session_id(
@@ -280,10 +279,10 @@ async def get_room_key_by_session_id(
     Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3room_keyskeysroomidsessionid
     """
     wanted = WantedPart(version=request.version, room_id=request.room_id, session_id=request.session_id)
-    keys = await server.backup_keys.get(requester.user_id, wanted)
-    if not keys:
+    by_room = await server.backup_keys.get(requester.user_id, wanted)
+    if not by_room:
         raise NotFound("There is no such key")
-    return RawJson(_key_json(keys[0]))
+    return RawJson(by_room[request.room_id][request.session_id])
 
 
 async def delete_room_keys(
@@ -319,18 +318,9 @@ async def delete_room_key_by_session_id(
     return RoomKeysUpdateResponse.of(await server.backup_keys.delete(requester.user_id, wanted))
 
 
-def _sessions_json(keys: Iterable[BackupKey]) -> bytes:
-    sessions = (b"%b:%b" % (orjson.dumps(key.session_id), _key_json(key)) for key in keys)
+def _sessions_json(keys: Mapping[str, bytes]) -> bytes:
+    sessions = (b"%b:%b" % (orjson.dumps(session_id), key) for session_id, key in keys.items())
     return b'{"sessions":{%b}}' % b",".join(sessions)
-
-
-def _key_json(key: BackupKey) -> bytes:
-    return b'{"first_message_index":%d,"forwarded_count":%d,"is_verified":%b,"session_data":%b}' % (
-        key.first_message_index,
-        key.forwarded_count,
-        b"true" if key.is_verified else b"false",
-        key.session_data,
-    )
 
 
 ROUTES = (

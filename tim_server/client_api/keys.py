@@ -12,7 +12,7 @@ from tim_server.services.sync.tokens import parse_sync_token
 from tim_server.web.fields import UserId
 from tim_server.web.request_model import InQuery, RequestModel
 from tim_server.web.response_model import RawJson, ResponseModel
-from tim_server.web.route import Route
+from tim_server.web.route import Auth, Route
 
 
 class UploadKeysRequest(RequestModel):
@@ -104,8 +104,8 @@ async def get_keys_changes(
 
 
 ROUTES = (
-    Route("POST", "/_matrix/client/v3/keys/upload", upload_keys),
-    Route("POST", "/_matrix/client/v3/keys/query", query_keys),
-    Route("POST", "/_matrix/client/v3/keys/claim", claim_keys),
+    Route("POST", "/_matrix/client/v3/keys/upload", upload_keys, auth=Auth.GUEST_OK),
+    Route("POST", "/_matrix/client/v3/keys/query", query_keys, auth=Auth.GUEST_OK),
+    Route("POST", "/_matrix/client/v3/keys/claim", claim_keys, auth=Auth.GUEST_OK),
     Route("GET", "/_matrix/client/v3/keys/changes", get_keys_changes),
 )

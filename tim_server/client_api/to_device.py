@@ -7,7 +7,7 @@ from tim_server.services.homeserver import Homeserver
 from tim_server.web.fields import UserId
 from tim_server.web.request_model import InPath, RequestModel
 from tim_server.web.response_model import EmptyResponse
-from tim_server.web.route import Route
+from tim_server.web.route import Auth, Route
 
 
 class SendToDeviceRequest(RequestModel):
@@ -30,4 +30,4 @@ async def send_to_device(server: Homeserver, requester: Requester, request: Send
     return EmptyResponse()
 
 
-ROUTES = (Route("PUT", "/_matrix/client/v3/sendToDevice/{eventType}/{txnId}", send_to_device),)
+ROUTES = (Route("PUT", "/_matrix/client/v3/sendToDevice/{eventType}/{txnId}", send_to_device, auth=Auth.GUEST_OK),)

@@ -131,12 +131,19 @@ async def list_devices_with_sessions(tx: Connection, user_id: UserId) -> list[st
     return [row["device_id"] for row in await tx.fetch(LIST_DEVICES_WITH_SESSIONS, user_id)]
 
 
-LIST_DEVICES_OF_USERS = "SELECT user_id, device_id FROM devices WHERE user_id = ANY($1)"
+FIND_DEVICES = """
+SELECT d.user_id, d.device_id FROM unnest($1::text[], $2::text[]) AS wanted (user_id, device_id)
+JOIN devices AS d USING (user_id, device_id)
+UNION
+SELECT user_id, device_id FROM devices WHERE user_id = ANY($3)
+"""
 
 
-async def list_devices_of_users(tx: Connection, user_ids: Sequence[UserId]) -> list[tuple[UserId, str]]:
-    """The devices of these users, as (user, device id)."""
-    rows = await tx.fetch(LIST_DEVICES_OF_USERS, user_ids)
+async def find_devices(
+    tx: Connection, named: Sequence[tuple[UserId, str]], all_of: Sequence[UserId]
+) -> list[tuple[UserId, str]]:
+    """Those of the named devices, each a user and an id, that there are, and all devices of some users."""
+    rows = await tx.fetch(FIND_DEVICES, [user for user, _ in named], [device for _, device in named], all_of)
     return [(UserId(row["user_id"]), row["device_id"]) for row in rows]
 
 

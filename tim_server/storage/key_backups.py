@@ -47,9 +47,8 @@ class BackupVersion:
     key_count: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackupKey:
-    """The key of a session; `session_data` as JSON."""
+class BackupKey(NamedTuple):
+    """The key of a session; `session_data` as JSON, or as the codec keeps it. A tuple, because a backup has many."""
 
     room_id: str
     session_id: str
@@ -211,19 +210,9 @@ ORDER BY room_id, session_id
 """
 
 
-async def load_keys(tx: Connection, codec: Codec, backup: BackupPart) -> list[BackupKey]:
-    """The keys of a part of a backup, by room."""
-    return [
-        BackupKey(
-            room_id=row["room_id"],
-            session_id=row["session_id"],
-            first_message_index=row["first_message_index"],
-            forwarded_count=row["forwarded_count"],
-            is_verified=row["is_verified"],
-            session_data=codec.decode(row["session_data"]),
-        )
-        for row in await tx.fetch(LOAD_KEYS, *backup)
-    ]
+async def load_keys(tx: Connection, backup: BackupPart) -> list[BackupKey]:
+    """The keys of a part of a backup, by room; their `session_data` is still as the codec keeps it."""
+    return [BackupKey._make(row) for row in await tx.fetch(LOAD_KEYS, *backup)]
 
 
 DELETE_KEYS = """

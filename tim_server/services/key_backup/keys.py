@@ -10,6 +10,7 @@ from tim_server.matrix.end_to_end.errors import WrongRoomKeysVersion
 from tim_server.matrix.errors import InvalidParam, NotFound, TooLarge
 from tim_server.matrix.identifiers import ID_BYTES_MAX, UserId
 from tim_server.services.key_backup.versions import find_backup
+from tim_server.services.turns import in_turns
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection, Database
 from tim_server.storage.key_backups import (
@@ -27,6 +28,7 @@ from tim_server.storage.writer import Writer
 
 SESSION_DATA_BYTES_MAX = 65_536
 DELETED_PER_COMMIT_MAX = 5_000
+KEYS_PER_TURN = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +71,24 @@ class BackupKeys:
         put = _Put(users=(user_id,), codec=self.codec, version=version, keys=tuple(keys), keys_max=self.keys_max)
         return await self.writer.write(put)
 
-    async def get(self, user_id: UserId, part: WantedPart) -> Sequence[BackupKey]:
-        """The keys of the part, by room, perhaps none; raises `NotFound` for a backup that there is not."""
+    async def get(self, user_id: UserId, part: WantedPart) -> dict[str, dict[str, bytes]]:
+        """The keys of the part, perhaps none: JSON by room and session. Raises `NotFound` for a backup that there is
+        not."""
         async with self.database.read() as tx:
             found = await find_backup(tx, self.codec, user_id, part.version)
-            return await load_keys(tx, self.codec, _part(user_id, found, part))
+            keys = await load_keys(tx, _part(user_id, found, part))
+        by_room: dict[str, dict[str, bytes]] = {}
+        async for key in in_turns(keys, per_turn=KEYS_PER_TURN):
+            by_room.setdefault(key.room_id, {})[key.session_id] = self._key_json(key)
+        return by_room
+
+    def _key_json(self, key: BackupKey) -> bytes:
+        return b'{"first_message_index":%d,"forwarded_count":%d,"is_verified":%b,"session_data":%b}' % (
+            key.first_message_index,
+            key.forwarded_count,
+            b"true" if key.is_verified else b"false",
+            self.codec.decode(key.session_data),
+        )
 
     async def delete(self, user_id: UserId, part: WantedPart) -> BackupState:
         """Remove the keys of the part; many of them in several commits. Raises `NotFound`."""

@@ -72,7 +72,8 @@ def _member(name: str, by_user: Iterable[tuple[UserId, bytes]]) -> bytes:
 
 
 def _devices_json(devices: Iterable[NamedDeviceKeys], wanted: Sequence[str]) -> bytes:
-    named = [device for device in devices if not wanted or device.device_id in wanted]
+    names = frozenset(wanted)
+    named = [device for device in devices if not names or device.device_id in names]
     return b"{%b}" % b",".join(b"%b:%b" % (orjson.dumps(device.device_id), _device_json(device)) for device in named)
 
 

@@ -16,7 +16,7 @@ from tim_server.services.accounts.requester import Requester
 from tim_server.services.json_values import encode_json
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection
-from tim_server.storage.devices import list_devices_of_users
+from tim_server.storage.devices import find_devices
 from tim_server.storage.to_device import NewMessage, add_messages, add_transaction
 from tim_server.storage.writer import Writer
 
@@ -97,12 +97,13 @@ class _Send:
         self.users = ()
         if not await add_transaction(tx, *self.sender, self.key_hash):
             return
+        named = [(user_id, device_id) for user_id, of_user in self.messages.items() for device_id in of_user]
+        devices = await find_devices(tx, named, [user_id for user_id, device_id in named if device_id == ALL_DEVICES])
         new = []
-        for user_id, device_id in await list_devices_of_users(tx, list(self.messages)):
+        for user_id, device_id in devices:
             of_user = self.messages[user_id]
-            message = of_user.get(device_id, of_user.get(ALL_DEVICES))
-            if message is not None:
-                new.append(NewMessage(user_id=user_id, device_id=device_id, message=message))
+            message = of_user[device_id] if device_id in of_user else of_user[ALL_DEVICES]
+            new.append(NewMessage(user_id=user_id, device_id=device_id, message=message))
         size_bytes = sum(len(message.message) for message in new)
         if len(new) > self.policy.per_request_max or size_bytes > self.policy.bytes_per_request_max:
             raise TooLarge("The messages are too many, or too large, for one request")
