@@ -67,6 +67,8 @@ def body_of(theirs: Tenant) -> dict[str, Any]:
         "messages": {theirs.alice.user_id: {"*": {}}},
         "reason": "spam",
         "status": "resolved",
+        "search_term": theirs.alice.user_id,
+        "new_version": "12",
     }
 
 
@@ -119,6 +121,10 @@ SEEN = [
     ("POST", "rooms/{room}/report/{event}", 404),
     ("GET", "directory/room/{alias}", 404),
     ("GET", "directory/list/room/{room}", 404),
+    ("GET", "/_matrix/client/v1/room_summary/{room}", 404),
+    ("GET", "/_matrix/client/v1/room_summary/{alias}", 404),
+    ("GET", "/_matrix/client/v1/rooms/{room}/hierarchy", 403),
+    ("POST", "rooms/{room}/upgrade", 404),
     ("GET", "profile/{user}", 404),
     ("GET", "profile/{user}/displayname", 404),
     ("GET", "user/{user}/account_data/org.example.notes", 403),
@@ -156,7 +162,13 @@ async def test_what_is_theirs_does_not_exist_here(
         filter=theirs.filter_id,
         server=theirs.name,
     )
-    body = {"user_id": mine.alice.user_id, "room_id": mine.room_id, "topic": "x", "displayname": "x"}
+    body = {
+        "user_id": mine.alice.user_id,
+        "room_id": mine.room_id,
+        "topic": "x",
+        "displayname": "x",
+        "new_version": "12",
+    }
     answer = await mine.alice.expect(status, method, path, None if method == "GET" else body)
     assert theirs.secret not in json.dumps(answer)
 
@@ -164,6 +176,8 @@ async def test_what_is_theirs_does_not_exist_here(
 async def test_nothing_of_theirs_is_listed(mine_and_theirs: Pair) -> None:
     mine, theirs = mine_and_theirs
     assert (await mine.alice.get("joined_rooms"))["joined_rooms"] == [mine.room_id]
+    assert (await mine.alice.post("user_directory/search", {"search_term": theirs.alice.user_id}))["results"] == []
+    assert theirs.room_id not in json.dumps(await mine.alice.get("publicRooms"))
     first = await mine.alice.get("sync")
     assert set(first["rooms"]["join"]) == {mine.room_id}
     theirs_now = (await theirs.alice.get("sync"))["next_batch"]
