@@ -18,6 +18,7 @@ LIMITS = {
     "json_depth_max": 10,
     "filters_per_user_max": 2,
     "account_data_bytes_max": 1_024,
+    "push_rules_bytes_max": 1_024,
     "tags_per_room_max": 1,
     "open_reports_per_user_max": 2,
     "typing_timeout_ms_max": 1_000,
@@ -50,6 +51,12 @@ async def alice(limited: Hospital) -> Person:
 async def test_a_long_header_is_refused(alice: Person) -> None:
     async with alice.session.get(f"{CLIENT}/account/whoami", headers={"X-Long": "x" * 5_000}) as response:
         assert (response.status, (await response.json())["errcode"]) == (431, "M_TOO_LARGE")
+
+
+async def test_push_rules_that_are_too_large_are_refused(alice: Person) -> None:
+    actions = [{"set_tweak": "sound", "value": "x" * 1_024}]
+    await alice.refused(413, "M_TOO_LARGE", "PUT", "pushrules/global/room/!ward:x", {"actions": actions})
+    await alice.put("pushrules/global/room/!ward:x", {"actions": ["notify"]})
 
 
 async def test_a_body_that_does_not_come_is_given_up(alice: Person) -> None:

@@ -43,6 +43,7 @@ async def test_who_has_changed_nothing_has_the_default_rules(alice: Person, slas
 
 async def test_each_rule_and_its_parts(alice: Person) -> None:
     for kind, rules in default_rules(alice.user_id).as_json().items():
+        assert await alice.get(f"pushrules/global/{kind}/") == rules
         for rule in rules:
             path = path_of(kind, rule["rule_id"])
             assert await alice.get(path) == rule

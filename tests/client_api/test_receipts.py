@@ -176,12 +176,13 @@ async def test_who_joins_is_told_the_receipts_of_the_room(hospital: Hospital) ->
     ],
 )
 async def test_a_filter_leaves_receipts_out(hospital: Hospital, ephemeral: dict[str, list[str]]) -> None:
-    alice = await hospital.person()
+    alice, bob = await hospital.person(), await hospital.person()
     room_id = await alice.create_room()
+    await bob.join(room_id)
     event_id = await alice.say(room_id, "hello")
     wanted = json.dumps({"room": {"ephemeral": ephemeral}}).replace("{room}", room_id)
     since = (await sync(alice, filter=wanted))["next_batch"]
-    await read(alice, room_id, event_id)
+    await read(bob, room_id, event_id)
     assert "rooms" not in await sync(alice, since, filter=wanted)
     first = await sync(alice, filter=wanted)
     assert "ephemeral" not in first["rooms"]["join"][room_id]

@@ -32,7 +32,7 @@ HISTORY_VISIBILITIES = Share(percent=2, entry_bytes=107)
 FILTERS = Share(percent=2, entry_bytes=4_000)
 PUSH_RULES = Share(percent=3)
 AUDIENCES = Share(percent=2)
-UNREAD_COUNTS = Share(percent=5)
+UNREAD_COUNTS = Share(percent=5, entry_bytes=750)
 
 SHARES = (
     SNAPSHOT_MEMBERS,

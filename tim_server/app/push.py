@@ -1,9 +1,11 @@
 """The services of push rules and notifications."""
 
 from tim_server.app.accounts import Services
-from tim_server.app.cache_budget import AUDIENCES, PUSH_RULES, CacheBudget
+from tim_server.app.cache_budget import AUDIENCES, PUSH_RULES, UNREAD_COUNTS, CacheBudget
 from tim_server.app.parts import Parts
 from tim_server.matrix.identifiers import ServerName
+from tim_server.services.notifications.counts import UnreadCounts
+from tim_server.services.notifications.room_tails import RoomTails
 from tim_server.services.push_rules.audience import Audiences
 from tim_server.services.push_rules.change import PushRuleChange, PushRulePolicy
 from tim_server.services.push_rules.known import KnownRules
@@ -30,6 +32,20 @@ def make_outcomes(
     store.commit_log.subscribe(audiences.follow)
     store.writer.on_restored += [rules.clear, audiences.clear]
     return EventOutcomes(server_name=server_name, parsed=parsed, rules=rules, audiences=audiences)
+
+
+def make_counts(store: Store, rules: KnownRules, budget: CacheBudget | None = None) -> UnreadCounts:
+    """What counts unread events; the commit log's tail moves on what it remembers, before it wakes anybody."""
+    counts = UnreadCounts(
+        database=store.database,
+        commit_log=store.commit_log,
+        rules=rules,
+        tails=RoomTails(commit_log=store.commit_log),
+        tallies_max=(budget or CacheBudget()).entries_max(UNREAD_COUNTS),
+    )
+    store.commit_log.subscribe(counts.follow)
+    store.writer.on_restored.append(counts.clear)
+    return counts
 
 
 def push_services(parts: Parts) -> Services:

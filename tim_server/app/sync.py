@@ -1,13 +1,16 @@
 """The services of `/sync`, and of what came before it."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from tim_server.app.accounts import Services
 from tim_server.app.cache_budget import EVENT_ROWS, FILTERS, ROOMS_OF_SYNCING_USERS, SENT_MEMBERS, CacheBudget
 from tim_server.app.parts import Parts
+from tim_server.app.push import make_counts
 from tim_server.services.events.client_events import ClientEvents
 from tim_server.services.filters.define import Filters
+from tim_server.services.notifications.counts import UnreadCounts
 from tim_server.services.presence.track import PresenceTracking
 from tim_server.services.sync.choose_filter import FilterChoice
 from tim_server.services.sync.device_lists import DeviceListsPart
@@ -29,6 +32,7 @@ from tim_server.services.sync.shared_look_ups import SharedLookUps
 from tim_server.services.sync.sources import Sources
 from tim_server.services.sync.sync import Sync
 from tim_server.services.sync.to_device import ToDevicePart
+from tim_server.services.sync.unread import UnreadPart
 from tim_server.services.sync.views import Views
 from tim_server.storage.one_time_keys import load_key_counts_of_users
 from tim_server.storage.shared_rooms import load_moves, load_rooms_of_users
@@ -40,7 +44,8 @@ def sync_services(parts: Parts, filters: Filters, presence: PresenceTracking, re
     """Build them over the store, and over the services that read rooms."""
     limits = parts.settings.limits
     options = SyncOptions(timeline_limit_max=limits.timeline_events_max, timeout_ms_max=limits.sync_timeout_ms_max)
-    sync = make_sync(parts.store, parts.client_events, filters, presence, options, parts.budget)
+    kept = KeptOfUsers(presence=presence, counts=make_counts(parts.store, parts.rules, parts.budget))
+    sync = make_sync(parts.store, parts.client_events, filters, kept, options, parts.budget)
     return Services(fields={"sync": sync} | _older_forms(parts, sync, reading), closers=(sync.close,))
 
 
@@ -79,19 +84,27 @@ def _parts_of_devices(store: Store) -> tuple[ToDevicePart, DeviceListsPart, KeyC
     return to_device, device_lists, key_counts
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptOfUsers:
+    """What is kept of users that answers tell of, beside rooms and devices."""
+
+    presence: PresenceTracking
+    counts: UnreadCounts
+
+
 def make_sync(
     store: Store,
     client_events: ClientEvents,
     filters: Filters,
-    presence: PresenceTracking,
+    kept: KeptOfUsers,
     options: SyncOptions,
     budget: CacheBudget | None = None,
 ) -> Sync:
     """Build it, and let the commit log's tail feed what it remembers."""
-    budget = budget or CacheBudget()
+    budget, presence = budget or CacheBudget(), kept.presence
     rows = EventRows(codec=store.codec, bytes_max=budget.entries_max(EVENT_ROWS))
     views = Views(commit_log=store.commit_log, rooms_max=budget.entries_max(ROOMS_OF_SYNCING_USERS))
-    ephemeral = Ephemeral(views=views, typing=SharedLookUps(database=store.database, read=load_typing))
+    ephemeral = Ephemeral(typing=SharedLookUps(database=store.database, read=load_typing))
     of_presence = PresencePart(
         audience=presence.audience,
         look_ups=SharedLookUps(database=store.database, read=presence.audience.of_users),
@@ -104,7 +117,10 @@ def make_sync(
         client_events=client_events,
         rows=rows,
         sent_members=SentMembers(members_max=budget.entries_max(SENT_MEMBERS)),
-        parts=AnswerParts(of_user=(of_presence, to_device, device_lists, key_counts), of_rooms=(ephemeral,)),
+        parts=AnswerParts(
+            of_user=(of_presence, to_device, device_lists, key_counts),
+            of_rooms=(UnreadPart(counts=kept.counts), ephemeral),
+        ),
     )
     members_seen = MembersSeen(database=store.database, sources=sources)
     store.commit_log.subscribe(rows.follow)

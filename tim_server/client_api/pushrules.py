@@ -34,6 +34,23 @@ async def get_push_rules_global(server: Homeserver, requester: Requester, reques
     return RawJson(orjson.dumps((await server.push_rules.read(requester.user_id)).as_json()))
 
 
+class GetPushRulesOfKindRequest(RequestModel):
+    """Which kind."""
+
+    kind: InPath[RuleKind]
+
+
+async def get_push_rules_of_kind(
+    server: Homeserver, requester: Requester, request: GetPushRulesOfKindRequest
+) -> RawJson:
+    """`GET /_matrix/client/v3/pushrules/global/{kind}/`: the rules of one kind, as older versions had it.
+
+    Spec: https://spec.matrix.org/v1.19/client-server-api/#push-rules-api
+    """
+    rules = (await server.push_rules.read(requester.user_id)).of_kind(request.kind)
+    return RawJson(orjson.dumps([rule.as_json() for rule in rules]))
+
+
 class GetPushRuleRequest(RequestModel):
     """Which rule."""
 
@@ -148,6 +165,7 @@ async def set_push_rule_actions(
 ROUTES = (
     Route("GET", "/_matrix/client/v3/pushrules/", get_push_rules),
     Route("GET", "/_matrix/client/v3/pushrules/global/", get_push_rules_global),
+    Route("GET", "/_matrix/client/v3/pushrules/global/{kind}/", get_push_rules_of_kind),
     Route("GET", "/_matrix/client/v3/pushrules/global/{kind}/{ruleId}", get_push_rule),
     Route("PUT", "/_matrix/client/v3/pushrules/global/{kind}/{ruleId}", set_push_rule),
     Route("DELETE", "/_matrix/client/v3/pushrules/global/{kind}/{ruleId}", delete_push_rule),

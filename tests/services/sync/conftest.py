@@ -8,7 +8,8 @@ import pytest
 from tests.services.rooms import conftest as room_fixtures
 from tests.services.rooms.conftest import SERVER, Rooms, make_rooms
 from tests.services.sync.device import Device
-from tim_server.app.sync import make_sync
+from tim_server.app.push import make_counts
+from tim_server.app.sync import KeptOfUsers, make_sync
 from tim_server.matrix.events.build import Author
 from tim_server.matrix.identifiers import UserId
 from tim_server.services.events.client_events import ClientEvents
@@ -17,6 +18,7 @@ from tim_server.services.filters.define import FilterPolicy, Filters
 from tim_server.services.presence.audience import PresenceAudience
 from tim_server.services.presence.policy import PresencePolicy
 from tim_server.services.presence.track import PresenceTracking
+from tim_server.services.push_rules.known import KnownRules
 from tim_server.services.sync.request import SyncOptions
 from tim_server.services.sync.sync import Sync
 from tim_server.storage.store import Store
@@ -44,7 +46,10 @@ def build_sync(store: Store, options: SyncOptions | None = None) -> Sync:
         audience=PresenceAudience(codec=store.codec, policy=PresencePolicy(enabled=False)),
         now_ms=client_events.now_ms,
     )
-    return make_sync(store, client_events, filters, presence, options or SyncOptions())
+    rules = KnownRules(database=store.database, codec=store.codec)
+    store.commit_log.subscribe(rules.follow)
+    kept = KeptOfUsers(presence=presence, counts=make_counts(store, rules))
+    return make_sync(store, client_events, filters, kept, options or SyncOptions())
 
 
 @pytest.fixture

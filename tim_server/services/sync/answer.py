@@ -12,8 +12,6 @@ from tim_server.services.events.tokens import token_of
 from tim_server.services.sync.tokens import SyncToken
 from tim_server.storage.timeline import Place
 
-_NO_NOTIFICATIONS = b',"unread_notifications":{"highlight_count":0,"notification_count":0}'
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
@@ -50,8 +48,3 @@ def timeline_json(events: Iterable[bytes], *, limited: bool, prev: Place | None)
 def room_json(room_id: str, parts: Iterable[bytes]) -> bytes:
     """A room's member of its section; each part is a member of the room's object."""
     return b"%b:{%b}" % (orjson.dumps(room_id), b",".join(parts))
-
-
-def joined_room_json(room_id: str, parts: Sequence[bytes]) -> bytes:
-    """As `room_json`, with what only joined rooms have."""
-    return b"%b:{%b%b}" % (orjson.dumps(room_id), b",".join(parts), _NO_NOTIFICATIONS)

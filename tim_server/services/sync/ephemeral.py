@@ -22,7 +22,6 @@ from tim_server.services.sync.parts import Told
 from tim_server.services.sync.request import Reading
 from tim_server.services.sync.rooms_to_sync import RoomPlan
 from tim_server.services.sync.shared_look_ups import SharedLookUps
-from tim_server.services.sync.views import Views
 from tim_server.services.sync.window import Window
 from tim_server.storage.commit_log import CommitEntry, Fact
 from tim_server.storage.database import Connection
@@ -50,7 +49,6 @@ Value = tuple[str | int | None, ...]
 class Ephemeral:
     """Part of an answer. `typing` looks up who types in a room; `_merged` holds the public receipts of windows."""
 
-    views: Views
     typing: SharedLookUps[int, tuple[UserId, ...]]
     _merged: "OrderedDict[tuple[int, int, int], Sequence[bytes]]" = field(default_factory=OrderedDict)
 
@@ -113,7 +111,7 @@ class Ephemeral:
         found = window.facts_of(stream)
         if wanted.rooms is None and not wanted.not_rooms:
             return found
-        return {nid: facts for nid, facts in found.items() if wanted.allows_room(self.views.room(nid).room_id)}
+        return {nid: facts for nid, facts in found.items() if wanted.allows_room(window.rooms[nid].room_id)}
 
     def _receipts(
         self, user_id: UserId, ignored: frozenset[str], window: Window, room: tuple[int, Sequence[Fact]]

@@ -9,7 +9,7 @@ from tim_server.matrix.room_versions import room_version
 from tim_server.services.events.client_events import Reader, Surroundings
 from tim_server.services.events.visibility import load_histories
 from tim_server.services.sync.account_data import AccountDataChanges, load_account_data, load_room_account_data
-from tim_server.services.sync.answer import Answer, events_json, joined_room_json, room_json, timeline_json
+from tim_server.services.sync.answer import Answer, events_json, room_json, timeline_json
 from tim_server.services.sync.event_json import events_as_json
 from tim_server.services.sync.parts import Told, token_after
 from tim_server.services.sync.request import Reading
@@ -173,7 +173,7 @@ class FromDatabase:
             return room_json(plan.room.room_id, parts)
         if summary is not None:
             parts.append(b'"summary":' + summary.as_json())
-        return joined_room_json(plan.room.room_id, parts)
+        return room_json(plan.room.room_id, parts)
 
     def _events(self, loaded: _Loaded, plan: RoomPlan, rows: Sequence[EventRow]) -> list[bytes]:
         version = room_version(plan.room.room_version)

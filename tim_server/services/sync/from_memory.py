@@ -7,7 +7,7 @@ same for all users only once.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tim_server.matrix.identifiers import ServerName, UserId
 from tim_server.services.events.client_events import Reader, Surroundings
@@ -15,7 +15,7 @@ from tim_server.services.events.filtering import fitting
 from tim_server.services.events.membership_history import MembershipHistory
 from tim_server.services.events.tokens import place_before
 from tim_server.services.events.visibility import is_presentable
-from tim_server.services.sync.answer import Answer, events_json, joined_room_json, timeline_json
+from tim_server.services.sync.answer import Answer, events_json, room_json, timeline_json
 from tim_server.services.sync.event_json import events_as_json
 from tim_server.services.sync.members_seen import MembersSeen
 from tim_server.services.sync.parts import Told, token_after
@@ -73,7 +73,7 @@ class FromMemory:
         window = self._window(view, since, position)
         told = {}
         for room_nid, rows in window.events.items():
-            room = self._told(reading, view, room_nid, rows)
+            room = self._told(reading, window, room_nid, rows)
             if room is not None:
                 told[room_nid] = room
         known, summaries = await self._surroundings(reading, told), await self._summaries(reading, told)
@@ -85,7 +85,7 @@ class FromMemory:
             parts = of_rooms.get(room_nid, ())
             if room_nid in told or any(part.is_news for part in parts):
                 members = [member for part in parts for member in part.members]
-                of_room = told.get(room_nid) or self._told_of_parts(view, room_nid)
+                of_room = told.get(room_nid) or self._told_of_parts(window, room_nid)
                 joined.append(self._room_json(reading, of_room, known, summaries.get(room_nid), members))
         return Answer(
             token=token_after(position, of_user),
@@ -100,7 +100,8 @@ class FromMemory:
         entries = self.commit_log.since(since)
         if entries is None:
             raise AskTheDatabase
-        return window_of(view, entries, since, position)
+        window = window_of(view, entries, since, position)
+        return replace(window, rooms={room_nid: self.views.room(room_nid) for room_nid in window.room_nids})
 
     async def _parts_of_user(self, reading: Reading, window: Window) -> list[Told]:
         """What the parts about the user say; those that the tail can't answer ask the database, together."""
@@ -124,13 +125,13 @@ class FromMemory:
             if of_part is None:
                 raise AskTheDatabase
             for room_nid, told in of_part.items():
-                if reading.filter.room.allows_room(self.views.room(room_nid).room_id):
+                if reading.filter.room.allows_room(window.rooms[room_nid].room_id):
                     found.setdefault(room_nid, []).append(told)
         return found
 
-    def _told(self, reading: Reading, view: UserView, room_nid: int, happened: Sequence[EventRow]) -> _Told | None:
+    def _told(self, reading: Reading, window: Window, room_nid: int, happened: Sequence[EventRow]) -> _Told | None:
         """What the client is told of a room; None where the filter leaves nothing."""
-        room = self.views.room(room_nid)
+        room, view = window.rooms[room_nid], window.view
         wanted = reading.filter.room
         if not wanted.allows_room(room.room_id):
             return None
@@ -148,9 +149,10 @@ class FromMemory:
             raise AskTheDatabase
         return _Told(room_nid=room_nid, room=room, rows=passed, first=rows[0], own=view.rooms[room_nid])
 
-    def _told_of_parts(self, view: UserView, room_nid: int) -> _Told:
+    def _told_of_parts(self, window: Window, room_nid: int) -> _Told:
         """A room of which only parts tell."""
-        return _Told(room_nid=room_nid, room=self.views.room(room_nid), rows=(), first=None, own=view.rooms[room_nid])
+        own = window.view.rooms[room_nid]
+        return _Told(room_nid=room_nid, room=window.rooms[room_nid], rows=(), first=None, own=own)
 
     def _check_rows(self, rows: Sequence[EventRow]) -> None:
         """Raise where what has become of the events is not certain: what is redacted meanwhile, or may have lost to
@@ -224,7 +226,7 @@ class FromMemory:
         parts += [b'"%b":%b' % (key.encode(), events_json(state)) for key in reading.state_keys]
         if summary is not None:
             parts.append(b'"summary":' + summary.as_json())
-        return joined_room_json(told.room.room_id, parts)
+        return room_json(told.room.room_id, parts)
 
 
 def _members_among(rows: Sequence[EventRow]) -> set[UserId]:

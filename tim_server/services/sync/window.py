@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from tim_server.services.sync.views import UserView
+from tim_server.services.sync.views import UserView, ViewedRoom
 from tim_server.storage.commit_log import CommitEntry, Fact
 from tim_server.storage.events import EventRow
 
@@ -11,7 +11,8 @@ from tim_server.storage.events import EventRow
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
     """What happened after `since` up to `up_to`: events and facts by nid of the rooms that the user is in, oldest
-    first, and the `streams` of the user's own that were touched."""
+    first, and the `streams` of the user's own that were touched. `rooms` are those in which anything happened: the
+    views may have forgotten them before the answer is made."""
 
     since: int
     up_to: int
@@ -19,6 +20,7 @@ class Window:
     events: Mapping[int, tuple[EventRow, ...]] = field(default_factory=dict)
     facts: Mapping[int, tuple[Fact, ...]] = field(default_factory=dict)
     streams: frozenset[str] = frozenset()
+    rooms: Mapping[int, ViewedRoom] = field(default_factory=dict)
 
     @property
     def room_nids(self) -> set[int]:

@@ -1,0 +1,1 @@
+"""What users have not read yet: counts of notifications, and the list of them."""
