@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.people import CLIENT, Hospital, Person, run_hospital
+from tests.signed_keys import DeviceIdentity
 
 REGISTRATION = {"enabled": True, "requires_token": False, "guests_allowed": True}
 CAN_JOIN = {"guest_access": "can_join"}
@@ -55,6 +56,21 @@ async def test_guests_join_where_they_may_and_talk_there(hospital: Hospital) -> 
     await guest.join(room_id)
     event_id = await guest.say(room_id, "hello")
     assert (await guest.event(room_id, event_id))["sender"] == guest.user_id
+
+
+async def test_guests_have_keys_and_see_their_devices(hospital: Hospital) -> None:
+    alice, guest = await hospital.person(), await make_guest(hospital)
+    identity = DeviceIdentity(guest)
+    await identity.publish()
+    await guest.post("keys/upload", {"one_time_keys": identity.one_time_keys("A")})
+    assert list((await guest.post("keys/query", {"device_keys": {guest.user_id: []}}))["device_keys"][guest.user_id])
+    wanted = {guest.user_id: {guest.device_id: "signed_curve25519"}}
+    assert (await guest.post("keys/claim", {"one_time_keys": wanted}))["one_time_keys"]
+    await guest.put("sendToDevice/m.test/1", {"messages": {alice.user_id: {"*": {}}}})
+    await guest.put(f"devices/{guest.device_id}", {"display_name": "x"})
+    assert (await guest.get("devices"))["devices"] == [await guest.get(f"devices/{guest.device_id}")]
+    for method, path in (("DELETE", f"devices/{guest.device_id}"), ("POST", "keys/device_signing/upload")):
+        await guest.refused(403, "M_GUEST_ACCESS_FORBIDDEN", method, path, {})
 
 
 async def test_guests_do_not_create_rooms_and_name_the_room_whose_events_they_want(hospital: Hospital) -> None:

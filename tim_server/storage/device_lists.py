@@ -10,6 +10,7 @@ Spec: https://spec.matrix.org/v1.19/client-server-api/#tracking-the-device-list-
 from tim_server.matrix.identifiers import UserId
 from tim_server.storage.commit_log import Fact
 from tim_server.storage.database import Connection
+from tim_server.storage.shared_rooms import find_sharing
 from tim_server.storage.table_contract import TableContract
 
 TABLES = (TableContract(name="device_list_changes", owner="services.devices", bound="one row a user", reaper="none"),)
@@ -41,22 +42,19 @@ async def mark_changed_for_owner(tx: Connection, user_id: UserId, position: int)
     await tx.execute(MARK_CHANGED_FOR_OWNER, user_id, position)
 
 
-FIND_CHANGED_USERS = """
-SELECT c.user_id FROM device_list_changes AS c
-WHERE c.position > $2 AND c.position <= $3 AND EXISTS (
-    SELECT FROM memberships AS theirs JOIN memberships AS own ON own.room_nid = theirs.room_nid
-    WHERE theirs.user_id = c.user_id AND theirs.membership = 'join' AND own.user_id = $1 AND own.membership = 'join'
-)
+FIND_CHANGED_USERS = "SELECT user_id FROM device_list_changes WHERE position > $1 AND position <= $2"
+
+FIND_CHANGED_FOR_READER = """
+SELECT user_id FROM device_list_changes
+WHERE user_id = $1 AND ((position > $2 AND position <= $3) OR (own_position > $2 AND own_position <= $3))
 UNION
-SELECT c.user_id FROM device_list_changes AS c
-WHERE c.user_id = $1 AND ((c.position > $2 AND c.position <= $3) OR (c.own_position > $2 AND c.own_position <= $3))
-UNION
-SELECT s.target FROM user_signatures AS s WHERE s.signer = $1 AND s.position > $2 AND s.position <= $3
+SELECT target FROM user_signatures WHERE signer = $1 AND position > $2 AND position <= $3
 """
 
 
 async def find_changed_users(tx: Connection, reader: UserId, *, after: int, up_to: int) -> set[UserId]:
     """The users who share a room with the reader, and the reader, whose devices or keys have changed after one position
     and up to another; and those whom the reader has verified since."""
-    rows = await tx.fetch(FIND_CHANGED_USERS, reader, after, up_to)
-    return {UserId(row["user_id"]) for row in rows}
+    changed = {UserId(row["user_id"]) for row in await tx.fetch(FIND_CHANGED_USERS, after, up_to)}
+    own = {UserId(row["user_id"]) for row in await tx.fetch(FIND_CHANGED_FOR_READER, reader, after, up_to)}
+    return own | await find_sharing(tx, reader, changed - {reader})

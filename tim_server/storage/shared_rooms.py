@@ -1,6 +1,6 @@
 """Who shares rooms with a user, and with whom that has changed. Reads memberships; owns no table."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
@@ -18,45 +18,81 @@ class SharingChanges:
     left: frozenset[UserId] = frozenset()
 
 
-FIND_MOVED = """
-WITH own AS MATERIALIZED (
-    SELECT m.room_nid, m.membership = 'join' AS is_in,
-           CASE WHEN m.position <= $2 THEN m.membership ELSE (
-               SELECT h.membership FROM membership_history AS h
-               WHERE h.user_id = $1 AND h.room_nid = m.room_nid AND h.position <= $2 ORDER BY h.position DESC LIMIT 1
-           ) END IS NOT DISTINCT FROM 'join' AS was_in
-    FROM memberships AS m WHERE m.user_id = $1 AND ($3::bigint[] IS NULL OR m.room_nid = ANY($3))
-), others AS (
-    SELECT h.user_id, h.room_nid FROM own JOIN membership_history AS h USING (room_nid)
-    WHERE own.is_in AND own.was_in AND h.position > $2 AND h.user_id <> $1
-    UNION
-    SELECT m.user_id, m.room_nid FROM own JOIN memberships AS m USING (room_nid)
-    WHERE own.is_in <> own.was_in AND m.user_id <> $1
-), pairs AS (
-    SELECT m.user_id, own.is_in AND m.membership = 'join' AS is_shared,
-           own.was_in AND CASE WHEN m.position <= $2 THEN m.membership ELSE (
-               SELECT h.membership FROM membership_history AS h
-               WHERE h.user_id = m.user_id AND h.room_nid = m.room_nid AND h.position <= $2
-               ORDER BY h.position DESC LIMIT 1
-           ) END IS NOT DISTINCT FROM 'join' AS was_shared
-    FROM others JOIN own USING (room_nid) JOIN memberships AS m USING (user_id, room_nid)
-)
-SELECT user_id, bool_or(is_shared AND NOT was_shared) AS joined, bool_or(was_shared AND NOT is_shared) AS parted
-FROM pairs GROUP BY user_id HAVING bool_or(is_shared <> was_shared)
+# Each look goes along an index, whatever the planner knows of the tables: OFFSET 0, and subqueries that give one value,
+# keep it from joining whole tables.
+
+LOAD_OWN_ROOMS = "SELECT room_nid, membership = 'join' AS is_in, position FROM memberships WHERE user_id = $1"
+
+LOAD_ROOMS_BEFORE = """
+SELECT wanted.room_nid FROM unnest($2::bigint[]) AS wanted (room_nid)
+WHERE (SELECT h.membership FROM membership_history AS h
+       WHERE h.user_id = $1 AND h.room_nid = wanted.room_nid AND h.position <= $3
+       ORDER BY h.position DESC LIMIT 1) = 'join'
+"""
+
+LOAD_STEPS_SINCE = """
+SELECT h.room_nid, h.user_id, h.membership = 'join' AS is_in
+FROM unnest($1::bigint[]) AS wanted (room_nid)
+CROSS JOIN LATERAL (
+    SELECT room_nid, user_id, membership, position FROM membership_history
+    WHERE room_nid = wanted.room_nid AND position > $2 ORDER BY position LIMIT $3 OFFSET 0
+) AS h
+ORDER BY h.room_nid, h.position LIMIT $3
+"""
+STEPS_MAX = 5_000
+"""Beyond so many steps it is not asked what each has meant: whoever shares a room may be told of as new."""
+
+LOAD_WAS_IN = """
+SELECT wanted.room_nid, wanted.user_id FROM unnest($1::bigint[], $2::text[]) AS wanted (room_nid, user_id)
+WHERE (SELECT h.membership FROM membership_history AS h
+       WHERE h.user_id = wanted.user_id AND h.room_nid = wanted.room_nid AND h.position <= $3
+       ORDER BY h.position DESC LIMIT 1) = 'join'
+"""
+
+LOAD_MEMBERS_OF_ROOMS = """
+SELECT DISTINCT user_id FROM memberships
+WHERE room_nid = ANY($1) AND (membership = 'join' OR position > $2)
 """
 
 
-async def find_sharing_changes(
-    tx: Connection, reader: UserId, *, after: int, room_nids: Sequence[int] | None = None
-) -> SharingChanges:
-    """With whom the reader has begun and ceased to share rooms after a position. With `room_nids` only these rooms are
-    looked at: those in which memberships have changed, where that is known."""
-    rows = await tx.fetch(FIND_MOVED, reader, after, room_nids)
-    parted = {UserId(row["user_id"]) for row in rows if row["parted"]}
-    left = parted - await find_sharing(tx, reader, parted) if parted else parted
-    return SharingChanges(
-        joined=frozenset(UserId(row["user_id"]) for row in rows if row["joined"]), left=frozenset(left)
+async def find_sharing_changes(tx: Connection, reader: UserId, *, after: int) -> SharingChanges:
+    """With whom the reader has begun and ceased to share rooms after a position. Where very much has happened, users
+    may be among them with whom nothing has changed."""
+    own = await tx.fetch(LOAD_OWN_ROOMS, reader)
+    now = {row["room_nid"] for row in own if row["is_in"]}
+    moved = [row["room_nid"] for row in own if row["position"] > after]
+    was_in_moved = (
+        {row["room_nid"] for row in await tx.fetch(LOAD_ROOMS_BEFORE, reader, moved, after)} if moved else set()
     )
+    before = (now - set(moved)) | was_in_moved
+    joined, parted = await _moved_in(tx, now & before, after=after)
+    joined |= await _members_of(tx, now - before, after)
+    parted |= await _members_of(tx, before - now, after)
+    sharing = await find_sharing(tx, reader, joined | parted)
+    return SharingChanges(joined=frozenset(joined & sharing - {reader}), left=frozenset(parted - sharing - {reader}))
+
+
+async def _moved_in(tx: Connection, room_nids: set[int], *, after: int) -> tuple[set[UserId], set[UserId]]:
+    """Who came into these rooms, and who left them."""
+    if not room_nids:
+        return set(), set()
+    steps = await tx.fetch(LOAD_STEPS_SINCE, list(room_nids), after, STEPS_MAX + 1)
+    if len(steps) > STEPS_MAX:
+        members = await _members_of(tx, room_nids, after)
+        return members, members
+    is_in = {(row["room_nid"], row["user_id"]): row["is_in"] for row in steps}
+    if not is_in:
+        return set(), set()
+    was_in = {tuple(row) for row in await tx.fetch(LOAD_WAS_IN, *zip(*is_in, strict=True), after)}
+    came = {UserId(pair[1]) for pair, is_now in is_in.items() if is_now and pair not in was_in}
+    return came, {UserId(pair[1]) for pair, is_now in is_in.items() if not is_now and pair in was_in}
+
+
+async def _members_of(tx: Connection, room_nids: set[int], after: int) -> set[UserId]:
+    """Who is in these rooms, or has moved there after a position."""
+    if not room_nids:
+        return set()
+    return {UserId(row["user_id"]) for row in await tx.fetch(LOAD_MEMBERS_OF_ROOMS, list(room_nids), after)}
 
 
 class MemberStep(NamedTuple):
@@ -109,14 +145,19 @@ async def load_rooms_of_users(tx: Connection, user_ids: Collection[UserId]) -> d
 
 
 FIND_SHARING = """
-SELECT wanted.user_id FROM unnest($2::text[]) AS wanted (user_id) WHERE EXISTS (
-    SELECT FROM memberships AS theirs JOIN memberships AS own ON own.room_nid = theirs.room_nid
+SELECT wanted.user_id FROM unnest($2::text[]) AS wanted (user_id)
+CROSS JOIN LATERAL (
+    SELECT FROM memberships AS theirs
     WHERE theirs.user_id = wanted.user_id AND theirs.membership = 'join'
-      AND own.user_id = $1 AND own.membership = 'join'
-)
+      AND (SELECT own.membership FROM memberships AS own
+           WHERE own.user_id = $1 AND own.room_nid = theirs.room_nid) = 'join'
+    LIMIT 1
+) AS shared
 """
 
 
-async def find_sharing(tx: Connection, reader: UserId, user_ids: Iterable[UserId]) -> set[UserId]:
+async def find_sharing(tx: Connection, reader: UserId, user_ids: Collection[UserId]) -> set[UserId]:
     """Those of the users who share a room with the reader now."""
+    if not user_ids:
+        return set()
     return {UserId(row["user_id"]) for row in await tx.fetch(FIND_SHARING, reader, list(user_ids))}
