@@ -152,6 +152,20 @@ async def test_a_new_name_in_a_room_is_no_change_of_devices(people: People) -> N
     assert await watcher.look() == NOTHING
 
 
+async def test_where_very_much_has_happened_nobody_is_left_out(people: People, monkeypatch: pytest.MonkeyPatch) -> None:
+    alice, bob, carol = people
+    room_id = await alice.create_room()
+    await carol.join(room_id)
+    since = (await watch(alice)).since
+    await carol.leave(room_id)
+    (other,) = (await bob.get("joined_rooms"))["joined_rooms"]
+    await bob.leave(other)
+    await bob.join(room_id)
+    monkeypatch.setattr("tim_server.storage.shared_rooms.STEPS_MAX", 1)
+    told = await alice.get("keys/changes", from_=since, to=since)
+    assert told == {"changed": [bob.user_id], "left": [carol.user_id]}
+
+
 async def test_an_invite_shares_nothing(people: People) -> None:
     alice, _, carol = people
     room_id = await alice.create_room(preset="private_chat")
