@@ -5,6 +5,7 @@ from tim_server.app.cache_budget import AUDIENCES, PUSH_RULES, UNREAD_COUNTS, Ca
 from tim_server.app.parts import Parts
 from tim_server.matrix.identifiers import ServerName
 from tim_server.services.notifications.counts import UnreadCounts
+from tim_server.services.notifications.list import NotificationList
 from tim_server.services.notifications.room_tails import RoomTails
 from tim_server.services.push_rules.audience import Audiences
 from tim_server.services.push_rules.change import PushRuleChange, PushRulePolicy
@@ -53,6 +54,9 @@ def push_services(parts: Parts) -> Services:
     store = parts.store
     return Services(
         fields={
+            "notification_list": NotificationList(
+                database=store.database, client_events=parts.client_events, rules=parts.rules
+            ),
             "push_rules": PushRules(database=store.database, codec=store.codec),
             "push_rule_change": make_push_rule_change(parts),
         }

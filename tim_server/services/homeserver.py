@@ -35,6 +35,7 @@ from tim_server.services.keys.cross_sign import CrossSigningUpload
 from tim_server.services.keys.query import KeyQuery
 from tim_server.services.keys.sign import SignatureUpload
 from tim_server.services.keys.upload import KeyUpload
+from tim_server.services.notifications.list import NotificationList
 from tim_server.services.presence.ask import Presence
 from tim_server.services.profile.change import ProfileChange
 from tim_server.services.profile.read import ProfileReader
@@ -99,6 +100,7 @@ class Homeserver:
     room_tags: RoomTags
     push_rules: PushRules
     push_rule_change: PushRuleChange
+    notification_list: NotificationList
     filters: Filters
     well_known: WellKnown
     capabilities: Capabilities
