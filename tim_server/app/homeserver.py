@@ -163,7 +163,8 @@ def _make_client_events(store: Store, server_name: ServerName, budget: CacheBudg
         now_ms=now_ms,
         heads=EventHeads(bytes_max=budget.entries_max(CLIENT_EVENT_HEADS)),
     )
-    store.writer.on_restored += [visibility.clear, client_events.heads.clear]
+    store.commit_log.subscribe(visibility.erased.follow)
+    store.writer.on_restored += [visibility.clear, visibility.erased.clear, client_events.heads.clear]
     return client_events
 
 

@@ -143,6 +143,25 @@ async def set_suspended(tx: Connection, user_id: UserId, suspended_ts: int | Non
     return bool(await tx.fetchval(SET_SUSPENDED, user_id, suspended_ts))
 
 
+ERASED = "erased"
+"""The commit log's stream of users who were erased."""
+
+ERASE_USER = "UPDATE users SET erased_position = $2 WHERE user_id = $1 AND erased_position IS NULL"
+
+
+async def erase_user(tx: Connection, user_id: UserId, position: int) -> None:
+    """From this position on, newcomers are served redacted copies of the user's messages."""
+    await tx.execute(ERASE_USER, user_id, position)
+
+
+LOAD_ERASED_USERS = "SELECT user_id, erased_position FROM users WHERE erased_position IS NOT NULL"
+
+
+async def load_erased_users(tx: Connection) -> dict[UserId, int]:
+    """All users who were erased, and the clock at that time."""
+    return {UserId(row["user_id"]): row["erased_position"] for row in await tx.fetch(LOAD_ERASED_USERS)}
+
+
 DEACTIVATE_USER = """
 UPDATE users SET deactivated_ts = $2, password_hash = NULL WHERE user_id = $1 AND deactivated_ts IS NULL RETURNING true
 """

@@ -28,7 +28,7 @@ from tim_server.storage.push_rules import PUSH_RULES, delete_push_rules
 from tim_server.storage.receipts import delete_receipts
 from tim_server.storage.uia_sessions import consume_session
 from tim_server.storage.user_directory import remove_users
-from tim_server.storage.users import deactivate_user
+from tim_server.storage.users import ERASED, deactivate_user, erase_user
 from tim_server.storage.writer import Writer
 
 OPERATION = "deactivate_account"
@@ -48,7 +48,8 @@ class Deactivation:
         """Close the requester's account once the password was given; raises `InteractiveAuthRequired`.
 
         Rooms are left first: an interrupted request can then be repeated. Devices, keys and key backups go, and with
-        `erase` profile, account data, push rules, receipts and presence.
+        `erase` profile, account data, push rules, receipts and presence; whoever joins a room later is then served
+        redacted copies of the user's messages.
         """
         operation = Operation(name=OPERATION, flows=((PASSWORD,),), user_id=requester.user_id)
         uia_session = await self.uia.authenticate(operation, auth)
@@ -59,14 +60,20 @@ class Deactivation:
         self.token_cache.drop_user(requester.user_id)
 
 
+STREAMS = (TOKENS, DEVICES, "profile", PUSH_RULES)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Deactivate:
     users: tuple[UserId, ...]
     erase: bool
     uia_session: str | None
     now: int
-    streams: tuple[str, ...] = (TOKENS, DEVICES, "profile", PUSH_RULES)
     facts: list[Fact] = field(default_factory=list)
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        return (*STREAMS, ERASED) if self.erase else STREAMS
 
     async def store(self, tx: Connection, position: int) -> None:
         user_id = self.users[0]
@@ -80,6 +87,7 @@ class _Deactivate:
         await delete_all_versions(tx, user_id)
         if self.erase:
             await append_audit(tx, AuditEntry(actor=user_id, action="user.erase", object=user_id))
+            await erase_user(tx, user_id, position)
             await delete_profile(tx, user_id)
             await delete_account_data(tx, user_id)
             await delete_push_rules(tx, user_id)

@@ -20,6 +20,7 @@ from tim_server.matrix.history_visibility import (
     may_see_event,
 )
 from tim_server.matrix.identifiers import ServerName, UserId
+from tim_server.services.events.erased_users import ErasedUsers
 from tim_server.services.events.membership_history import NO_HISTORY, Histories, MembershipHistory
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection
@@ -49,13 +50,15 @@ class EventVisibility:
     server_name: ServerName
     codec: Codec
     snapshots: SnapshotCache
+    erased: ErasedUsers = field(default_factory=ErasedUsers)
     remembered_max: int = REMEMBERED_MAX
     _remembered: OrderedDict[int, HistoryVisibility] = field(default_factory=OrderedDict)
 
     async def visible(
         self, tx: Connection, user_id: UserId, rows: Sequence[EventRow], histories: Histories
     ) -> list[EventRow]:
-        """Those of `rows` that the user may see, order kept. `histories` holds the user's history in their rooms."""
+        """Those of `rows` that the user may see, order kept; messages of erased users whom they have not met in a form
+        that is redacted. `histories` holds the user's history in their rooms."""
         presentable = [row for row in rows if is_presentable(row)]
         uncertain = [row for row in presentable if not self.is_plain(row, histories.get(row.room_nid, NO_HISTORY))]
         if not uncertain:
@@ -67,7 +70,9 @@ class EventVisibility:
             for row in uncertain
             if not self._may_see(row, user_id, histories.get(row.room_nid, NO_HISTORY), states, visibilities)
         }
-        return [row for row in presentable if row.nid not in hidden]
+        await self.erased.load(tx)
+        served = {row.nid: self.erased.served(row, histories.get(row.room_nid, NO_HISTORY)) for row in uncertain}
+        return [served.get(row.nid, row) for row in presentable if row.nid not in hidden]
 
     def is_plain(self, row: EventRow, history: MembershipHistory) -> bool:
         """Whether it is certain without any state that the user may see the event: they were joined, and this server

@@ -67,8 +67,11 @@ class RoomContext:
         async with self.database.read() as tx:
             view = await view_room(tx, self.codec, requester.user_id, room_id)
             row = (await load_events_by_id(tx, self.codec, [query.event_id])).get(query.event_id)
-            if row is None or row.room_nid != view.room_nid or not await self._seen(tx, requester, view, [row]):
+            seen = [] if row is None or row.room_nid != view.room_nid else [row]
+            seen = await self._seen(tx, requester, view, seen)
+            if not seen:
                 raise NotFound("There is no such event")
+            (row,) = seen
             around = await self._around(tx, requester, view, row, query)
             state = await self._state(tx, row, around, query.filter)
             told = [row, *around.before, *around.after]
@@ -101,12 +104,12 @@ class RoomContext:
         later = TimelineRange(room_nid=nid, after=place_after(row), until=newest, newest_first=False)
         before = await self._page(tx, view, earlier, query.filter, limit=limit // 2)
         after = await self._page(tx, view, later, query.filter, limit=limit - limit // 2)
-        seen = {r.nid for r in await self._seen(tx, requester, view, [*before.rows, *after.rows])}
+        seen = {r.nid: r for r in await self._seen(tx, requester, view, [*before.rows, *after.rows])}
         return _Around(
             start=place_before(before.rows[-1]) if before.rows else place_before(row),
             end=place_after(after.rows[-1]) if after.rows else place_after(row),
-            before=[r for r in fitting(query.filter, before.rows) if r.nid in seen],
-            after=[r for r in fitting(query.filter, after.rows) if r.nid in seen],
+            before=[seen[r.nid] for r in fitting(query.filter, before.rows) if r.nid in seen],
+            after=[seen[r.nid] for r in fitting(query.filter, after.rows) if r.nid in seen],
         )
 
     async def _page(

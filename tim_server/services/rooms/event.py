@@ -42,9 +42,9 @@ async def view_event(
     if room is None or row is None or row.room_nid != room.room_nid:
         raise NotFound("There is no such event")
     histories = {} if room.forgotten else await load_histories(tx, requester.user_id, [row.room_nid])
-    if not await client_events.visibility.visible(tx, requester.user_id, [row], histories):
-        raise NotFound("There is no such event")
-    return EventView(row=row, room=room, histories=histories)
+    for seen in await client_events.visibility.visible(tx, requester.user_id, [row], histories):
+        return EventView(row=seen, room=room, histories=histories)
+    raise NotFound("There is no such event")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

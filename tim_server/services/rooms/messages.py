@@ -103,7 +103,7 @@ async def _end_of(
     if reached is None:
         return None
     last = page.rows[-1] if page.rows else None
-    if last is None or (last.position, last.minor) != reached or (seen and seen[-1] is last):
+    if last is None or (last.position, last.minor) != reached or (seen and seen[-1].nid == last.nid):
         return (reached[0], reached[1] - 1) if backwards else reached
     set_at = await find_change_of_visibility(tx, view.room_nid, reached, newest_first=backwards)
     changes = [(change.position, 0) for change in view.history.changes] + ([] if set_at is None else [set_at])

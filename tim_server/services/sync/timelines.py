@@ -52,7 +52,7 @@ async def load_timelines(
     for plan in told:
         window = windows.get(plan.room_nid, WindowEvents())
         fetched = [rows[mark.nid] for mark in window.marks if mark.nid in rows]
-        passed = [row for row in fetched if row.nid in seen and not _is_ignored(row, ignored)]
+        passed = [seen[row.nid] for row in fetched if row.nid in seen and not _is_ignored(row, ignored)]
         passed = passed if is_open else fitting(wanted, passed)
         timelines[plan.room_nid] = _timeline(plan, window, fetched, passed, reading.timeline_limit)
     for mark in own:
@@ -69,12 +69,12 @@ def _must_be_sifted(wanted: RoomEventFilter) -> bool:
 
 async def _seen(
     tx: Connection, sources: Sources, reading: Reading, plans: Sequence[RoomPlan], rows: Sequence[EventRow]
-) -> set[int]:
-    """Nids of the rows that the user may see: what history visibility allows, and what was done to themselves."""
+) -> dict[int, EventRow]:
+    """The rows that the user may see, by nid: what history visibility allows, and what was done to themselves."""
     histories = {plan.room_nid: plan.history for plan in plans}
     visible = await sources.client_events.visibility.visible(tx, reading.user_id, rows, histories)
-    seen = {row.nid for row in visible}
-    return seen | {row.nid for row in rows if _is_own_membership(row, reading) and is_presentable(row)}
+    own = {row.nid: row for row in rows if _is_own_membership(row, reading) and is_presentable(row)}
+    return own | {row.nid: row for row in visible}
 
 
 def _is_own_membership(row: EventRow, reading: Reading) -> bool:
