@@ -69,6 +69,30 @@ async def test_events_that_the_user_may_not_see_are_passed_over(hospital: Hospit
     assert await nearest(bob, room_id, seen["origin_server_ts"], "b") == seen["event_id"]
 
 
+async def test_the_nearest_of_several_times_in_the_room(hospital: Hospital) -> None:
+    alice, bob = await hospital.person(), await hospital.person()
+    room_id = await alice.create_room()
+    await alice.set_state(room_id, "m.room.history_visibility", {"history_visibility": "joined"})
+    hidden: list[dict[str, Any]] = []
+    for _ in range(2):
+        hidden += await messages_apart(alice, room_id, 1)
+        await asyncio.gather(*(alice.say(room_id, "hidden") for _ in range(NEAREST_MAX)))
+        await bob.join(room_id)
+        await messages_apart(alice, room_id, 1)
+        await bob.leave(room_id)
+    await asyncio.gather(*(alice.say(room_id, "hidden") for _ in range(NEAREST_MAX)))
+    between = hidden[1]["origin_server_ts"]
+    for ts, direction, membership in (
+        (hidden[0]["origin_server_ts"], "f", "join"),
+        (between, "f", "join"),
+        (between, "b", "leave"),
+        (FAR, "b", "leave"),
+    ):
+        event = await bob.event(room_id, await nearest(bob, room_id, ts, direction))
+        assert event["content"]["membership"] == membership
+        assert (event["origin_server_ts"] >= ts) if direction == "f" else (event["origin_server_ts"] <= ts)
+
+
 @pytest.mark.parametrize(
     "query", [{"ts": 1}, {"dir": "f"}, {"ts": "x", "dir": "f"}, {"ts": 1, "dir": "up"}, {"ts": 2**63, "dir": "f"}]
 )

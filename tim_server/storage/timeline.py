@@ -165,41 +165,21 @@ async def find_change_of_visibility(tx: Connection, room_nid: int, place: Place,
 
 
 NEAREST_MAX = 100
-NEAREST_IN_SPANS_MAX = 10
-"""How many of the events that are nearest to a time are looked at: of all, and of those within some spans."""
+"""How many of the events that are nearest to a time are looked at."""
 
 NEAREST_BEFORE = f"""
-(SELECT {EVENT_COLUMNS} FROM events
- WHERE room_nid = $1 AND position IS NOT NULL AND origin_server_ts <= $2 AND rejected IS NULL AND NOT soft_failed
- ORDER BY origin_server_ts DESC, position DESC, minor DESC LIMIT $5)
-UNION ALL
-(SELECT {EVENT_COLUMNS} FROM events
- WHERE room_nid = $1 AND position IS NOT NULL AND origin_server_ts <= $2 AND rejected IS NULL AND NOT soft_failed
-   AND EXISTS (SELECT FROM unnest($3::bigint[], $4::bigint[]) AS span (start, until)
-               WHERE position BETWEEN span.start AND span.until)
- ORDER BY origin_server_ts DESC, position DESC, minor DESC LIMIT $6)
-ORDER BY origin_server_ts DESC, position DESC, minor DESC
+SELECT {EVENT_COLUMNS} FROM events
+WHERE room_nid = $1 AND position IS NOT NULL AND origin_server_ts <= $2 AND rejected IS NULL AND NOT soft_failed
+ORDER BY origin_server_ts DESC, position DESC, minor DESC LIMIT $3
 """
 NEAREST_AFTER = f"""
-(SELECT {EVENT_COLUMNS} FROM events
- WHERE room_nid = $1 AND position IS NOT NULL AND origin_server_ts >= $2 AND rejected IS NULL AND NOT soft_failed
- ORDER BY origin_server_ts, position, minor LIMIT $5)
-UNION ALL
-(SELECT {EVENT_COLUMNS} FROM events
- WHERE room_nid = $1 AND position IS NOT NULL AND origin_server_ts >= $2 AND rejected IS NULL AND NOT soft_failed
-   AND EXISTS (SELECT FROM unnest($3::bigint[], $4::bigint[]) AS span (start, until)
-               WHERE position BETWEEN span.start AND span.until)
- ORDER BY origin_server_ts, position, minor LIMIT $6)
-ORDER BY origin_server_ts, position, minor
+SELECT {EVENT_COLUMNS} FROM events
+WHERE room_nid = $1 AND position IS NOT NULL AND origin_server_ts >= $2 AND rejected IS NULL AND NOT soft_failed
+ORDER BY origin_server_ts, position, minor LIMIT $3
 """
 
 
-async def load_nearest(
-    tx: Connection, codec: Codec, room_nid: int, ts: int, spans: Sequence[tuple[int, int]], *, backwards: bool
-) -> list[EventRow]:
-    """The events that were sent nearest to a time, at it or in one direction from it; nearest first. However many there
-    are, the nearest within `spans` of positions are among them."""
-    starts, ends = [start for start, _ in spans], [until for _, until in spans]
-    bounds = (NEAREST_MAX, NEAREST_IN_SPANS_MAX)
-    rows = await tx.fetch(NEAREST_BEFORE if backwards else NEAREST_AFTER, room_nid, ts, starts, ends, *bounds)
+async def load_nearest(tx: Connection, codec: Codec, room_nid: int, ts: int, *, backwards: bool) -> list[EventRow]:
+    """At most `NEAREST_MAX` events that were sent nearest to a time, at it or in one direction from it; nearest first."""
+    rows = await tx.fetch(NEAREST_BEFORE if backwards else NEAREST_AFTER, room_nid, ts, NEAREST_MAX)
     return [read_row(row, codec) for row in rows]

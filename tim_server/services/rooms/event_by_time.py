@@ -3,15 +3,17 @@
 Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1roomsroomidtimestamp_to_event
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tim_server.matrix.errors import NotFound
 from tim_server.matrix.identifiers import EventId, RoomId
 from tim_server.services.accounts.requester import Requester
 from tim_server.services.events.visibility import EventVisibility
-from tim_server.services.rooms.view import view_room
-from tim_server.storage.database import Database
-from tim_server.storage.timeline import load_nearest
+from tim_server.services.rooms.view import RoomView, view_room
+from tim_server.storage.database import Connection, Database
+from tim_server.storage.events import EventRow
+from tim_server.storage.timeline import NEAREST_MAX, TimelineRange, load_nearest, load_page
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,12 +26,31 @@ class EventByTime:
     async def find(self, requester: Requester, room_id: RoomId, ts: int, *, backwards: bool) -> tuple[EventId, int]:
         """The nearest event that the user may see, at `ts` (milliseconds since the epoch) or in one direction from it,
         and its own time. Raises `Forbidden` for who was never joined, `NotFound` where there is none."""
-        codec = self.visibility.codec
         async with self.database.read() as tx:
-            view = await view_room(tx, codec, requester.user_id, room_id)
-            spans = view.history.joined_spans
-            nearest = await load_nearest(tx, codec, view.room_nid, ts, spans, backwards=backwards)
+            view = await view_room(tx, self.visibility.codec, requester.user_id, room_id)
+            nearest = await load_nearest(tx, self.visibility.codec, view.room_nid, ts, backwards=backwards)
             seen = await self.visibility.visible(tx, requester.user_id, nearest, view.histories)
+            if not seen and len(nearest) == NEAREST_MAX:
+                beyond = await self._load_beyond(tx, view, nearest, backwards=backwards)
+                seen = await self.visibility.visible(tx, requester.user_id, beyond, view.histories)
         if not seen:
             raise NotFound("There is no such event in this direction")
         return seen[0].event_id, seen[0].origin_server_ts
+
+    async def _load_beyond(
+        self, tx: Connection, view: RoomView, hidden: Sequence[EventRow], *, backwards: bool
+    ) -> list[EventRow]:
+        """Where the nearest events are all hidden: the first of the next time in which the user was joined, nearest
+        first. The order of the timeline finds it without reading all that the user may not see."""
+        place = hidden[0].position or 0
+        spans = view.history.joined_spans
+        fitting = [s for s in reversed(spans) if s[0] <= place] if backwards else [s for s in spans if s[1] >= place]
+        if not fitting:
+            return []
+        start, until = fitting[0]
+        first, last = (start, min(until, place)) if backwards else (max(start, place), until)
+        within = TimelineRange(room_nid=view.room_nid, after=(first - 1, 0), until=(last, 0), newest_first=backwards)
+        page = await load_page(tx, self.visibility.codec, within, limit=NEAREST_MAX)
+        nearest = hidden[0].origin_server_ts
+        rows = [r for r in page.rows if (r.origin_server_ts <= nearest if backwards else r.origin_server_ts >= nearest)]
+        return sorted(rows, key=lambda row: row.origin_server_ts, reverse=backwards)
