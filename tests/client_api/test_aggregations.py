@@ -194,6 +194,19 @@ async def test_what_the_user_may_not_see_is_not_told(hospital: Hospital) -> None
     assert relations["m.thread"]["latest_event"]["event_id"] == first
 
 
+async def test_who_has_left_learns_nothing_by_knocking_or_being_banned(hospital: Hospital) -> None:
+    alice, bob, room_id = await room_of_two(hospital)
+    root = await alice.say(room_id, "Root")
+    await reply(alice, room_id, root)
+    await bob.leave(room_id)
+    await alice.set_state(room_id, "m.room.join_rules", {"join_rule": "knock"})
+    await reply(alice, room_id, root, "secret")
+    await bob.post(f"knock/{room_id}")
+    assert (await aggregated(bob, room_id, root))["m.thread"]["count"] == 1
+    await alice.post(f"rooms/{room_id}/ban", {"user_id": bob.user_id})
+    assert (await aggregated(bob, room_id, root))["m.thread"]["count"] == 1
+
+
 async def test_every_way_to_read_events_tells_them(hospital: Hospital) -> None:
     alice = await hospital.person()
     room_id = await alice.create_room()

@@ -133,15 +133,18 @@ class _Level:
         )
 
     def _parent(self, row: EventRow) -> ParentEvent:
-        """The parent with its end for the reader: nothing that came after they left counts."""
-        newest = self.histories.get(row.room_nid, NO_HISTORY).newest
-        is_out = newest is not None and newest.membership in ("leave", "ban")
+        """The parent with its end for the reader: nothing that came after they left counts, until they are invited."""
+        history = self.histories.get(row.room_nid, NO_HISTORY)
+        newest = history.newest
+        end = None
+        if newest is not None and newest.membership not in ("join", "invite"):
+            end = history.leaving or newest
         return ParentEvent(
             event_id=row.event_id,
             room_nid=row.room_nid,
             type=row.type,
             sender=row.sender,
-            until=newest.position if newest is not None and is_out else _NO_END,
+            until=_NO_END if end is None else end.position,
         )
 
     def _aggregation(self, row: EventRow, children: _Children, seen: Mapping[int, EventRow]) -> Aggregation | None:

@@ -51,6 +51,16 @@ class MembershipHistory:
         return [(change.position, end) for change, end in changes if change.membership == "join"]
 
     @property
+    def leaving(self) -> MembershipRow | None:
+        """The change with which the user last ceased to be joined; None for who never was, or still is."""
+        after = None
+        for change in reversed(self.changes):
+            if change.membership == "join":
+                return after
+            after = change
+        return None
+
+    @property
     def newest(self) -> MembershipRow | None:
         """The membership now; None where the user never had anything to do with the room."""
         return self.changes[-1] if self.changes else None

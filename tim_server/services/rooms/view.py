@@ -61,7 +61,7 @@ async def view_room(tx: Connection, codec: Codec, user_id: UserId, room_id: Room
     history = NO_HISTORY if room.forgotten else histories.get(room.room_nid, NO_HISTORY)
     left = None
     if room.membership != "join" and not await is_world_readable(tx, codec, room.room_nid):
-        left = leaving_of(history)
+        left = history.leaving
         if left is None:
             raise Forbidden("You aren't a member of the room and weren't previously a member of the room")
     return RoomView(
@@ -72,16 +72,6 @@ async def view_room(tx: Connection, codec: Codec, user_id: UserId, room_id: Room
         history=history,
         left=left,
     )
-
-
-def leaving_of(history: MembershipHistory) -> MembershipRow | None:
-    """The change with which the user last ceased to be joined; None for who never was, or still is."""
-    after = None
-    for change in reversed(history.changes):
-        if change.membership == "join":
-            return after
-        after = change
-    return None
 
 
 async def is_world_readable(tx: Connection, codec: Codec, room_nid: int) -> bool:
