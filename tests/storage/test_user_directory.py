@@ -60,6 +60,24 @@ async def test_locked_guest_and_support_accounts_are_not_found(store: Store) -> 
     assert await found(store) == [bot]
 
 
+async def test_colleagues_are_found_however_many_strangers_have_such_a_name(store: Store) -> None:
+    by, colleague = UserId("@alice:hospital.example"), await make_user(store, "zoe")
+    async with store.database.transaction() as tx:
+        await tx.execute(
+            "INSERT INTO users (user_id, created_ts) SELECT '@stranger' || n, 1 FROM generate_series(1, 600) n"
+        )
+        await tx.execute(
+            "INSERT INTO user_directory SELECT '@stranger' || n, 'nurse' FROM generate_series(1, 600) AS n"
+        )
+        for user_id in (by, colleague):
+            await tx.execute("INSERT INTO memberships VALUES ($1, -7, 'join', 1, 1)", user_id)
+        search = UserSearch(by=by, prefixes=["nur"], everybody=False, limit=10)
+        assert await search_users(tx, search) == [colleague]
+        await tx.execute("DELETE FROM users WHERE user_id LIKE '@stranger%'")
+        await tx.execute("DELETE FROM user_directory WHERE user_id LIKE '@stranger%'")
+        await tx.execute("DELETE FROM memberships WHERE room_nid = -7")
+
+
 async def test_the_directory_is_made_anew(store: Store) -> None:
     carol = await make_user(store, "carol")
     async with store.database.transaction() as tx:

@@ -67,8 +67,6 @@ class UserSearch:
     limit: int
 
 
-CANDIDATES_MAX = 500
-
 SEARCH_USERS = """
 WITH matched AS (
     SELECT d.user_id, bool_or(d.word = $2) AS exact
@@ -79,7 +77,7 @@ WITH matched AS (
             WHERE other.user_id = d.user_id AND starts_with(other.word, further.prefix)
         )
     )
-    GROUP BY d.user_id ORDER BY exact DESC, min(d.word), d.user_id LIMIT $6
+    GROUP BY d.user_id
 ),
 own_rooms AS MATERIALIZED (SELECT room_nid FROM memberships WHERE user_id = $1 AND membership = 'join')
 SELECT m.user_id FROM matched AS m JOIN users AS u ON u.user_id = m.user_id
@@ -90,14 +88,15 @@ WHERE u.deactivated_ts IS NULL AND u.locked_ts IS NULL AND NOT u.is_guest AND u.
         OR (j.user_id <> $1 AND j.room_nid IN (SELECT room_nid FROM own_rooms))
     )
   ))
-ORDER BY m.exact DESC, m.user_id LIMIT $7
+ORDER BY m.exact DESC, m.user_id LIMIT $6
 """
 
 
 async def search_users(tx: Connection, search: UserSearch) -> list[UserId]:
-    """Those who are found, of `CANDIDATES_MAX` with a fitting name; whole words first, then in order of user ids.
+    """Those who are found; whole words first, then in order of user ids.
 
-    Deactivated, locked, guest and support accounts are left out.
+    Deactivated, locked, guest and support accounts are left out. However many have a fitting name, the server "MUST
+    consider" all whom the user may see: the beginning of a name that thousands have costs a look at each of them.
     """
     longest, *further = sorted(search.prefixes, key=len, reverse=True)
     rows = await tx.fetch(
@@ -107,7 +106,6 @@ async def search_users(tx: Connection, search: UserSearch) -> list[UserId]:
         longest + "\U0010ffff",  # sorts after everything that begins with the prefix
         further,
         search.everybody,
-        CANDIDATES_MAX,
         search.limit,
     )
     return [UserId(row["user_id"]) for row in rows]
