@@ -117,6 +117,7 @@ async def test_paging(administered: Hospital, admin: Person) -> None:
     start = None
     while True:
         page = await admin.get(REPORTS, kind="event", limit=2, from_=start)
+        assert page["total"] == total
         found += [report["report_id"] for report in page["reports"]]
         start = page.get("next_batch")
         if start is None:

@@ -4,13 +4,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from tim_server.admin_api.reports import ID_MAX, EmptyResponse, report_number
+from tim_server.admin_api.reports import ID_MAX, report_number
 from tim_server.services.accounts.requester import Requester
 from tim_server.services.homeserver import Homeserver
 from tim_server.services.reports.review import ShownReport
 from tim_server.storage.reports import ReportFilter, ReportRange
 from tim_server.web.request_model import InPath, InQuery, RequestModel
-from tim_server.web.response_model import UNSET, RawJson, ResponseModel, UnsetType
+from tim_server.web.response_model import UNSET, EmptyResponse, RawJson, ResponseModel, UnsetType
 from tim_server.web.route import Auth, Route
 
 

@@ -10,7 +10,7 @@ from tim_server.services.homeserver import Homeserver
 from tim_server.services.reports.review import ShownReport
 from tim_server.storage.reports import ReportFilter, ReportRange
 from tim_server.web.request_model import InPath, InQuery, RequestModel
-from tim_server.web.response_model import UNSET, RawJson, ResponseModel, UnsetType
+from tim_server.web.response_model import UNSET, EmptyResponse, RawJson, ResponseModel, UnsetType
 from tim_server.web.route import Auth, Route
 
 ID_MAX = 2**63 - 1
@@ -92,10 +92,6 @@ class DecideReportRequest(RequestModel):
     report_id: InPath[str]
     status: Literal["open", "resolved"]
     note: str | None = None
-
-
-class EmptyResponse(ResponseModel):
-    """Nothing: it is done."""
 
 
 async def decide_report(server: Homeserver, admin: Requester, request: DecideReportRequest) -> EmptyResponse:

@@ -6,15 +6,11 @@ from tim_server.services.accounts.requester import Requester
 from tim_server.services.homeserver import Homeserver
 from tim_server.web.fields import EventId, RoomId, UserId
 from tim_server.web.request_model import InPath, RequestModel
-from tim_server.web.response_model import ResponseModel
+from tim_server.web.response_model import EmptyResponse
 from tim_server.web.route import Route
 
 SCORE_MIN, SCORE_MAX = -(2**31), 2**31 - 1
 """Until v1.18 a score said how bad the content is, from -100 to 0; clients still send it."""
-
-
-class ReportResponse(ResponseModel):
-    """Nothing: the report was taken."""
 
 
 class ReportRoomRequest(RequestModel):
@@ -24,13 +20,13 @@ class ReportRoomRequest(RequestModel):
     reason: str
 
 
-async def report_room(server: Homeserver, requester: Requester, request: ReportRoomRequest) -> ReportResponse:
+async def report_room(server: Homeserver, requester: Requester, request: ReportRoomRequest) -> EmptyResponse:
     """`POST /_matrix/client/v3/rooms/{roomId}/report`: report a room, also one that the user is not in.
 
     Spec: https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3roomsroomidreport
     """
     await server.reporting.report_room(requester, request.room_id, reason=request.reason)
-    return ReportResponse()
+    return EmptyResponse()
 
 
 class ReportEventRequest(RequestModel):
@@ -42,7 +38,7 @@ class ReportEventRequest(RequestModel):
     score: int | None = Field(default=None, ge=SCORE_MIN, le=SCORE_MAX)
 
 
-async def report_event(server: Homeserver, requester: Requester, request: ReportEventRequest) -> ReportResponse:
+async def report_event(server: Homeserver, requester: Requester, request: ReportEventRequest) -> EmptyResponse:
     """`POST /_matrix/client/v3/rooms/{roomId}/report/{eventId}`: report an event of a room that the user is in.
 
     Spec: https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3roomsroomidreporteventid
@@ -50,7 +46,7 @@ async def report_event(server: Homeserver, requester: Requester, request: Report
     await server.reporting.report_event(
         requester, request.room_id, request.event_id, reason=request.reason, score=request.score
     )
-    return ReportResponse()
+    return EmptyResponse()
 
 
 class ReportUserRequest(RequestModel):
@@ -60,13 +56,13 @@ class ReportUserRequest(RequestModel):
     reason: str
 
 
-async def report_user(server: Homeserver, requester: Requester, request: ReportUserRequest) -> ReportResponse:
+async def report_user(server: Homeserver, requester: Requester, request: ReportUserRequest) -> EmptyResponse:
     """`POST /_matrix/client/v3/users/{userId}/report`: report a user, also one with whom no room is shared.
 
     Spec: https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3usersuseridreport
     """
     await server.reporting.report_user(requester, request.user_id, reason=request.reason)
-    return ReportResponse()
+    return EmptyResponse()
 
 
 ROUTES = (

@@ -119,9 +119,9 @@ class ReportFilter:
     before: int | None = None
 
     @property
-    def parameters(self) -> tuple[str | int | None, ...]:
-        """In the order of the statements."""
-        return (self.kind, self.status, self.reporter, self.room_id, self.user_id, self.before)
+    def parameters(self) -> tuple[str | None, ...]:
+        """All but the place of the page, in the order of the statements."""
+        return (self.kind, self.status, self.reporter, self.room_id, self.user_id)
 
 
 REPORTS_NEWEST_FIRST = """
@@ -152,18 +152,19 @@ class ReportRange:
 async def list_reports(tx: Connection, codec: Codec, wanted: ReportFilter, within: ReportRange) -> list[Report]:
     """A page of reports in the order in which they came, or the other way round."""
     sql = REPORTS_NEWEST_FIRST if within.newest_first else REPORTS_OLDEST_FIRST
-    return [_report(row, codec) for row in await tx.fetch(sql, *wanted.parameters, within.offset, within.limit)]
+    rows = await tx.fetch(sql, *wanted.parameters, wanted.before, within.offset, within.limit)
+    return [_report(row, codec) for row in rows]
 
 
 COUNT_REPORTS = """
 SELECT count(*) FROM reports
 WHERE ($1::text IS NULL OR kind = $1) AND ($2::text IS NULL OR status = $2) AND ($3::text IS NULL OR reporter = $3)
-  AND ($4::text IS NULL OR room_id = $4) AND ($5::text IS NULL OR user_id = $5) AND ($6::bigint IS NULL OR nid < $6)
+  AND ($4::text IS NULL OR room_id = $4) AND ($5::text IS NULL OR user_id = $5)
 """
 
 
 async def count_reports(tx: Connection, wanted: ReportFilter) -> int:
-    """How many reports the filter lets pass."""
+    """How many reports the filter lets pass, wherever the page begins."""
     count: int = await tx.fetchval(COUNT_REPORTS, *wanted.parameters)
     return count
 
