@@ -232,6 +232,29 @@ async def test_restricted_join_needs_a_room_in_common(hospital: Hospital) -> Non
     assert "join_authorised_via_users_server" not in await alice.state(ward, "m.room.member", carol.user_id)
 
 
+async def test_who_lets_others_into_a_restricted_room(hospital: Hospital) -> None:
+    alice, bob, carol, dave = [await hospital.person() for _ in range(4)]
+    staff = await alice.create_room()
+    rules = {"join_rule": "restricted", "allow": [{"type": "m.room_membership", "room_id": staff}]}
+    users = {alice.user_id: 100, bob.user_id: -1}
+    ward = await alice.create_room(room_version="10", power_level_content_override={"users": users, "invite": 0})
+    await bob.join(ward)
+    await alice.set_state(ward, "m.room.join_rules", rules)
+
+    async def let_in(person: Person) -> str:
+        await person.join(staff)
+        await person.join(ward)
+        member = await person.state(ward, "m.room.member", person.user_id)
+        return str(member["join_authorised_via_users_server"])
+
+    assert await let_in(carol) == alice.user_id
+    await alice.leave(ward)
+    assert await let_in(dave) == carol.user_id
+    for person in (carol, dave):
+        await person.leave(ward)
+    await carol.refused(400, "M_UNABLE_TO_GRANT_JOIN", "POST", f"join/{ward}", {})
+
+
 async def test_restricted_join_needs_a_member_who_may_invite(hospital: Hospital) -> None:
     alice, bob, carol = [await hospital.person() for _ in range(3)]
     staff = await alice.create_room()

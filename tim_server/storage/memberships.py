@@ -4,11 +4,11 @@
 effect, also where no event is new (state resets). `forgotten_rooms` holds what users asked not to see any more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from tim_server.matrix.identifiers import RoomId, UserId
+from tim_server.matrix.identifiers import RoomId, ServerName, UserId
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection
 from tim_server.storage.events import EVENT_COLUMNS, EventRow, read_row
@@ -132,21 +132,28 @@ def _user_room(row: Any) -> UserRoom:
     return UserRoom(**fields)
 
 
-LOAD_MEMBERS = "SELECT user_id, membership, event_nid, position FROM memberships WHERE room_nid = $1"
+FIND_JOINED = "SELECT user_id FROM memberships WHERE user_id = ANY($2) AND room_nid = $1 AND membership = 'join'"
 
 
-async def load_members(tx: Connection, room_nid: int) -> list[MembershipRow]:
-    """Everybody's newest membership of the room."""
-    return [
-        MembershipRow(
-            user_id=UserId(row["user_id"]),
-            room_nid=room_nid,
-            membership=row["membership"],
-            event_nid=row["event_nid"],
-            position=row["position"],
-        )
-        for row in await tx.fetch(LOAD_MEMBERS, room_nid)
-    ]
+async def find_joined(tx: Connection, room_nid: int, users: Collection[str]) -> list[UserId]:
+    """Those of the users who are joined to the room."""
+    return [UserId(row["user_id"]) for row in await tx.fetch(FIND_JOINED, room_nid, list(users))]
+
+
+FIND_ANY_JOINED = """
+SELECT user_id FROM memberships
+WHERE room_nid = $1 AND membership = 'join' AND substr(user_id, strpos(user_id, ':') + 1) = $2
+  AND NOT user_id = ANY($3)
+LIMIT 1
+"""
+
+
+async def find_any_joined(
+    tx: Connection, room_nid: int, server_name: ServerName, *, besides: Collection[str]
+) -> UserId | None:
+    """Somebody of the server who is joined to the room; None where there is nobody besides those."""
+    user_id = await tx.fetchval(FIND_ANY_JOINED, room_nid, server_name, list(besides))
+    return None if user_id is None else UserId(user_id)
 
 
 LOAD_HISTORY_OF_USER = """

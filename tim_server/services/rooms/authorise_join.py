@@ -3,7 +3,7 @@
 Spec: https://spec.matrix.org/v1.19/client-server-api/#restricted-rooms
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from tim_server.matrix.canonical_json import decode_lenient
@@ -16,7 +16,7 @@ from tim_server.services.rooms.member_content import MEMBER, membership_in
 from tim_server.services.rooms.view import load_current_events
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection
-from tim_server.storage.memberships import is_joined_to_any, load_members
+from tim_server.storage.memberships import find_any_joined, find_joined, is_joined_to_any
 from tim_server.storage.rooms import RoomRow
 
 CREATE = ("m.room.create", "")
@@ -42,12 +42,23 @@ async def authorising_user(
         return None
     if not await is_joined_to_any(tx, joining, allowed_rooms(rules.content)):
         raise Forbidden("You are in none of the rooms whose members may join this one")
-    joined = [m.user_id for m in await load_members(tx, room.nid) if m.membership == "join"]
-    power = PowerLevels.of(state.get(POWER_LEVELS), state.get(CREATE))
-    found = _strongest(power, (user_id for user_id in joined if user_id.server_name == server_name))
+    found = await _who_may_invite(tx, room, PowerLevels.of(state.get(POWER_LEVELS), state.get(CREATE)), server_name)
     if found is None:
         raise UnableToGrantJoin()
     return found
+
+
+async def _who_may_invite(tx: Connection, room: RoomRow, power: PowerLevels, server_name: ServerName) -> UserId | None:
+    """The joined member of this server with the highest level, if that is enough to invite. Of who has no level of
+    their own any will do, so that large rooms are not read."""
+    named = power.users.keys() | power.infinite
+    may_invite = [user_id for user_id in named if power.user_level(user_id) >= power.invite]
+    joined = await find_joined(tx, room.nid, [user_id for user_id in may_invite if user_id.endswith(f":{server_name}")])
+    if joined:
+        return max(joined, key=lambda user_id: (power.user_level(user_id), user_id))
+    if power.users_default < power.invite:
+        return None
+    return await find_any_joined(tx, room.nid, server_name, besides=named)
 
 
 def allowed_rooms(content: Mapping[str, Any]) -> list[RoomId]:
@@ -61,9 +72,3 @@ def allowed_rooms(content: Mapping[str, Any]) -> list[RoomId]:
             except (InvalidIdentifier, AttributeError, TypeError):
                 continue
     return rooms
-
-
-def _strongest(power: PowerLevels, users: Iterable[UserId]) -> UserId | None:
-    """The user with the highest level, if that is enough to invite."""
-    strongest = max(users, key=lambda user_id: (power.user_level(user_id), user_id), default=None)
-    return strongest if strongest is not None and power.user_level(strongest) >= power.invite else None
