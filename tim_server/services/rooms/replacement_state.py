@@ -35,6 +35,7 @@ COPIED = (
 """State with an empty state key that is taken over as it is; power levels and aliases are taken over with changes."""
 
 KEPT_OF_CREATE = ("type", "m.federate")
+LEVEL_MAPS = ("events", "notifications", "users")
 CLOSED_LEVEL = 50
 LEVEL_MAX = 2**53 - 1
 
@@ -150,12 +151,12 @@ def _with_integers(content: Mapping[str, Any]) -> dict[str, Any]:
         for key in LEVEL_PROPERTIES
         if (level := read_level(content.get(key), integers_only=False)) is not None
     }
-    for key in ("events", "notifications", "users"):
+    for key in LEVEL_MAPS:
         named = content.get(key)
         if isinstance(named, dict):
             read = ((name, read_level(value, integers_only=False)) for name, value in named.items())
             levels[key] = {name: level for name, level in read if level is not None}
-    others = {key: value for key, value in content.items() if key not in levels and key not in LEVEL_PROPERTIES}
+    others = {key: value for key, value in content.items() if key not in LEVEL_PROPERTIES and key not in LEVEL_MAPS}
     return {**others, **levels}
 
 
