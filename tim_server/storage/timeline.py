@@ -180,6 +180,6 @@ ORDER BY origin_server_ts, position, minor LIMIT $3
 
 
 async def load_nearest(tx: Connection, codec: Codec, room_nid: int, ts: int, *, backwards: bool) -> list[EventRow]:
-    """At most `NEAREST_MAX` events that were sent nearest to a time, at it or in one direction from it; nearest first."""
+    """At most `NEAREST_MAX` events that were sent nearest to a time, at it or on one side of it; nearest first."""
     rows = await tx.fetch(NEAREST_BEFORE if backwards else NEAREST_AFTER, room_nid, ts, NEAREST_MAX)
     return [read_row(row, codec) for row in rows]
