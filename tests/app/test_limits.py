@@ -121,6 +121,16 @@ async def test_a_device_that_does_not_sync_keeps_the_newest_messages(alice: Pers
     assert [event["content"]["n"] for event in events] == [2, 3]
 
 
+async def test_nobody_pushes_out_the_messages_of_others(limited: Hospital, alice: Person) -> None:
+    bob, mallory = await limited.person(), await limited.person()
+    for sender, count in ((bob, 1), (mallory, 4)):
+        for number in range(count):
+            messages = {alice.user_id: {alice.device_id: {"n": number}}}
+            await sender.put(f"sendToDevice/m.test/{number}", {"messages": messages})
+    events = (await alice.get("sync"))["to_device"]["events"]
+    assert [(event["sender"], event["content"]["n"]) for event in events] == [(bob.user_id, 0), (mallory.user_id, 3)]
+
+
 async def test_a_backup_holds_so_many_keys_and_no_more(alice: Person) -> None:
     version = (await alice.post("room_keys/version", {"algorithm": "x", "auth_data": {}}))["version"]
     key = {"first_message_index": 0, "forwarded_count": 0, "is_verified": True, "session_data": {}}

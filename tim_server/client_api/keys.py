@@ -106,6 +106,6 @@ async def get_keys_changes(
 ROUTES = (
     Route("POST", "/_matrix/client/v3/keys/upload", upload_keys, auth=Auth.GUEST_OK),
     Route("POST", "/_matrix/client/v3/keys/query", query_keys, auth=Auth.GUEST_OK),
-    Route("POST", "/_matrix/client/v3/keys/claim", claim_keys, auth=Auth.GUEST_OK),
+    Route("POST", "/_matrix/client/v3/keys/claim", claim_keys, auth=Auth.GUEST_OK, rate_limit="claim_keys"),
     Route("GET", "/_matrix/client/v3/keys/changes", get_keys_changes),
 )

@@ -30,4 +30,12 @@ async def send_to_device(server: Homeserver, requester: Requester, request: Send
     return EmptyResponse()
 
 
-ROUTES = (Route("PUT", "/_matrix/client/v3/sendToDevice/{eventType}/{txnId}", send_to_device, auth=Auth.GUEST_OK),)
+ROUTES = (
+    Route(
+        "PUT",
+        "/_matrix/client/v3/sendToDevice/{eventType}/{txnId}",
+        send_to_device,
+        auth=Auth.GUEST_OK,
+        rate_limit="to_device",
+    ),
+)

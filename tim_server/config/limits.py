@@ -75,8 +75,8 @@ class LimitSettings(Section):
     to_device_messages_per_device_max: int = Field(
         default=10_000,
         ge=1,
-        description="How many messages, such as keys of encrypted rooms, wait for a device that does not sync; the "
-        "oldest make room.",
+        description="How many messages, such as keys of encrypted rooms, wait for a device that does not sync; "
+        "the oldest of those who sent the most make room.",
     )
     key_backup_keys_max: int = Field(
         default=200_000, ge=1, description="How many keys of encrypted rooms one key backup of a user may hold."

@@ -43,6 +43,13 @@ class RateLimitSettings(Section):
     invite: BucketSettings = Field(
         default=BucketSettings(per_second=5, burst=100), description="Inviting users, by account."
     )
+    to_device: BucketSettings = Field(
+        default=BucketSettings(per_second=20, burst=300), description="Sending messages to devices, by account."
+    )
+    claim_keys: BucketSettings = Field(
+        default=BucketSettings(per_second=1, burst=50),
+        description="Claiming one-time keys, by account: each request can take one of every device.",
+    )
     report: BucketSettings = Field(
         default=BucketSettings(per_second=0.2, burst=20), description="Reporting events, rooms and users, by account."
     )

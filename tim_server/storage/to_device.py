@@ -20,7 +20,7 @@ TABLES = (
         name="to_device_messages",
         owner="services.to_device",
         bound="limits.to_device_messages_per_device_max rows a device, of up to 64 KiB",
-        reaper="sync with a token that covers them; the bound, of which the oldest go; removal of the device",
+        reaper="sync with a token that covers them; the bound, of which each sender's oldest go; removal of the device",
     ),
     TableContract(
         name="to_device_transactions",
@@ -59,37 +59,70 @@ async def add_transaction(tx: Connection, user_id: UserId, device_id: str, key_h
 
 
 ADD_MESSAGES = """
-INSERT INTO to_device_messages (user_id, device_id, position, message)
-SELECT new.user_id, new.device_id, $1, new.message
-FROM unnest($2::text[], $3::text[], $4::bytea[]) WITH ORDINALITY AS new (user_id, device_id, message, number)
+INSERT INTO to_device_messages (user_id, device_id, position, sender, message)
+SELECT new.user_id, new.device_id, $1, $2, new.message
+FROM unnest($3::text[], $4::text[], $5::bytea[]) WITH ORDINALITY AS new (user_id, device_id, message, number)
 ORDER BY new.number
-"""
-FIND_BEYOND = """
-SELECT wanted.user_id, wanted.device_id, beyond.position, beyond.number
-FROM unnest($1::text[], $2::text[]) AS wanted (user_id, device_id)
-CROSS JOIN LATERAL (
-    SELECT position, number FROM to_device_messages
-    WHERE user_id = wanted.user_id AND device_id = wanted.device_id
-    ORDER BY position DESC, number DESC OFFSET $3 LIMIT 1
-) AS beyond
-"""
-DELETE_BEYOND = """
-DELETE FROM to_device_messages AS m
-USING unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[]) AS beyond (user_id, device_id, position, number)
-WHERE m.user_id = beyond.user_id AND m.device_id = beyond.device_id
-  AND (m.position, m.number) <= (beyond.position, beyond.number)
 """
 
 
 async def add_messages(
-    tx: Connection, codec: Codec, messages: Sequence[NewMessage], *, position: int, per_device_max: int
+    tx: Connection, codec: Codec, sender: UserId, messages: Sequence[NewMessage], *, position: int
 ) -> None:
-    """Append messages; of a device that has too many the oldest go."""
+    """Append messages of one sender."""
     user_ids, device_ids = [m.user_id for m in messages], [m.device_id for m in messages]
-    await tx.execute(ADD_MESSAGES, position, user_ids, device_ids, [codec.encode(m.message) for m in messages])
-    beyond = await tx.fetch(FIND_BEYOND, user_ids, device_ids, per_device_max)
-    if beyond:
-        await tx.execute(DELETE_BEYOND, *zip(*beyond, strict=True))
+    await tx.execute(ADD_MESSAGES, position, sender, user_ids, device_ids, [codec.encode(m.message) for m in messages])
+
+
+FIND_FULL_QUEUES = """
+SELECT wanted.user_id, wanted.device_id FROM unnest($1::text[], $2::text[]) AS wanted (user_id, device_id)
+WHERE EXISTS (
+    SELECT FROM to_device_messages WHERE user_id = wanted.user_id AND device_id = wanted.device_id OFFSET $3
+)
+"""
+SHORTEN_QUEUES = """
+WITH of_senders AS (
+    SELECT user_id, device_id, position, number, row_number() OVER (
+        PARTITION BY user_id, device_id, sender ORDER BY position DESC, number DESC
+    ) AS age
+    FROM unnest($1::text[], $2::text[]) AS wanted (user_id, device_id)
+    JOIN to_device_messages USING (user_id, device_id)
+), in_turn AS (
+    SELECT user_id, device_id, position, number, row_number() OVER (
+        PARTITION BY user_id, device_id ORDER BY age, position DESC, number DESC
+    ) AS place
+    FROM of_senders
+)
+DELETE FROM to_device_messages AS m USING in_turn
+WHERE in_turn.place > $3
+  AND (m.user_id, m.device_id, m.position, m.number)
+    = (in_turn.user_id, in_turn.device_id, in_turn.position, in_turn.number)
+RETURNING m.user_id, m.device_id
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dropped:
+    """How many messages had to make room, and of how many devices."""
+
+    messages: int
+    devices: int
+
+
+NOTHING_DROPPED = Dropped(messages=0, devices=0)
+
+
+async def shorten_queues(tx: Connection, devices: Sequence[tuple[UserId, str]], *, per_device_max: int) -> Dropped:
+    """Have the queues of these devices, each named once, keep within the bound.
+
+    Of one that is too long the senders who have the most messages there lose their oldest, so that nobody's messages
+    are pushed out by another who sends more. A hundredth of the bound goes at once, since it costs a look at all.
+    """
+    full = await tx.fetch(FIND_FULL_QUEUES, *zip(*devices, strict=True), per_device_max)
+    if not full:
+        return NOTHING_DROPPED
+    rows = await tx.fetch(SHORTEN_QUEUES, *zip(*full, strict=True), per_device_max - per_device_max // 100)
+    return Dropped(messages=len(rows), devices=len(full))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

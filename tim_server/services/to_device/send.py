@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+import structlog
 
 from tim_server.matrix.errors import InvalidParam, TooLarge
 from tim_server.matrix.identifiers import ID_BYTES_MAX, ServerName, UserId
@@ -17,7 +18,14 @@ from tim_server.services.json_values import encode_json
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection
 from tim_server.storage.devices import find_devices
-from tim_server.storage.to_device import NewMessage, add_messages, add_transaction
+from tim_server.storage.to_device import (
+    NOTHING_DROPPED,
+    Dropped,
+    NewMessage,
+    add_messages,
+    add_transaction,
+    shorten_queues,
+)
 from tim_server.storage.writer import Writer
 
 TO_DEVICE = "to_device"
@@ -26,6 +34,8 @@ TO_DEVICE = "to_device"
 ALL_DEVICES = "*"
 ContentByDevice = Mapping[UserId, Mapping[str, Mapping[str, Any]]]
 CONTENT_BYTES_MAX = 65_536
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +69,7 @@ class ToDeviceSender:
         if sum(map(len, messages.values())) > self.policy.per_request_max:
             raise TooLarge(f"At most {self.policy.per_request_max} messages can be sent at once")
         start = b'{"sender":%b,"type":%b,"content":' % (orjson.dumps(str(requester.user_id)), orjson.dumps(event_type))
-        await self.writer.write(
+        dropped = await self.writer.write(
             _Send(
                 sender=(requester.user_id, requester.device_id or ""),
                 codec=self.codec,
@@ -72,6 +82,13 @@ class ToDeviceSender:
                 policy=self.policy,
             )
         )
+        if dropped.messages:
+            log.warning(
+                "messages to devices that do not sync were dropped",
+                messages=dropped.messages,
+                devices=dropped.devices,
+                per_device_max=self.policy.per_device_max,
+            )
 
 
 def _encode(content: Mapping[str, Any]) -> bytes:
@@ -93,10 +110,10 @@ class _Send:
     users: tuple[UserId, ...] = ()
     streams: tuple[str, ...] = (TO_DEVICE,)
 
-    async def store(self, tx: Connection, position: int) -> None:
+    async def store(self, tx: Connection, position: int) -> Dropped:
         self.users = ()
         if not await add_transaction(tx, *self.sender, self.key_hash):
-            return
+            return NOTHING_DROPPED
         named = [(user_id, device_id) for user_id, of_user in self.messages.items() for device_id in of_user]
         devices = await find_devices(tx, named, [user_id for user_id, device_id in named if device_id == ALL_DEVICES])
         new = []
@@ -107,6 +124,8 @@ class _Send:
         size_bytes = sum(len(message.message) for message in new)
         if len(new) > self.policy.per_request_max or size_bytes > self.policy.bytes_per_request_max:
             raise TooLarge("The messages are too many, or too large, for one request")
-        if new:
-            await add_messages(tx, self.codec, new, position=position, per_device_max=self.policy.per_device_max)
         self.users = tuple({message.user_id for message in new})
+        if not new:
+            return NOTHING_DROPPED
+        await add_messages(tx, self.codec, self.sender[0], new, position=position)
+        return await shorten_queues(tx, devices, per_device_max=self.policy.per_device_max)
