@@ -17,12 +17,20 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """A port that a server listens on, willing to share it as workers do."""
-    with socket.socket() as server:
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        server.bind(("127.0.0.1", 0))
-        server.listen()
-        yield server.getsockname()[1]
+    """A port that a server listens on, willing to share it as workers do; the one before it is free."""
+    while True:
+        with socket.socket() as server, socket.socket() as before:
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            server.bind(("127.0.0.1", 0))
+            port = server.getsockname()[1]
+            try:
+                before.bind(("127.0.0.1", port - 1))
+            except OSError:
+                continue
+            before.close()
+            server.listen()
+            yield port
+            return
 
 
 def settings_with(workers: int = 1, **listener: object) -> Settings:

@@ -77,7 +77,8 @@ async def test_a_message_has_a_class_and_no_rows(room: Room, ledger: Ledger) -> 
     assert await ledger.of(await room.write(type="m.room.encrypted")) == (NotifyClass.ENCRYPTED, {})
     assert await ledger.of(await room.write(msgtype="m.notice")) == (NotifyClass.QUIET, {})
     assert await ledger.of(await room.alice.set_state(room.id, "m.room.topic", {"topic": "x"})) == (0, {})
-    tombstone = await room.alice.set_state(room.id, "m.room.tombstone", {"body": "x", "replacement_room": room.id})
+    moved = {"body": "x", "replacement_room": await room.alice.create_room()}
+    tombstone = await room.alice.set_state(room.id, "m.room.tombstone", moved)
     assert await ledger.of(tombstone) == (NotifyClass.TOMBSTONE, {})
 
 
