@@ -136,6 +136,8 @@ async def test_who_takes_no_invites(hospital: Hospital) -> None:
     invite = {"user_id": bob.user_id}
     await alice.refused(403, "M_INVITE_BLOCKED", "POST", f"rooms/{room_id}/invite", invite)
     await alice.refused(403, "M_INVITE_BLOCKED", "POST", "createRoom", {"invite": [bob.user_id]})
+    invited = {"type": "m.room.member", "state_key": bob.user_id, "content": {"membership": "invite"}}
+    await alice.refused(403, "M_INVITE_BLOCKED", "POST", "createRoom", {"initial_state": [invited]})
     member = f"rooms/{room_id}/state/m.room.member/{bob.user_id}"
     await alice.refused(403, "M_INVITE_BLOCKED", "PUT", member, {"membership": "invite"})
     await bob.put(setting, {})

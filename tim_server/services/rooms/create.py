@@ -21,7 +21,7 @@ from tim_server.services.accounts.requester import Requester
 from tim_server.services.rooms.aliases import check_new_alias
 from tim_server.services.rooms.draft import DraftGroup
 from tim_server.services.rooms.invite_permission import check_take_invites
-from tim_server.services.rooms.member_content import load_names
+from tim_server.services.rooms.member_content import MEMBER, load_names
 from tim_server.services.rooms.new_room_state import InitialState, NewRoom, Preset, drafts_of
 from tim_server.services.rooms.permission import check_may_act
 from tim_server.services.rooms.queue import RoomNames, RoomQueues
@@ -48,6 +48,12 @@ class RoomOptions:
     creation_content: Mapping[str, Any] = field(default_factory=dict)
     initial_state: Sequence[InitialState] = ()
     power_level_content_override: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def invited(self) -> list[UserId]:
+        """Who is invited, also by `initial_state`."""
+        members = (state for state in self.initial_state if state.type == MEMBER)
+        return [*self.invite, *(UserId(m.state_key) for m in members if m.content.get("membership") == "invite")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +86,7 @@ class RoomCreation:
         alias = self._alias(options)
         self._check_invites(options)
         async with self.database.connection() as connection:
-            await check_take_invites(connection, self.codec, options.invite)
+            await check_take_invites(connection, self.codec, options.invited)
             names = await load_names(connection, self.codec, [requester.user_id, *options.invite])
         drafts = drafts_of(
             NewRoom(
@@ -130,7 +136,7 @@ class RoomCreation:
     def _check_invites(self, options: RoomOptions) -> None:
         if options.invites_third_parties:
             raise ThreepidDenied("This server has no identity server to invite third parties with")
-        if len(options.invite) > self.policy.invites_max:
+        if len(options.invited) > self.policy.invites_max:
             raise InvalidParam(f"At most {self.policy.invites_max} users can be invited with a new room")
 
     def _new_room_id(self) -> RoomId:
