@@ -247,6 +247,21 @@ async def test_what_users_have_set_for_the_room_follows_them(hospital: Hospital)
         await person.get(f"pushrules/global/room/{old}")
 
 
+async def test_what_users_have_taken_back_does_not_return_while_they_stay(hospital: Hospital) -> None:
+    alice, bob = await hospital.person(), await hospital.person()
+    old = await alice.create_room()
+    await bob.join(old)
+    await bob.put(f"user/{bob.user_id}/rooms/{old}/tags/u.ward", {})
+    new = await upgrade(alice, old)
+    await bob.join(new)
+    await bob.expect(200, "DELETE", f"user/{bob.user_id}/rooms/{new}/tags/u.ward")
+    await bob.put(f"user/{bob.user_id}/account_data/m.direct", {"@x:y": [old]})
+    await bob.join(new)
+    await bob.set_state(new, "m.room.member", {"membership": "join", "displayname": "Bob"}, bob.user_id)
+    assert await bob.get(f"user/{bob.user_id}/account_data/m.direct") == {"@x:y": [old]}
+    assert await bob.get(f"user/{bob.user_id}/rooms/{new}/tags") == {"tags": {}}
+
+
 async def test_a_room_that_only_claims_to_replace_another_gets_nothing(hospital: Hospital) -> None:
     alice, mallory = await hospital.person(), await hospital.person()
     old = await alice.create_room()

@@ -27,8 +27,18 @@ from tim_server.services.rooms.permission import check_may_act
 from tim_server.services.rooms.queue import RoomQueues
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection, Database
+from tim_server.storage.memberships import is_joined_to_any
 from tim_server.storage.room_directory import find_alias
 from tim_server.storage.rooms import RoomRow, load_room
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Prepared:
+    """The room, the content of the member event, and whether the user is joined already."""
+
+    room_id: RoomId
+    content: dict[str, Any]
+    was_joined: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,37 +58,40 @@ class RoomJoin:
         Raises `NotFound` for an unknown room or alias, `Forbidden` where the join rules or a ban are against it,
         `UnableToGrantJoin` where no local member may authorise a restricted join, `GuestAccessForbidden` for guests.
         """
-        room_id, content = await self._prepare(requester, room, custom)
+        prepared = await self._prepare(requester, room, custom)
 
         def is_in_place(_sender: UserId, present: Mapping[str, Any]) -> bool:
             return membership_in(present) == "join"
 
-        await self._submit(requester, room_id, content, is_in_place)
-        await self.carry_over.into(requester.user_id, room_id)
-        return room_id
+        await self._join(requester, prepared, is_in_place)
+        return prepared.room_id
 
     async def join_as(self, requester: Requester, room_id: RoomId, custom: Mapping[str, Any]) -> EventId:
         """Join, or change how one is joined: the member event with this content, where it is not there already. Raises
         what `join` raises."""
-        _, content = await self._prepare(requester, room_id, custom)
+        prepared = await self._prepare(requester, room_id, custom)
 
         def is_in_place(_sender: UserId, present: Mapping[str, Any]) -> bool:
-            return present == content
+            return present == prepared.content
 
-        event_id = await self._submit(requester, room_id, content, is_in_place)
-        await self.carry_over.into(requester.user_id, room_id)
+        return await self._join(requester, prepared, is_in_place)
+
+    async def _join(
+        self, requester: Requester, prepared: _Prepared, is_in_place: Callable[[UserId, dict[str, Any]], bool]
+    ) -> EventId:
+        event_id = await self._submit(requester, prepared.room_id, prepared.content, is_in_place)
+        if not prepared.was_joined:  # else what they have changed since would be undone
+            await self.carry_over.into(requester.user_id, prepared.room_id)
         return event_id
 
-    async def _prepare(
-        self, requester: Requester, room: RoomId | RoomAlias, custom: Mapping[str, Any]
-    ) -> tuple[RoomId, dict[str, Any]]:
-        """The room, and the content of the member event."""
+    async def _prepare(self, requester: Requester, room: RoomId | RoomAlias, custom: Mapping[str, Any]) -> _Prepared:
         check_may_act(requester)
         async with self.database.read() as tx:
             found = await self._find(tx, room)
             version = room_version(found.room_version)
             if requester.is_guest:
                 await self._check_guest(tx, found)
+            was_joined = await is_joined_to_any(tx, requester.user_id, [found.room_id])
             names = await load_names(tx, self.codec, [requester.user_id])
             authorised_by = await authorising_user(
                 tx, self.codec, found, version, joining=requester.user_id, server_name=self.server_name
@@ -87,7 +100,7 @@ class RoomJoin:
         content.pop(AUTHORISED_VIA, None)  # a client may not say that somebody let it in
         if authorised_by is not None:
             content[AUTHORISED_VIA] = authorised_by
-        return found.room_id, content
+        return _Prepared(room_id=found.room_id, content=content, was_joined=was_joined)
 
     async def knock(self, requester: Requester, room: RoomId | RoomAlias, reason: str | None) -> RoomId:
         """Ask to be let in; raises `NotFound` for an unknown room or alias, `Forbidden` where the rules refuse."""
