@@ -219,6 +219,29 @@ async def test_both_rooms_reach_a_waiting_sync_at_once(hospital: Hospital) -> No
     assert rooms[new]["timeline"]["events"][0]["type"] == "m.room.create"
 
 
+async def test_the_same_request_makes_one_room(hospital: Hospital) -> None:
+    alice, bob = await hospital.person(), await hospital.person()
+    name = secrets.token_hex(5)
+    old = await alice.create_room(room_version="11", room_alias_name=name)
+    body = {"additional_creators": [bob.user_id, alice.user_id, bob.user_id]}
+    first, *others = await asyncio.gather(*(upgrade(alice, old, "12", **body) for _ in range(3)))
+    assert others == [first, first]
+    assert (await alice.state(old, "m.room.tombstone"))["replacement_room"] == first
+    assert (await alice.get(f"directory/room/%23{name}:{SERVER}"))["room_id"] == first
+    assert (await alice.get("joined_rooms"))["joined_rooms"] == [old, first]
+    other_creators, other_version = await upgrade(alice, old, "12"), await upgrade(alice, old, "11")
+    assert len({first, other_creators, other_version}) == 3
+
+
+async def test_large_spaces_are_upgraded(hospital: Hospital) -> None:
+    alice = await hospital.person()
+    old = await alice.create_room()
+    children = [f"!{number}:{SERVER}" for number in range(550)]
+    await asyncio.gather(*(alice.set_state(old, "m.space.child", {"via": [SERVER]}, child) for child in children))
+    state = await alice.get(f"rooms/{await upgrade(alice, old)}/state")
+    assert {event["state_key"] for event in state if event["type"] == "m.space.child"} == {*children}
+
+
 async def test_upgrading_while_others_write(hospital: Hospital) -> None:
     alice, bob = await hospital.person(), await hospital.person()
     old = await alice.create_room(power_level_content_override={"users": {bob.user_id: 50}})

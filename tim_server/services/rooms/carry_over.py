@@ -61,7 +61,7 @@ class CarryOver:
         if head is None or nid is None:
             return None
         create = (await self.queues.parsed.load([nid], head.version))[nid]
-        old = _room_in(create.content.get("predecessor"), "room_id")
+        old = room_in(create.content.get("predecessor"), "room_id")
         if old is None:
             return None
         async with self.database.read() as tx:
@@ -70,11 +70,11 @@ class CarryOver:
                 return None
             row = (await load_current_events(tx, self.codec, room.room_nid, [TOMBSTONE])).get(TOMBSTONE)
         content = {} if row is None else decode_lenient(content_json(row, room_version(room.room_version)))
-        return old if _room_in(content, "replacement_room") == room_id else None
+        return old if room_in(content, "replacement_room") == room_id else None
 
 
-def _room_in(content: Any, key: str) -> RoomId | None:
-    """The room that a content names under this key."""
+def room_in(content: Any, key: str) -> RoomId | None:
+    """The room that a content names under this key; None where it names none."""
     try:
         return RoomId.parse(content[key])
     except (InvalidIdentifier, AttributeError, KeyError, TypeError):

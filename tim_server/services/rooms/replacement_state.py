@@ -115,10 +115,13 @@ def _create_content(old: OldRoom, new: Replacement) -> dict[str, Any]:
     content["predecessor"] = {"room_id": old.room_id, "event_id": new.last_event}
     if not new.version.implicit_room_creator:
         content["creator"] = new.creator
-    creators = [user_id for user_id in dict.fromkeys(new.additional_creators) if user_id != new.creator]
-    if new.version.privileged_creators and creators:
-        content["additional_creators"] = creators
-    return content
+    creators = kept_creators(new.version, new.creator, new.additional_creators)
+    return content | ({"additional_creators": creators} if creators else {})
+
+
+def kept_creators(version: RoomVersion, creator: UserId, additional: Sequence[UserId]) -> list[UserId]:
+    """Those whom the create event of the new room lists as creators besides its sender."""
+    return [u for u in dict.fromkeys(additional) if u != creator] if version.privileged_creators else []
 
 
 def _power_levels(old: OldRoom, new: Replacement) -> dict[str, Any] | None:

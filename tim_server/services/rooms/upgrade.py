@@ -10,19 +10,20 @@ Spec: https://spec.matrix.org/v1.19/client-server-api/#room-upgrades
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from tim_server.matrix.canonical_json import decode_lenient
 from tim_server.matrix.errors import Forbidden, InvalidParam, MatrixError, NotFound, UnsupportedRoomVersion
 from tim_server.matrix.event_auth.power_levels import creators_of
 from tim_server.matrix.events.build import Author
 from tim_server.matrix.events.read import read_stored_pdu
-from tim_server.matrix.identifiers import RoomId, UserId
+from tim_server.matrix.identifiers import EventId, RoomId, UserId
 from tim_server.matrix.room_versions import ROOM_VERSIONS, RoomVersion
 from tim_server.services.accounts.requester import Requester
 from tim_server.services.events.client_format import content_json
 from tim_server.services.rooms.auth_events import ParsedEvents
 from tim_server.services.rooms.canonical_alias import CANONICAL_ALIAS
-from tim_server.services.rooms.carry_over import CarryOver
+from tim_server.services.rooms.carry_over import CarryOver, room_in
 from tim_server.services.rooms.create import ROOM_ID_BYTES
 from tim_server.services.rooms.decide import Decider, Decision, needed_keys, new_room_head
 from tim_server.services.rooms.draft import DraftGroup
@@ -40,8 +41,10 @@ from tim_server.services.rooms.replacement_state import (
     OldRoom,
     Replacement,
     closing_drafts,
+    kept_creators,
     replacement_drafts,
 )
+from tim_server.services.rooms.view import load_current_events
 from tim_server.storage.database import Connection
 from tim_server.storage.events import load_events
 from tim_server.storage.memberships import load_banned
@@ -68,7 +71,8 @@ class RoomUpgrade:
     async def upgrade(
         self, requester: Requester, room_id: RoomId, version: str, additional_creators: Sequence[UserId]
     ) -> RoomId:
-        """Replace the room; the id of the new one. `additional_creators` are those of a version that has them.
+        """Replace the room; the id of the new one. `additional_creators` are those of a version that has them. The same
+        request once more, as after a lost answer, gives the room that it made before.
 
         Raises `UnsupportedRoomVersion`, `NotFound` for an unknown room, `Forbidden` for who may not send its tombstone,
         `InvalidParam` for a room with more state than can be taken over.
@@ -104,6 +108,9 @@ class _Upgrade:
     async def decide(self, head: RoomHead) -> Decision:
         """The old room's decision, whose commit makes the new room too; raises `MatrixError` if there is none."""
         async with self._service.store.database.read() as tx:
+            if (made_before := await self._made_before(tx, head)) is not None:
+                self.replacement, tombstone_id = made_before
+                return Decision(answers=((tombstone_id,),), commit=None, head=head)
             old = await self._load(tx, head)
             names = (await load_names(tx, self._service.store.codec, [self._sender])).get(self._sender, {})
         new = Replacement(
@@ -127,6 +134,26 @@ class _Upgrade:
         self.replacement = created.head.room_id
         commit = replace(closed.commit, replacement=replace(created.commit, creator=self._sender))
         return replace(closed, answers=closed.answers[:1], commit=commit)
+
+    async def _made_before(self, tx: Connection, head: RoomHead) -> tuple[RoomId, EventId] | None:
+        """The room that the same request has made already, and the tombstone that says so."""
+        codec = self._service.store.codec
+        tombstone = (await load_current_events(tx, codec, head.nid, [(TOMBSTONE, "")])).get((TOMBSTONE, ""))
+        if tombstone is None or tombstone.sender != self._sender or tombstone.redacted_by is not None:
+            return None
+        replacement = room_in(decode_lenient(tombstone.body)["content"], "replacement_room")
+        room = None if replacement is None else await load_room(tx, replacement)
+        if replacement is None or room is None or room.room_version != self._version.identifier:
+            return None
+        create = (await load_current_events(tx, codec, room.nid, [(CREATE, "")]))[(CREATE, "")]
+        content = decode_lenient(create.body)["content"]
+        is_same = (
+            create.sender == self._sender
+            and room_in(content.get("predecessor"), "room_id") == head.room_id
+            and content.get("additional_creators", [])
+            == kept_creators(self._version, self._sender, self._additional_creators)
+        )
+        return (replacement, tombstone.event_id) if is_same else None
 
     async def _load(self, tx: Connection, head: RoomHead) -> OldRoom:
         """The old room. Its state is that of `head`, members and aliases those of now."""
@@ -172,8 +199,10 @@ class _Upgrade:
         raise answer
 
     async def _decider(self, drafts: int) -> Decider:
-        nids = await self._service.store.writer.take_nids(2 * drafts)
-        return Decider(author=self._service.author, now_ms=self._service.now_ms(), nids=iter(nids))
+        taken = [
+            await self._service.store.writer.take_nids(drafts) for _ in range(2)
+        ]  # 2 * EVENTS_MAX is too many at once
+        return Decider(author=self._service.author, now_ms=self._service.now_ms(), nids=chain(*taken))
 
     def _new_room_id(self) -> RoomId:
         opaque = urlsafe_b64encode(self._service.randomness(ROOM_ID_BYTES)).decode()
