@@ -1,11 +1,12 @@
 """`list_public_rooms.yaml`: pages of the public directory, and searching it."""
 
 import secrets
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.people import CLIENT, SERVER, Hospital, Person
+from tests.people import CLIENT, SERVER, Hospital, Person, run_hospital
 
 
 async def listed(person: Person, **options: Any) -> str:
@@ -141,3 +142,21 @@ async def test_other_servers_and_networks(hospital: Hospital) -> None:
 @pytest.mark.parametrize("query", [{"since": "x"}, {"since": "n1"}, {"limit": -1}, {"limit": "many"}, {"server": "?"}])
 async def test_bad_queries(hospital: Hospital, query: dict[str, Any]) -> None:
     await (await hospital.person()).refused(400, "M_INVALID_PARAM", "GET", "publicRooms", **query)
+
+
+async def test_searching_has_a_limit_of_its_own(tenant_dsn: str, tmp_path: Path) -> None:
+    limits = {"directory": {"per_second": 0.001, "burst": 4}}
+    async with run_hospital(tenant_dsn, tmp_path, rate_limits=limits) as hospital:
+        alice = await hospital.person()
+        room_id = await alice.create_room(creation_content={"type": "m.space"})
+        costly: list[tuple[str, str, Any]] = [
+            ("GET", "publicRooms", None),
+            ("POST", "publicRooms", {}),
+            ("POST", "user_directory/search", {"search_term": "x"}),
+            ("GET", f"/_matrix/client/v1/rooms/{room_id}/hierarchy", None),
+        ]
+        for method, path, body in costly:
+            await alice.expect(200, method, path, body)
+        for method, path, body in costly:
+            await alice.refused(429, "M_LIMIT_EXCEEDED", method, path, body)
+        await alice.get("joined_rooms")

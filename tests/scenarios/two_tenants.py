@@ -25,7 +25,17 @@ SOUTHERN_POLICY = {
     "rate_limits": {
         **{
             bucket: {"per_second": 10_000, "burst": 10_000}
-            for bucket in ("default", "send", "to_device", "claim_keys", "join", "invite", "login", "registration")
+            for bucket in [
+                "default",
+                "send",
+                "to_device",
+                "claim_keys",
+                "join",
+                "invite",
+                "directory",
+                "login",
+                "registration",
+            ]
         },
         "create_room": {"per_second": 0.001, "burst": ROOMS_AT_ONCE},
         "exempt_users": ["@exempt:south.example"],

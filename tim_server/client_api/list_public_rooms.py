@@ -133,6 +133,6 @@ def _response(page: PublicRoomsPage) -> PublicRoomsResponse:
 ROUTES = (
     Route("GET", "/_matrix/client/v3/directory/list/room/{roomId}", get_room_visibility_on_directory, auth=Auth.NONE),
     Route("PUT", "/_matrix/client/v3/directory/list/room/{roomId}", set_room_visibility_on_directory),
-    Route("GET", "/_matrix/client/v3/publicRooms", get_public_rooms, auth=Auth.OPTIONAL),
-    Route("POST", "/_matrix/client/v3/publicRooms", query_public_rooms),
+    Route("GET", "/_matrix/client/v3/publicRooms", get_public_rooms, auth=Auth.OPTIONAL, rate_limit="directory"),
+    Route("POST", "/_matrix/client/v3/publicRooms", query_public_rooms, rate_limit="directory"),
 )

@@ -57,4 +57,4 @@ async def get_space_hierarchy(
     )
 
 
-ROUTES = (Route("GET", "/_matrix/client/v1/rooms/{roomId}/hierarchy", get_space_hierarchy),)
+ROUTES = (Route("GET", "/_matrix/client/v1/rooms/{roomId}/hierarchy", get_space_hierarchy, rate_limit="directory"),)

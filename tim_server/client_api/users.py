@@ -52,4 +52,4 @@ async def search_user_directory(
     )
 
 
-ROUTES = (Route("POST", "/_matrix/client/v3/user_directory/search", search_user_directory),)
+ROUTES = (Route("POST", "/_matrix/client/v3/user_directory/search", search_user_directory, rate_limit="directory"),)

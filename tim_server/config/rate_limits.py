@@ -50,6 +50,11 @@ class RateLimitSettings(Section):
         default=BucketSettings(per_second=1, burst=50),
         description="Claiming one-time keys, by account: each request can take one of every device.",
     )
+    directory: BucketSettings = Field(
+        default=BucketSettings(per_second=5, burst=100),
+        description="Searching users and public rooms, and reading spaces, by account; the public rooms without one by "
+        "address.",
+    )
     report: BucketSettings = Field(
         default=BucketSettings(per_second=0.2, burst=20), description="Reporting events, rooms and users, by account."
     )
