@@ -134,6 +134,15 @@ async def test_who_leaves_and_comes_back_with_another_device_has_changed(people:
     assert await watcher.look() == ({bob.user_id}, set())
 
 
+async def test_who_has_left_and_come_back_may_have_been_forgotten_meanwhile(people: People) -> None:
+    alice, bob, _ = people
+    (room_id,) = (await bob.get("joined_rooms"))["joined_rooms"]
+    watcher = await watch(alice)
+    await bob.leave(room_id)
+    await bob.join(room_id)
+    assert await watcher.look() == ({bob.user_id}, set())
+
+
 async def test_a_change_after_leaving_is_not_told(people: People) -> None:
     alice, bob, _ = people
     (room_id,) = (await bob.get("joined_rooms"))["joined_rooms"]

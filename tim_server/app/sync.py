@@ -74,6 +74,7 @@ def _parts_of_devices(store: Store) -> tuple[ToDevicePart, DeviceListsPart, KeyC
         database=store.database, writer=store.writer, codec=store.codec, commit_log=store.commit_log
     )
     device_lists = DeviceListsPart(
+        database=store.database,
         moves=SharedLookUps(database=store.database, read=load_moves),
         rooms=SharedLookUps(database=store.database, read=load_rooms_of_users),
     )

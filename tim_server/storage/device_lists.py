@@ -52,9 +52,15 @@ SELECT target FROM user_signatures WHERE signer = $1 AND position > $2 AND posit
 """
 
 
+async def find_changed_for_reader(tx: Connection, reader: UserId, *, after: int, up_to: int) -> set[UserId]:
+    """The reader, if their devices or keys have changed after one position and up to another, and those whom the reader
+    has verified since."""
+    return {UserId(row["user_id"]) for row in await tx.fetch(FIND_CHANGED_FOR_READER, reader, after, up_to)}
+
+
 async def find_changed_users(tx: Connection, reader: UserId, *, after: int, up_to: int) -> set[UserId]:
-    """The users who share a room with the reader, and the reader, whose devices or keys have changed after one position
-    and up to another; and those whom the reader has verified since."""
+    """As `find_changed_for_reader`, and the users who share a room with the reader whose devices or keys have
+    changed."""
     changed = {UserId(row["user_id"]) for row in await tx.fetch(FIND_CHANGED_USERS, after, up_to)}
-    own = {UserId(row["user_id"]) for row in await tx.fetch(FIND_CHANGED_FOR_READER, reader, after, up_to)}
+    own = await find_changed_for_reader(tx, reader, after=after, up_to=up_to)
     return own | await find_sharing(tx, reader, changed - {reader})

@@ -73,7 +73,7 @@ async def find_sharing_changes(tx: Connection, reader: UserId, *, after: int) ->
 
 
 async def _moved_in(tx: Connection, room_nids: set[int], *, after: int) -> tuple[set[UserId], set[UserId]]:
-    """Who came into these rooms, and who left them."""
+    """Who came into these rooms, also after having left them, and who left them."""
     if not room_nids:
         return set(), set()
     steps = await tx.fetch(LOAD_STEPS_SINCE, list(room_nids), after, STEPS_MAX + 1)
@@ -84,7 +84,8 @@ async def _moved_in(tx: Connection, room_nids: set[int], *, after: int) -> tuple
     if not is_in:
         return set(), set()
     was_in = {tuple(row) for row in await tx.fetch(LOAD_WAS_IN, *zip(*is_in, strict=True), after)}
-    came = {UserId(pair[1]) for pair, is_now in is_in.items() if is_now and pair not in was_in}
+    was_out = {(row["room_nid"], row["user_id"]) for row in steps if not row["is_in"]} | (is_in.keys() - was_in)
+    came = {UserId(pair[1]) for pair, is_now in is_in.items() if is_now and pair in was_out}
     return came, {UserId(pair[1]) for pair, is_now in is_in.items() if not is_now and pair in was_in}
 
 

@@ -1,7 +1,8 @@
 """Whose device lists the client should fetch again, and whose it may forget.
 
 The tail says whose devices have changed, and who came and went; one look at the database tells everybody whether
-somebody who said something new of themselves in a room has also come or gone, and where they still are.
+somebody who said something new of themselves in a room has also come or gone, and where they still are. Of the reader's
+own changes the database knows.
 
 Spec: https://spec.matrix.org/v1.19/client-server-api/#tracking-the-device-list-for-a-user
 """
@@ -20,8 +21,8 @@ from tim_server.services.sync.shared_look_ups import SharedLookUps
 from tim_server.services.sync.views import MEMBER
 from tim_server.services.sync.window import Window
 from tim_server.storage.commit_log import CommitEntry
-from tim_server.storage.database import Connection
-from tim_server.storage.device_lists import DEVICE_LISTS
+from tim_server.storage.database import Connection, Database
+from tim_server.storage.device_lists import DEVICE_LISTS, find_changed_for_reader
 from tim_server.storage.shared_rooms import MemberStep, Move
 
 
@@ -30,16 +31,16 @@ class DeviceListsPart:
     """Part of an answer. `moves` knows what member events have meant, which never changes; `rooms` which rooms users
     are in, until that changes."""
 
+    database: Database
     moves: SharedLookUps[MemberStep, Move]
     rooms: SharedLookUps[UserId, frozenset[int]]
 
     async def from_tail(self, reading: Reading, window: Window) -> Told | None:
-        """What the facts and member events of the reader's rooms say. Of changes of the reader's own the database
-        knows."""
-        if DEVICES in window.streams:
-            return None
+        """What the facts and member events of the reader's rooms say. The database is not asked for these: it may know
+        of what came after the window."""
+        changed = await self._changed_for_reader(window) if DEVICES in window.streams else set()
         facts = window.facts_of(DEVICE_LISTS).values()
-        changed = {UserId(str(fact.value[0])) for of_room in facts for fact in of_room}
+        changed |= {UserId(str(fact.value[0])) for of_room in facts for fact in of_room}
         steps = _steps(window)
         moves = await self.moves.load(steps) if steps else {}
         changed |= {step.user_id for step, move in moves.items() if move is Move.IN}
@@ -49,6 +50,11 @@ class DeviceListsPart:
             rooms = await self.rooms.load(gone)
             left = {user_id for user_id in gone if rooms[user_id].isdisjoint(window.view.rooms)}
         return _told(changed - left, left)
+
+    async def _changed_for_reader(self, window: Window) -> set[UserId]:
+        async with self.database.connection() as connection:
+            reader = window.view.user_id
+            return await find_changed_for_reader(connection, reader, after=window.since, up_to=window.up_to)
 
     async def from_database(self, tx: Connection, reading: Reading, up_to: int) -> Told:
         """What has changed since the token; a first answer says nothing."""
