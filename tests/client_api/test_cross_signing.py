@@ -136,6 +136,32 @@ async def test_a_device_signs_the_master_key_of_its_user(hospital: Hospital) -> 
     assert (await bob.sees(alice))["master_keys"] == {alice.user_id: master}
 
 
+async def test_signatures_of_devices_that_are_gone_go_with_the_next_one(hospital: Hospital) -> None:
+    alice = await new_signer(hospital)
+    master = alice.keys.sign("master", alice.keys.key("master"))
+    own = alice.device.sign(master)
+    for device_id in ("OLD", "NEW"):
+        there = await log_in(alice.person, device_id)
+        device = DeviceIdentity(there)
+        await device.publish()
+        assert await alice.signs({alice.user_id: {alice.keys.id_of("master"): device.sign(master)}}) == {}
+        if device_id == "OLD":
+            await there.post("logout")
+    assert await alice.signs({alice.user_id: {alice.keys.id_of("master"): own}}) == {}
+    signatures = (await alice.sees(alice))["master_keys"][alice.user_id]["signatures"][alice.user_id]
+    assert set(signatures) == {f"ed25519:{name}" for name in ("NEW", alice.person.device_id)}
+
+
+async def test_an_authentication_is_for_the_keys_that_it_was_begun_for(hospital: Hospital) -> None:
+    alice = await new_signer(hospital)
+    mine, others = CrossSigning(alice.user_id), CrossSigning(alice.user_id)
+    session = (await alice.person.expect(401, "POST", UPLOAD, mine.upload))["session"]
+    auth = auth_of(alice.person)["auth"] | {"session": session}
+    await alice.person.refused(403, "M_FORBIDDEN", "POST", UPLOAD, {**others.upload, "auth": auth})
+    await alice.person.post(UPLOAD, {**mine.upload, "auth": auth})
+    assert (await alice.sees(alice))["master_keys"] == {alice.user_id: mine.key("master")}
+
+
 async def test_who_has_verified_whom_is_seen_only_by_those_who_did(hospital: Hospital) -> None:
     alice, bob, carol = [await new_signer(hospital) for _ in range(3)]
     assert await alice.verifies(bob) == {}

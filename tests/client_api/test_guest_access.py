@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.people import CLIENT, Hospital, Person, run_hospital
+from tests.people import CLIENT, PASSWORD, Hospital, Person, run_hospital
 from tests.signed_keys import DeviceIdentity
 
 REGISTRATION = {"enabled": True, "requires_token": False, "guests_allowed": True}
@@ -112,3 +112,19 @@ async def test_guests_leave_when_what_let_them_in_is_redacted(hospital: Hospital
     since = await now(alice)
     await alice.put(f"rooms/{room_id}/redact/{event_id}/1", {})
     await until_left(alice, room_id, guest, since)
+
+
+async def test_the_device_of_a_guest_who_becomes_an_ordinary_user_is_told_of(hospital: Hospital) -> None:
+    alice, guest = await hospital.person(), await make_guest(hospital)
+    room_id = await alice.create_room()
+    await alice.set_state(room_id, "m.room.guest_access", CAN_JOIN)
+    await guest.join(room_id)
+    since = (await alice.get("sync", since=await now(alice)))["next_batch"]
+    body = {
+        "username": guest.user_id[1:].partition(":")[0],
+        "password": PASSWORD,
+        "guest_access_token": guest.token,
+        "auth": {"type": "m.login.dummy"},
+    }
+    await alice.post("register", body)
+    assert (await alice.get("sync", since=since))["device_lists"] == {"changed": [guest.user_id], "left": []}

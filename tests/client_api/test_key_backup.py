@@ -188,7 +188,7 @@ async def test_deactivating_an_account_deletes_its_backups(hospital: Hospital) -
         ({**key(), "first_message_index": -1}, 400, "M_INVALID_PARAM"),
         ({**key(), "forwarded_count": 2**60}, 400, "M_INVALID_PARAM"),
         ({**key(), "is_verified": 1}, 400, "M_BAD_JSON"),
-        (key(data="x" * 70_000), 413, "M_TOO_LARGE"),
+        (key(data="x" * 17_000), 413, "M_TOO_LARGE"),
     ],
 )
 async def test_keys_that_are_refused(hospital: Hospital, body: Any, status: int, errcode: str) -> None:

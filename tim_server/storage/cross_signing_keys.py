@@ -20,7 +20,7 @@ TABLES = (
     TableContract(
         name="cross_signing_keys",
         owner="services.keys",
-        bound="three rows a user, of up to 16 KiB",
+        bound="three rows a user, of up to 16 KiB beside a signature of each of their devices",
         reaper="deactivation of the account",
     ),
     TableContract(

@@ -4,7 +4,7 @@ Spec: https://spec.matrix.org/v1.19/appendices/#user-identifiers
 """
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import orjson
 
@@ -22,6 +22,7 @@ from tim_server.services.accounts.token_cache import TOKENS
 from tim_server.services.accounts.tokens import IssuedTokens
 from tim_server.storage.audit_log import AuditEntry, append_audit
 from tim_server.storage.codec import Codec
+from tim_server.storage.commit_log import Fact
 from tim_server.storage.database import Connection, Database
 from tim_server.storage.profiles import put_field
 from tim_server.storage.uia_sessions import MadeAccount, consume_session
@@ -112,6 +113,7 @@ class _Create:
     now: int
     codec: Codec
     streams: tuple[str, ...] = (DEVICES, "profile", TOKENS)
+    facts: list[Fact] = field(default_factory=list)
 
     async def store(self, tx: Connection, position: int) -> None:
         account = self.account
@@ -133,7 +135,7 @@ class _Create:
             await put_field(tx, account.user_id, "displayname", self.display_name, position=position)
         await index_users(tx, self.codec, [account.user_id])
         if self.draft is not None:
-            await store_session(tx, self.draft, position)
+            self.facts[:] = await store_session(tx, self.draft, position)
 
     async def _consume_session(self, tx: Connection) -> None:
         session_id = self.account.uia_session

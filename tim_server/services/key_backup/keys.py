@@ -26,7 +26,7 @@ from tim_server.storage.key_backups import (
 )
 from tim_server.storage.writer import Writer
 
-SESSION_DATA_BYTES_MAX = 65_536
+SESSION_DATA_BYTES_MAX = 16_384
 DELETED_PER_COMMIT_MAX = 5_000
 KEYS_PER_TURN = 1_000
 

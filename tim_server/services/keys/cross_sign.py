@@ -3,6 +3,7 @@
 Spec: https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3keysdevice_signingupload
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -84,7 +85,7 @@ class CrossSigningUpload:
             return True
         uia_session = None
         if MASTER in stored:
-            operation = Operation(name=OPERATION, flows=((PASSWORD,),), user_id=user_id)
+            operation = Operation(name=_operation_of(new), flows=((PASSWORD,),), user_id=user_id)
             uia_session = await self.uia.authenticate(operation, auth)
         return await self.writer.write(
             _Upload(
@@ -96,6 +97,12 @@ class CrossSigningUpload:
                 now=self.clock(),
             )
         )
+
+
+def _operation_of(new: Mapping[str, CrossSigningKey]) -> str:
+    """What was authenticated for some keys does not do for others."""
+    public_keys = sorted((usage, key.public_key) for usage, key in new.items())
+    return f"{OPERATION} {hashlib.sha256(repr(public_keys).encode()).hexdigest()}"
 
 
 def _check(new: Mapping[str, CrossSigningKey], stored: Mapping[str, StoredCrossSigningKey], user_id: UserId) -> None:

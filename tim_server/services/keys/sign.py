@@ -122,27 +122,29 @@ class _Decision:
         """The signer's self-signing key signs one of their devices."""
         stored = orjson.loads(self.known.devices[device_id])
         name, signature = self._signature_by(SELF_SIGNING, stored, value)
-        merged = _with_signatures(stored, self.signer, {name: signature})
+        merged = _with_signatures(stored, self.signer, signatures_by(stored, self.signer) | {name: signature})
         if merged != self.known.devices[device_id]:
             self.devices[device_id] = merged
 
     def _sign_own_master(self, public_key: str, value: dict[str, Any]) -> None:
-        """Devices of the signer sign their master key."""
+        """Devices of the signer sign their master key. Signatures of devices that are gone go."""
         master = self._master_of(self.signer, public_key)
         stored = orjson.loads(master.key)
         _check_same(stored, value)
-        made = {}
-        for name, signature in signatures_by(value, self.signer).items():
-            device = self.known.devices.get(name.removeprefix(ED25519))
-            key = None if device is None else device_key(orjson.loads(device))
-            if key is None:
+        given, made = signatures_by(value, self.signer), {}
+        for device_id, device in self.known.devices.items():
+            name, key = ED25519 + device_id, device_key(orjson.loads(device))
+            if name not in given or key is None:
                 continue
-            if not is_signed(value, self.signer, name.removeprefix(ED25519), key):
+            if not is_signed(value, self.signer, device_id, key):
                 raise InvalidSignature("The signature of a device is not right")
-            made[name] = signature
+            made[name] = given[name]
         if not made:
             raise InvalidSignature("No device of the user has signed the key")
-        merged = _with_signatures(stored, self.signer, made)
+        own_keys = (key.public_key for key in self.known.keys.values() if key.user_id == self.signer)
+        names = {ED25519 + name for name in (*self.known.devices, *own_keys)}
+        kept = {name: item for name, item in signatures_by(stored, self.signer).items() if name in names}
+        merged = _with_signatures(stored, self.signer, kept | made)
         if merged != master.key:
             self.master[public_key] = merged
 
@@ -179,9 +181,8 @@ def _check_same(stored: Mapping[str, Any], value: Mapping[str, Any]) -> None:
         raise InvalidParam("The signed object is not the key that was uploaded")
 
 
-def _with_signatures(stored: dict[str, Any], signer: UserId, made: Mapping[str, str]) -> bytes:
-    before = stored.get("signatures", {}).get(signer, {})
-    return encode_object({**stored, "signatures": {str(signer): {**before, **made}}})
+def _with_signatures(stored: Mapping[str, Any], signer: UserId, signatures: Mapping[str, str]) -> bytes:
+    return encode_object({**stored, "signatures": {str(signer): signatures}})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
