@@ -121,6 +121,8 @@ async def run_two_tenants(dsns: Sequence[str], folder: Path) -> AsyncIterator[tu
             "registration": {"enabled": True, "requires_token": True, "shared_secret": f"registration at {name}"},
             "passwords": {"argon2_memory_kib": 64, "argon2_time_cost": 1},
             "rate_limits": {"enabled": False},
+            # Or what people did before a test would still be written during it.
+            "presence": {"enabled": False},
         }
         for name, dsn in zip(SERVER_NAMES, dsns, strict=True)
     ]
