@@ -1,6 +1,7 @@
 """The Client-Server API as a client uses it that keeps its head: what gets no answer, or a 503, it asks again."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -64,7 +65,11 @@ class Api:
         """A new account with a device."""
         body = {"username": name, "password": "correct horse battery", "auth": {"type": "m.login.dummy"}}
         answer = await self.call(None, "POST", "/register", body)
-        return Account(api=self, user_id=answer["user_id"], token=answer["access_token"])
+        return self.account(answer)
+
+    def account(self, answer: dict[str, str]) -> "Account":
+        """The account of an answer to a registration or a login."""
+        return Account(api=self, user_id=answer["user_id"], token=answer["access_token"], device_id=answer["device_id"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,13 +79,14 @@ class Account:
     api: Api
     user_id: str
     token: str
+    device_id: str
 
     async def log_in(self) -> "Account":
         """The same account on another device."""
         identifier = {"type": "m.id.user", "user": self.user_id}
         body = {"type": "m.login.password", "identifier": identifier, "password": "correct horse battery"}
         answer = await self.api.call(None, "POST", "/login", body)
-        return Account(api=self.api, user_id=self.user_id, token=answer["access_token"])
+        return self.api.account(answer)
 
     async def create_room(self) -> str:
         """A public room."""
@@ -95,6 +101,14 @@ class Account:
         path = f"/rooms/{quote(room_id)}/send/m.room.message/{quote(txn_id)}"
         body = {"msgtype": "m.text", "body": txn_id}
         return str((await self.api.insist(self.token, "PUT", path, body))["event_id"])
+
+    async def write_to(self, devices: "Sequence[Account]", txn_id: str) -> None:
+        """Send a message to these devices until it is acknowledged."""
+        messages: dict[str, dict[str, Any]] = {}
+        for device in devices:
+            messages.setdefault(device.user_id, {})[device.device_id] = {"text": txn_id}
+        path = f"/sendToDevice/org.example.letter/{quote(txn_id)}"
+        await self.api.insist(self.token, "PUT", path, {"messages": messages})
 
     async def page(self, room_id: str, **query: object) -> dict[str, Any]:
         """A page of a room's history."""

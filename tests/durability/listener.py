@@ -1,4 +1,5 @@
-"""A client that syncs with long polls, and keeps the timeline of each room as it was told of it.
+"""A client that syncs with long polls, and keeps the timeline of each room, and the messages to its device, as it was
+told of them.
 
 It fills the gaps of `limited` timelines with `/messages`, and takes a step only when all of it has arrived, so that the
 next request names the token of the last complete answer. What arrives twice stays twice in its timelines.
@@ -18,13 +19,15 @@ LONG_POLL_MS = 5_000
 
 @dataclass(kw_only=True)
 class Listener:
-    """`pause_s` between two syncs. `timelines`: event ids by room, in the order in which they count for the client."""
+    """`pause_s` between two syncs. `timelines`: event ids by room, in the order in which they count for the client;
+    `letters`: what was sent to the device, as (sender, text)."""
 
     account: Account
     timeline_limit: int
     pause_s: float = 0.0
     lazy: bool = False
     timelines: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    letters: list[tuple[str, str]] = field(default_factory=list)
     since: str | None = None
     gaps: int = 0
     answers: int = 0
@@ -59,6 +62,8 @@ class Listener:
         news = {room_id: await self._timeline(room_id, room["timeline"]) for room_id, room in joined.items()}
         for room_id, event_ids in news.items():
             self.timelines[room_id] += event_ids
+        letters = answer.get("to_device", {}).get("events", [])
+        self.letters += [(letter["sender"], letter["content"]["text"]) for letter in letters]
         self.since = answer["next_batch"]
         self.answers += 1
 

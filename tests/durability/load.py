@@ -31,7 +31,8 @@ class Sent:
 
 @dataclass(kw_only=True)
 class Load:
-    """`acknowledged` holds the event id that the server gave for each transaction."""
+    """`acknowledged` holds the event id that the server gave for each transaction, `letters` by sender the messages to
+    the listeners' devices that were acknowledged, in order."""
 
     site: Site
     api: Api
@@ -39,6 +40,7 @@ class Load:
     rooms: list[str] = field(default_factory=list)
     listeners: list[Listener] = field(default_factory=list)
     acknowledged: dict[Sent, str] = field(default_factory=dict)
+    letters: dict[Account, list[str]] = field(default_factory=dict)
     repeats: int = 0
     _recent: list[Sent] = field(default_factory=list)
     _tasks: "list[asyncio.Task[None]]" = field(default_factory=list)
@@ -65,6 +67,7 @@ class Load:
             listener.start()
         self._is_on = True
         self._tasks = [asyncio.create_task(self._send(sender)) for sender in self.senders for _ in range(2)]
+        self._tasks += [asyncio.create_task(self._write_letters(sender)) for sender in self.senders]
 
     async def stop(self) -> None:
         """Send no more, and wait until everything is acknowledged and everybody has heard of it."""
@@ -90,6 +93,14 @@ class Load:
             self._recent.append(sent)
             await asyncio.sleep(random.uniform(0, PAUSE_S_MAX))
 
+    async def _write_letters(self, sender: Account) -> None:
+        while self._is_on:
+            self._count += 1
+            text = f"letter{self._count}"
+            await sender.write_to([listener.account for listener in self.listeners], text)
+            self.letters.setdefault(sender, []).append(text)
+            await asyncio.sleep(random.uniform(0, PAUSE_S_MAX))
+
     def check(self) -> None:
         """Raise what went wrong so far."""
         for task in self._tasks:
@@ -104,7 +115,11 @@ class Load:
         return heard | set(self.acknowledged.values())
 
     def forget(self, lost: frozenset[str]) -> None:
-        """Events that a restore took back are not expected any more; nor do their transactions count as used."""
+        """Events that a restore took back are not expected any more; nor do their transactions count as used. Which
+        letters it took back is not known: those from before count no more."""
+        self.letters.clear()
+        for listener in self.listeners:
+            listener.letters.clear()
         self.acknowledged = {sent: event_id for sent, event_id in self.acknowledged.items() if event_id not in lost}
         self._recent = [sent for sent in self._recent if sent in self.acknowledged]
 
@@ -117,11 +132,17 @@ class Load:
         self.repeats += len(recent)
 
     async def all_heard(self) -> None:
-        """Wait until each listener has the newest event of each room."""
+        """Wait until each listener has the newest event of each room, and the last letters."""
         newest = {room_id: (await self.room_order(room_id))[-1] for room_id in self.rooms}
+        last_letters = {(sender.user_id, texts[-1]) for sender, texts in self.letters.items()}
         async with asyncio.timeout(60):
             for listener in self.listeners:
                 while any(listener.timelines[room_id][-1:] != [newest[room_id]] for room_id in self.rooms):
+                    listener.check()
+                    await asyncio.sleep(0.05)
+                while not {(sender.user_id, texts[-1]) for sender, texts in self.letters.items()} <= set(
+                    listener.letters
+                ):
                     listener.check()
                     await asyncio.sleep(0.05)
 
@@ -151,6 +172,14 @@ class Load:
                 assert not missing, f"{listener.account.user_id} was never told of {missing} of {len(order)}"
                 assert heard == order, f"{listener.account.user_id} was told in another order"
 
+        for listener in self.listeners:
+            self._check_letters(listener)
+
+    def _check_letters(self, listener: Listener) -> None:
+        for sender, sent in self.letters.items():
+            got = [text for user_id, text in listener.letters if user_id == sender.user_id]
+            assert got == sent, f"{listener.account.user_id} got other letters of {sender.user_id}, or in another order"
+
     async def _check_history(self, room_id: str, order: list[str]) -> None:
         history = await self.senders[0].history(room_id)
         assert [event["event_id"] for event in history] == order
@@ -169,7 +198,8 @@ class Load:
         answers = sum(listener.answers for listener in self.listeners)
         gaps = sum(listener.gaps for listener in self.listeners)
         return (
-            f"{len(self.acknowledged)} events acknowledged, {self.repeats} requests repeated, "
+            f"{len(self.acknowledged)} events acknowledged, {sum(map(len, self.letters.values()))} messages to "
+            f"{len(self.listeners)} devices each, {self.repeats} requests repeated, "
             f"{self.api.unanswered} requests without an answer, {self.api.unavailable} answered 503 (the slowest after "
             f"{self.api.slowest_503_s:.1f} s), {answers} syncs, {gaps} gaps filled"
         )
