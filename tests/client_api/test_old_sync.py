@@ -1,11 +1,12 @@
 """`old_sync.yaml`, and `peeking_events.yaml`, which shares a path with it."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.people import Hospital, Person
+from tests.people import Hospital, Person, run_hospital
 
 
 async def now(person: Person, **query: Any) -> str:
@@ -114,3 +115,16 @@ async def test_one_event_is_found_whatever_its_room(hospital: Hospital) -> None:
 async def test_a_bad_parameter_is_refused(hospital: Hospital, path: str, query: dict[str, str]) -> None:
     alice = await hospital.person()
     await alice.refused(400, "M_INVALID_PARAM", "GET", path, **query)
+
+
+async def test_first_syncs_in_older_forms_have_a_limit_of_their_own(tenant_dsn: str, tmp_path: Path) -> None:
+    limits = {"initial_sync": {"per_second": 0.001, "burst": 2}}
+    async with run_hospital(tenant_dsn, tmp_path, rate_limits=limits) as hospital:
+        alice = await hospital.person()
+        room_id = await alice.create_room()
+        costly = ("initialSync", f"rooms/{room_id}/initialSync")
+        for path in costly:
+            await alice.get(path)
+        for path in costly:
+            await alice.refused(429, "M_LIMIT_EXCEEDED", "GET", path)
+        await alice.get("events")

@@ -33,6 +33,7 @@ SOUTHERN_POLICY = {
                 "join",
                 "invite",
                 "directory",
+                "initial_sync",
                 "login",
                 "registration",
             ]

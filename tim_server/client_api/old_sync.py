@@ -77,6 +77,6 @@ async def get_one_event(server: Homeserver, requester: Requester, request: GetOn
 
 ROUTES = (
     Route("GET", "/_matrix/client/v3/events", get_events, auth=Auth.GUEST_OK),
-    Route("GET", "/_matrix/client/v3/initialSync", initial_sync),
+    Route("GET", "/_matrix/client/v3/initialSync", initial_sync, rate_limit="initial_sync"),
     Route("GET", "/_matrix/client/v3/events/{eventId}", get_one_event),
 )

@@ -29,4 +29,12 @@ async def room_initial_sync(server: Homeserver, requester: Requester, request: R
     return RawJson(encode_relaxed(found))
 
 
-ROUTES = (Route("GET", "/_matrix/client/v3/rooms/{roomId}/initialSync", room_initial_sync, auth=Auth.GUEST_OK),)
+ROUTES = (
+    Route(
+        "GET",
+        "/_matrix/client/v3/rooms/{roomId}/initialSync",
+        room_initial_sync,
+        auth=Auth.GUEST_OK,
+        rate_limit="initial_sync",
+    ),
+)

@@ -55,6 +55,11 @@ class RateLimitSettings(Section):
         description="Searching users and public rooms, and reading spaces, by account; the public rooms without one by "
         "address.",
     )
+    initial_sync: BucketSettings = Field(
+        default=BucketSettings(per_second=1, burst=20),
+        description="The older forms of a first sync (/initialSync of a user or of a room), by account: each is put "
+        "together as a whole.",
+    )
     report: BucketSettings = Field(
         default=BucketSettings(per_second=0.2, burst=20), description="Reporting events, rooms and users, by account."
     )
