@@ -15,6 +15,11 @@ export async function leaveOff(device) {
     return complaints;
 }
 
+/** Wait until the SDK has no more requests under way: it may let an answer that is older have the last word. */
+export async function settle(device) {
+    await until(() => device.requests === 0, "the end of all requests");
+}
+
 /** Create a room in which everything is encrypted from the beginning; its room id. */
 export async function createEncryptedRoom(device, options) {
     const content = { algorithm: "m.megolm.v1.aes-sha2" };
@@ -60,8 +65,9 @@ export async function react(device, roomId, eventId, key) {
 }
 
 /** Read a room up to an event, and say so to all (m.read) or to the own devices (m.read.private). */
-export async function read(device, roomId, eventId, receiptType, unthreaded = false) {
-    await device.client.sendReadReceipt(shownEvent(device.client, roomId, eventId), receiptType, unthreaded);
+export async function read(device, roomId, eventId, receiptType) {
+    const event = await until(() => shownEvent(device.client, roomId, eventId), "what to read");
+    await device.client.sendReadReceipt(event, receiptType);
 }
 
 async function send(device, roomId, content) {

@@ -15,8 +15,9 @@ export async function signUpDevice(baseUrl, username) {
 
 /** Log in on a new device, set its encryption up and start its sync loop. */
 export async function logInDevice(baseUrl, userId) {
-    const device = { verification: null, shortAuthentication: null, recoveryKey: null, passwordsGiven: 0 };
-    device.client = await logIn(baseUrl, userId, { cryptoCallbacks: secretStorage(device) });
+    const device = { verification: null, shortAuthentication: null, recoveryKey: null, passwordsGiven: 0, requests: 0 };
+    const options = { cryptoCallbacks: secretStorage(device), fetchFn: countingRequests(device) };
+    device.client = await logIn(baseUrl, userId, options);
     await device.client.initRustCrypto({ useIndexedDB: false });
     device.client.on(CryptoEvent.VerificationRequestReceived, (request) => (device.verification = request));
     const pendingEventOrdering = PendingEventOrdering.Detached;
@@ -29,5 +30,18 @@ function secretStorage(device) {
     return {
         getSecretStorageKey: async ({ keys }) => device.recoveryKey && [Object.keys(keys)[0], device.recoveryKey],
         cacheSecretStorageKey: (_, __, key) => (device.recoveryKey = key),
+    };
+}
+
+/** `fetch`, keeping count of the requests that are under way, besides the long polls. */
+function countingRequests(device) {
+    return async (resource, options) => {
+        const counted = new URL(resource).pathname.endsWith("/sync") ? 0 : 1;
+        device.requests += counted;
+        try {
+            return await fetch(resource, options);
+        } finally {
+            device.requests -= counted;
+        }
     };
 }

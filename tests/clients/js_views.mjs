@@ -45,12 +45,13 @@ export function thread(device, roomId, threadId) {
     return { length: found.length, latest: found.replyToEvent?.getContent().body, heard };
 }
 
-/** The threads of a room as the server lists them: what their first messages say, latest activity last. */
+/** The threads of a room as the server lists them, the latest one last: what they are about, and how many replies. */
 export async function threads(device, roomId) {
     const room = device.client.getRoom(roomId);
     await room.createThreadsTimelineSets();
     await room.fetchRoomThreads();
-    return bodies(room.threadsTimelineSets[0].getLiveTimeline().getEvents());
+    const roots = room.threadsTimelineSets[0].getLiveTimeline().getEvents();
+    return roots.map((root) => [root.getContent().body, root.getServerAggregatedRelation("m.thread").count]);
 }
 
 /** Who has read a room up to this event, besides its sender. */

@@ -63,5 +63,5 @@ async def accept_invitation(alice: Person, bob: JsPerson, room_id: str) -> None:
     """Alice joins a room of Bob, and both see it."""
     await alice.until(lambda: room_id in alice.invitations)
     await alice.call("join", room_id)
-    await alice.until(lambda: room_id in alice.client.rooms and bob.user_id in alice.room(room_id).users)
+    await alice.until(lambda: alice.members(room_id) == {alice.user_id, bob.user_id})
     await bob.shows("members", room_id, expecting=sorted([alice.user_id, bob.user_id]))

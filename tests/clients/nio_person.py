@@ -80,6 +80,10 @@ class Person:
         """What the client knows of a room that the account has joined."""
         return self.client.rooms[room_id]
 
+    def members(self, room_id: str) -> set[str]:
+        """Who is in a room; nobody, as long as the client does not know the room."""
+        return set(self.room(room_id).users) if room_id in self.client.rooms else set()
+
     def knows_device(self, user_id: str, device_id: str) -> bool:
         """Whether the client would encrypt for a device, since its user has it now."""
         devices = self.client.device_store.active_user_devices(user_id)

@@ -45,7 +45,7 @@ class Meeting:
     async def bob_leaves(self) -> None:
         """Bob leaves, and Alice sees it."""
         await self.bob.call("room_leave", self.room_id)
-        await self.alice.until(lambda: self.bob.user_id not in self.alice.client.rooms[self.room_id].users)
+        await self.alice.until(lambda: self.alice.members(self.room_id) == {self.alice.user_id})
 
 
 @pytest.fixture(autouse=True)
@@ -77,8 +77,9 @@ async def meeting(people: tuple["Person", "Person"]) -> AsyncIterator[Meeting]:
         await alice.call("room_invite", room_id, bob.user_id)
         await bob.until(lambda: room_id in bob.invitations)
         await bob.call("join", room_id)
-        await bob.until(lambda: room_id in bob.client.rooms)
-        await alice.until(lambda: bob.user_id in alice.client.rooms[room_id].users)
+        both = {alice.user_id, bob.user_id}
+        await bob.until(lambda: bob.members(room_id) == both)
+        await alice.until(lambda: alice.members(room_id) == both)
         yield Meeting(room_id=room_id, alice=alice, bob=bob)
 
 

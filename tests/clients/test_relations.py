@@ -57,17 +57,21 @@ async def test_a_thread_is_shown_apart_with_its_count_and_latest_reply(mixed_roo
     alice, bob, room_id = mixed_room.alice, mixed_room.bob, mixed_room.room_id
     root = await alice.say(room_id, "Bed 4")
     await bob.hears(room_id, ["Bed 4"])
-    await alice.say_in_thread(room_id, root, "is free")
-    await bob.shows("thread", room_id, root, expecting={"length": 1, "latest": "is free", "heard": ["is free"]})
+    replies = ["is free", "and clean"]
+    for count in (1, 2):
+        await alice.say_in_thread(room_id, root, replies[count - 1])
+        shown = {"length": count, "latest": replies[count - 1], "heard": replies[:count]}
+        await bob.shows("thread", room_id, root, expecting=shown)
+        await bob.ask("settle")
     await bob.ask("sayInThread", room_id, root, "since today")
-    heard = ["is free", "since today"]
-    await bob.shows("thread", room_id, root, expecting={"length": 2, "latest": "since today", "heard": heard})
-    await bob.hears(room_id, ["Bed 4"])
-    await bob.shows("threads", room_id, expecting=["Bed 4"])
-    await alice.hears(room_id, ["Bed 4", "is free", "since today"])
-    replies = await alice.related(room_id, root, RelationshipType.thread)
-    assert [reply.body for reply in replies] == ["since today", "is free"]
+    await alice.hears(room_id, ["Bed 4", *replies, "since today"])
+    related = await alice.related(room_id, root, RelationshipType.thread)
+    assert [reply.body for reply in related] == ["since today", "and clean", "is free"]
     assert [thread.event_id for thread in await alice.threads(room_id)] == [root]
+    await bob.ask("settle")
+    assert await bob.ask("threads", room_id) == [["Bed 4", 3]]
+    assert (await bob.ask("thread", room_id, root))["heard"] == [*replies, "since today"]
+    await bob.hears(room_id, ["Bed 4"])
 
 
 async def test_a_new_device_is_given_the_threads(mixed_room: "MixedRoom") -> None:
@@ -78,7 +82,7 @@ async def test_a_new_device_is_given_the_threads(mixed_room: "MixedRoom") -> Non
         for body in ("is free", "and clean"):
             await alice.say_in_thread(room_id, root, body)
     async with mixed_room.new_device_of_bob() as phone:
-        assert await phone.ask("threads", room_id) == ["Bed 5", "Bed 4"]
+        assert await phone.ask("threads", room_id) == [["Bed 5", 2], ["Bed 4", 2]]
         shown = {"length": 2, "latest": "and clean", "heard": ["is free", "and clean"]}
         await phone.shows("thread", room_id, roots[1], expecting=shown)
         assert await phone.ask("history", room_id) == ["Bed 4", "Bed 5", "Bed 6"]
