@@ -72,9 +72,10 @@ REAP = """
 DELETE FROM notifications WHERE ctid = ANY (ARRAY (
     SELECT n.ctid FROM notifications AS n
     WHERE n.created_at < clock_timestamp() - interval '7 days' AND EXISTS (
-        SELECT FROM receipts AS r
-        WHERE r.user_id = n.user_id AND r.room_nid = n.room_nid AND r.thread_id = ''
-          AND r.receipt_type IN ('m.read', 'm.read.private') AND r.event_position >= n.position
+        SELECT FROM receipts AS r JOIN events AS e ON e.room_nid = r.room_nid
+        WHERE r.room_nid = n.room_nid AND r.user_id = n.user_id AND r.event_position >= n.position
+          AND r.receipt_type IN ('m.read', 'm.read.private') AND r.thread_id IN ('', coalesce(e.thread_id, 'main'))
+          AND e.position = n.position AND e.minor = 0
     ) OR n.created_at < clock_timestamp() - interval '180 days'
     LIMIT $1
 ))

@@ -7,6 +7,8 @@ Spec: https://spec.matrix.org/v1.19/client-server-api/#receiving-notifications
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+import orjson
+
 from tim_server.matrix.identifiers import UserId
 from tim_server.storage.database import Connection
 
@@ -29,11 +31,11 @@ LOAD_JOINED_SINCE = """
 SELECT w.user_id, w.room_nid, joined.position
 FROM unnest($1::text[], $2::bigint[]) AS w (user_id, room_nid)
 CROSS JOIN LATERAL (
-    SELECT min(h.position) AS position FROM membership_history AS h
-    WHERE h.user_id = w.user_id AND h.room_nid = w.room_nid AND h.membership = 'join' AND h.position > coalesce((
-        SELECT max(o.position) FROM membership_history AS o
-        WHERE o.user_id = w.user_id AND o.room_nid = w.room_nid AND o.membership <> 'join'
-    ), -1)
+    SELECT min(h.position) AS position FROM (
+        SELECT position, membership, max(position) FILTER (WHERE membership <> 'join') OVER () AS out_at
+        FROM membership_history WHERE user_id = w.user_id AND room_nid = w.room_nid
+    ) AS h
+    WHERE h.membership = 'join' AND h.position > coalesce(h.out_at, -1)
 ) AS joined
 WHERE joined.position IS NOT NULL
 """
@@ -62,26 +64,26 @@ class CountedCell(NamedTuple):
 
 COUNT_UNREAD = """
 WITH wanted AS (
-    SELECT user_id, room_nid, read FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS w (user_id, room_nid, read)
+    SELECT user_id, room_nid, read, read_threads::jsonb AS read_threads
+    FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::text[]) AS w (user_id, room_nid, read, read_threads)
 ), looked_at AS (
     SELECT w.user_id, w.room_nid, e.position, e.thread_id, e.notify_class, e.redacted_by, e.sender,
+           (w.read_threads ->> e.thread_id)::bigint AS read,
            max(e.position) FILTER (WHERE e.sender = w.user_id AND e.notify_class <> 1)
                OVER (PARTITION BY w.user_id, w.room_nid, e.thread_id) AS sent
     FROM wanted AS w CROSS JOIN LATERAL (
         SELECT position, coalesce(thread_id, 'main') AS thread_id, notify_class, redacted_by, sender FROM events
-        WHERE room_nid = w.room_nid AND position > w.read AND position <= $4 AND minor = 0 AND notify_class > 0
-        ORDER BY position DESC LIMIT $5
+        WHERE room_nid = w.room_nid AND position > w.read AND position <= $5 AND minor = 0 AND notify_class > 0
+        ORDER BY position DESC LIMIT $6
     ) AS e
 )
 SELECT l.user_id, l.room_nid, l.thread_id, coalesce(100 + n.level, l.notify_class) AS cell,
        count(*) AS events, max(l.position) AS newest
 FROM looked_at AS l
-LEFT JOIN unnest($8::text[], $9::bigint[], $10::text[], $11::bigint[]) AS r (user_id, room_nid, thread_id, position)
-    ON r.user_id = l.user_id AND r.room_nid = l.room_nid AND r.thread_id = l.thread_id
 LEFT JOIN notifications AS n ON n.user_id = l.user_id AND n.room_nid = l.room_nid AND n.position = l.position
 WHERE l.redacted_by IS NULL AND l.sender <> l.user_id
-  AND l.position > coalesce(r.position, 0) AND l.position > coalesce(l.sent, 0)
-  AND (l.user_id, l.sender) NOT IN (SELECT user_id, sender FROM unnest($6::text[], $7::text[]) AS i (user_id, sender))
+  AND l.position > coalesce(l.read, 0) AND l.position > coalesce(l.sent, 0)
+  AND (l.user_id, l.sender) NOT IN (SELECT user_id, sender FROM unnest($7::text[], $8::text[]) AS i (user_id, sender))
 GROUP BY 1, 2, 3, 4
 """
 
@@ -95,20 +97,16 @@ async def count_unread(
     """What is unread after these positions and up to another, without what ignored users sent: pairs of a user and whom
     they ignore."""
     pairs: Sequence[tuple[UserId, str]] = list(ignored)
-    threads = [(*key, thread_id, position) for key, of_room in read.items() for thread_id, position in of_room.items()]
     rows = await tx.fetch(
         COUNT_UNREAD,
         [user_id for user_id, _ in read],
         [room_nid for _, room_nid in read],
         [of_room.get("", 0) for of_room in read.values()],
+        [orjson.dumps(of_room).decode() for of_room in read.values()],
         up_to,
         EVENTS_LOOKED_AT_MAX,
         [user_id for user_id, _ in pairs],
         [sender for _, sender in pairs],
-        [user_id for user_id, _, _, _ in threads],
-        [room_nid for _, room_nid, _, _ in threads],
-        [thread_id for _, _, thread_id, _ in threads],
-        [position for _, _, _, position in threads],
     )
     counted: dict[UserInRoom, list[CountedCell]] = {key: [] for key in read}
     for row in rows:

@@ -5,25 +5,28 @@ Spec: https://spec.matrix.org/v1.19/client-server-api/#receiving-notifications
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.storage.commits import room_commit
 from tim_server.matrix.identifiers import EventId, UserId
 from tim_server.matrix.push_rules import DEFAULT_FORECAST, NotifyClass, NotifyLevel, RuleKind
+from tim_server.services.notifications import counts as counts_module
 from tim_server.services.notifications.counts import UnreadCounts
 from tim_server.services.notifications.room_tails import RoomTails
 from tim_server.services.notifications.unread import Count, RoomCounts
 from tim_server.services.push_rules.change import Placing, PushRuleChange, PushRulePolicy
 from tim_server.services.push_rules.known import KnownRules
 from tim_server.storage.commit_log import Fact, read_newest_position
-from tim_server.storage.database import Connection
-from tim_server.storage.notifications import NewNotification
+from tim_server.storage.database import Connection, DatabaseOptions
+from tim_server.storage.notifications import NewNotification, reap
 from tim_server.storage.receipts import Receipt, put_receipts
 from tim_server.storage.room_commits import MembershipChange, RoomCommit
-from tim_server.storage.store import Store
+from tim_server.storage.store import Store, open_store
 
 ALICE, BOB, CAROL = USERS = [UserId(f"@{name}:hospital.example") for name in ("alice", "bob", "carol")]
 ROOT = EventId("$root")
@@ -231,3 +234,57 @@ async def test_counts_agree(store: Store, steps: list[tuple[tuple[Any, ...], boo
         if is_looked_at:
             await world.check(all_ways=False)
     await world.check(all_ways=True)
+
+
+async def test_another_process_counts_the_same(store: Store, tenant_dsn: str) -> None:
+    world = await make_world(store, {user: frozenset() for user in USERS})
+    other = await open_store(DatabaseOptions(dsn=tenant_dsn), store.codec)
+    counts = make_counts(other)
+    other.commit_log.subscribe(counts.follow)
+    room = {world.room.room_nid: world.room.room_id}
+    try:
+        for step in range(4):
+            await world.send(BOB, step % 2, NotifyClass.MESSAGE, {ALICE: NotifyLevel.HIGHLIGHT} if step == 2 else {})
+            if step == 3:
+                await world.mark_read(ALICE, "m.read", "main", -1)
+            await other.follower.catch_up()
+            assert await counts.newest(ALICE, room, frozenset()) == {world.room.room_nid: world.naive(ALICE)}
+    finally:
+        await other.close()
+
+
+async def test_a_busy_room_needs_no_query(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = await make_world(store, {user: frozenset() for user in USERS})
+    await world.check(all_ways=False)
+    asked = 0
+
+    async def read(*_arguments: object) -> None:
+        nonlocal asked
+        asked += 1
+
+    monkeypatch.setattr(counts_module, "_count", read)
+    for _ in range(5):
+        await world.send(BOB, 0, NotifyClass.MESSAGE, {CAROL: NotifyLevel.HIGHLIGHT})
+        await world.check(all_ways=False)
+        await world.mark_read(ALICE, "m.read", "", -1)
+        await world.check(all_ways=False)
+    assert asked == 0
+
+
+REMAINING = "SELECT user_id, level FROM notifications WHERE room_nid = $1 ORDER BY user_id, position"
+AGE = "UPDATE notifications SET created_at = clock_timestamp() - $1::interval"
+
+
+async def test_what_was_read_long_ago_is_reaped(store: Store) -> None:
+    world = await make_world(store, {user: frozenset() for user in USERS})
+    for thread in (0, 1):
+        await world.send(CAROL, thread, NotifyClass.MESSAGE, {ALICE: NotifyLevel.HIGHLIGHT, BOB: NotifyLevel.NONE})
+    await world.mark_read(ALICE, "m.read", "main", -1)
+    await world.mark_read(BOB, "m.read.private", "", -1)
+    left = []
+    for days in (6, 8, 200):
+        async with store.database.transaction() as tx:
+            await tx.execute(AGE, timedelta(days=days))
+            await reap(tx)
+            left.append([tuple(row) for row in await tx.fetch(REMAINING, world.room.room_nid)])
+    assert left == [[(ALICE, 2), (ALICE, 2), (BOB, 0), (BOB, 0)], [(ALICE, 2)], []]

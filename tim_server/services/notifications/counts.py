@@ -59,7 +59,7 @@ class UnreadCounts:
         """The counts of these rooms, by nid, up to a position that the transaction sees."""
         keys = {(user_id, room_nid): ignored for room_nid in room_ids}
         tallies = await _count(tx, keys, up_to)
-        rules = (await self.rules.load((user_id,), tx))[user_id]
+        rules = (await self.rules.load_within(tx, (user_id,), up_to))[user_id]
         counts = {key[1]: tally.counts(rules, room_ids[key[1]]) for key, tally in tallies.items()}
         for key, tally in tallies.items():
             self._remember(key, tally)
@@ -93,6 +93,8 @@ class UnreadCounts:
         if entries is None or len(tally.cells) > THREADS_REMEMBERED_MAX:
             return
         for entry in entries:
+            if key[1] in entry.resets:
+                return
             for mark in _marks_in(entry.facts.get(key[1], ())):
                 if mark.user_id == key[0] and not self._mark_read(key, tally, mark, entry.previous):
                     return
@@ -125,6 +127,7 @@ class UnreadCounts:
                 async with self.database.read() as tx:
                     up_to = await read_newest_position(tx)
                     tallies = await _count(tx, {key: ignored for key, (ignored, _) in batch.items()}, up_to)
+                    await self.rules.load_within(tx, {user_id for user_id, _ in batch}, up_to)  # they are needed next
             except Exception as error:
                 for _, future in batch.values():
                     future.set_exception(error)

@@ -89,9 +89,11 @@ class NotificationList:
         is no token."""
         limit, user_id = min(limit, self.limit_max), requester.user_id
         async with self.database.read() as tx:
-            before = await read_newest_position(tx) + 1 if start is None else _position_of(start)
+            now = await read_newest_position(tx)
+            before = now + 1 if start is None else _position_of(start)
             found = await list_notified(tx, user_id, before=before, limit=limit, only_highlights=only_highlights)
-            loaded = await self._load(tx, requester, found)
+            rules = (await self.rules.load_within(tx, (user_id,), now))[user_id]
+            loaded = await self._load(tx, requester, found, rules or default_rules(user_id))
         wanted = NotifyLevel.HIGHLIGHT if only_highlights else NotifyLevel.NOTIFY
         levels = _levels(loaded, found)
         return NotificationPage(
@@ -103,15 +105,16 @@ class NotificationList:
             next_token=f"n{found[-1].position}" if len(found) == limit else None,
         )
 
-    async def _load(self, tx: Connection, requester: Requester, found: Sequence[NotifiedEvent]) -> _Loaded:
+    async def _load(
+        self, tx: Connection, requester: Requester, found: Sequence[NotifiedEvent], rules: RuleSet
+    ) -> _Loaded:
         user_id, room_nids = requester.user_id, {event.room_nid for event in found}
-        rules = (await self.rules.load((user_id,), tx))[user_id]
         histories = await load_histories(tx, user_id, room_nids)
         rows = await self._load_rows(tx, user_id, [event.nid for event in found], histories)
         reader = Reader(user_id=user_id, device_id=requester.device_id)
         read = await load_read_positions(tx, [(user_id, room_nid) for room_nid in room_nids])
         return _Loaded(
-            rules=default_rules(user_id) if rules is None else rules,
+            rules=rules,
             rooms={room.room_nid: room for room in await load_rooms_of_user(tx, user_id)},
             rows=rows,
             read={room_nid: positions for (_, room_nid), positions in read.items()},

@@ -21,38 +21,47 @@ USERS_PER_TURN = 5
 
 @dataclass(slots=True, kw_only=True)
 class KnownRules:
-    """Remembered rules, least recently used dropped first; `bytes_max` bounds what they take."""
+    """Remembered rules, least recently used dropped first; `bytes_max` bounds what they take. `_changed_at`: when
+    anybody's rules were last changed."""
 
     database: Database
     codec: Codec
     bytes_max: int = 8 * 2**20
     _rules: OrderedDict[UserId, tuple[RuleSet | None, int]] = field(default_factory=OrderedDict)
     _bytes: int = 0
-    _changes: int = 0
+    _changed_at: int = 0
 
-    async def load(self, users: Collection[UserId], tx: "Connection | None" = None) -> dict[UserId, RuleSet | None]:
-        """The rules of these users, None for who has changed none; one query for those that are not remembered, on
-        `tx` where there is one."""
-        found = {user_id: known for user_id in users if (known := self._rules.get(user_id)) is not None}
-        for user_id in found:
-            self._rules.move_to_end(user_id)
-        rules = {user_id: known[0] for user_id, known in found.items()}
-        missing = [user_id for user_id in users if user_id not in found]
+    async def load(self, users: Collection[UserId]) -> dict[UserId, RuleSet | None]:
+        """The rules of these users, None for who has changed none; one query for those that are not remembered."""
+        rules, missing = self._split(users)
         if missing:
-            rules |= await self._load(missing, tx)
+            changed_at = self._changed_at  # what has changed until now is read
+            async with self.database.connection() as connection:
+                rules |= await self._load(connection, missing, changed_at)
         return rules
 
-    async def _load(self, missing: Collection[UserId], tx: "Connection | None") -> dict[UserId, RuleSet | None]:
-        changes, rules = self._changes, dict[UserId, RuleSet | None]()
-        if tx is not None:
-            stored = await read_push_rules_of_users(tx, self.codec, missing)
-        else:
-            async with self.database.connection() as connection:
-                stored = await read_push_rules_of_users(connection, self.codec, missing)
+    async def load_within(self, tx: Connection, users: Collection[UserId], up_to: int) -> dict[UserId, RuleSet | None]:
+        """As `load`, on a transaction that sees what was committed up to a position, and perhaps nothing after it."""
+        rules, missing = self._split(users)
+        return rules | await self._load(tx, missing, up_to) if missing else rules
+
+    def _split(self, users: Collection[UserId]) -> tuple[dict[UserId, RuleSet | None], list[UserId]]:
+        """The remembered rules, and whose are not remembered."""
+        rules: dict[UserId, RuleSet | None] = {}
+        for user_id in users:
+            known = self._rules.get(user_id)
+            if known is not None:
+                self._rules.move_to_end(user_id)
+                rules[user_id] = known[0]
+        return rules, [user_id for user_id in users if user_id not in rules]
+
+    async def _load(self, tx: Connection, missing: Collection[UserId], up_to: int) -> dict[UserId, RuleSet | None]:
+        rules: dict[UserId, RuleSet | None] = {}
+        stored = await read_push_rules_of_users(tx, self.codec, missing)
         async for user_id in in_turns(missing, per_turn=USERS_PER_TURN):
             of_user = stored.get(user_id)
             rules[user_id] = None if of_user is None else rules_of(user_id, of_user)
-            if changes == self._changes:  # else they may have been read before a change that is known by now
+            if up_to >= self._changed_at:  # else these may be the rules before a change that was dropped already
                 self._remember(user_id, rules[user_id], 0 if of_user is None else len(of_user.content))
         return rules
 
@@ -73,11 +82,10 @@ class KnownRules:
         """Drop what a commit has changed."""
         for user_id, streams in entry.users.items():
             if PUSH_RULES in streams:
-                self._changes += 1
+                self._changed_at = entry.position
                 self._drop(user_id)
 
     def clear(self) -> None:
         """Forget everything, as after a restore."""
-        self._changes += 1
         self._rules.clear()
         self._bytes = 0
