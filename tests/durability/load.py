@@ -139,9 +139,7 @@ class Load:
                 while any(listener.timelines[room_id][-1:] != [newest[room_id]] for room_id in self.rooms):
                     listener.check()
                     await asyncio.sleep(0.05)
-                while not {(sender.user_id, texts[-1]) for sender, texts in self.letters.items()} <= set(
-                    listener.letters
-                ):
+                while not last_letters <= set(listener.letters):
                     listener.check()
                     await asyncio.sleep(0.05)
 
