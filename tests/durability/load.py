@@ -134,6 +134,7 @@ class Load:
     async def all_heard(self) -> None:
         """Wait until each listener has the newest event of each room, and the last letters."""
         newest = {room_id: (await self.room_order(room_id))[-1] for room_id in self.rooms}
+        last_letters = {(sender.user_id, texts[-1]) for sender, texts in self.letters.items()}
         async with asyncio.timeout(60):
             for listener in self.listeners:
                 while any(listener.timelines[room_id][-1:] != [newest[room_id]] for room_id in self.rooms):
