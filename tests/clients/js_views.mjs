@@ -1,7 +1,9 @@
 // What a device shows of rooms and people: what the SDK believes, not what the server has stored.
 
 import { NotificationCountType, RelationType } from "matrix-js-sdk";
-import { bodies, shown, shownEvent, until } from "./js_person.mjs";
+import { bodies, scrollToTheBeginning, shown, shownEvent, until } from "./js_person.mjs";
+
+const HISTORY_PAGE_SIZE = 50;
 
 /** The own membership of a room. */
 export function membership(device, roomId) {
@@ -92,8 +94,7 @@ export function unread(device, roomId, threadId) {
 
 /** Load the history of a room, from its end to its beginning; the texts of its main timeline. */
 export async function history(device, roomId) {
-    const room = device.client.getRoom(roomId);
-    while (room.oldState.paginationToken !== null) await device.client.scrollback(room, 50);
+    await scrollToTheBeginning(device.client, roomId, HISTORY_PAGE_SIZE);
     await until(() => !shown(device.client, roomId).some((event) => event.isBeingDecrypted()), "the decryption");
     return heard(device, roomId);
 }
