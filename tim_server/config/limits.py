@@ -79,7 +79,7 @@ class LimitSettings(Section):
         "the oldest of those who sent the most make room.",
     )
     key_backup_keys_max: int = Field(
-        default=200_000, ge=1, description="How many keys of encrypted rooms one key backup of a user may hold."
+        default=100_000, ge=1, description="How many keys of encrypted rooms one key backup of a user may hold."
     )
     account_data_bytes_max: int = Field(default=65_536, ge=1_024, description="Size of one piece of account data.")
     tags_per_room_max: int = Field(default=100, ge=1, description="How many tags a user may give to one room.")

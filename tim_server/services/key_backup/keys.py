@@ -26,7 +26,8 @@ from tim_server.storage.key_backups import (
 )
 from tim_server.storage.writer import Writer
 
-SESSION_DATA_BYTES_MAX = 16_384
+SESSION_DATA_BYTES_MAX = 4_096
+"""Those of clients have about 1,000; a whole backup is read into memory, so that this bounds what one answer takes."""
 DELETED_PER_COMMIT_MAX = 5_000
 KEYS_PER_TURN = 1_000
 
