@@ -288,3 +288,15 @@ async def test_what_was_read_long_ago_is_reaped(store: Store) -> None:
             await reap(tx)
             left.append([tuple(row) for row in await tx.fetch(REMAINING, world.room.room_nid)])
     assert left == [[(ALICE, 2), (ALICE, 2), (BOB, 0), (BOB, 0)], [(ALICE, 2)], []]
+
+
+async def test_what_happens_while_the_database_counts_is_taken_in_once(store: Store) -> None:
+    world = await make_world(store, dict.fromkeys(USERS, frozenset()))
+    room = {world.room.room_nid: world.room.room_id}
+    await world.send(BOB, 0, NotifyClass.MESSAGE, {})
+    async with store.database.read() as tx:
+        up_to = await read_newest_position(tx)
+        await world.mark_read(ALICE, "m.read", ROOT, -1)
+        await world.send(BOB, 0, NotifyClass.MESSAGE, {})
+        await world.counts.at(tx, ALICE, room, frozenset(), up_to)
+    await world.check(all_ways=True)

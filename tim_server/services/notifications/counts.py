@@ -77,10 +77,12 @@ class UnreadCounts:
         return None
 
     def _move_on(self, key: UserInRoom, tally: Unread, up_to: int) -> bool:
-        """Take in what has happened in the room; False where it must be counted anew."""
+        """Take in what has happened in the room up to a position; False where it must be counted anew."""
         if tally.covered < self.commit_log.oldest_position:
             return False
         for happened in self.tails.since(key[1], tally.covered):
+            if happened.position > up_to:
+                break
             if not _take_in(tally, happened):
                 return False
         tally.covered = max(tally.covered, up_to)
