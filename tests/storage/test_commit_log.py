@@ -1,7 +1,9 @@
 """The commit log's tail: what is remembered of it."""
 
+from typing import Any
+
 from tim_server.matrix.identifiers import EventId, UserId
-from tim_server.storage.commit_log import EVENT_BYTES, CommitEntry, CommitLog
+from tim_server.storage.commit_log import EVENT_BYTES, CommitEntry, CommitLog, Fact
 from tim_server.storage.events import EventRow
 
 
@@ -53,6 +55,17 @@ def test_an_entry_larger_than_the_bound_leaves_an_empty_tail_that_goes_on() -> N
         assert log.append(entry(position, size_bytes))
     assert log.since(1) is None
     assert remembered(log) == [3]
+
+
+def test_users_and_facts_of_an_entry_count() -> None:
+    users = {UserId(f"@user{number}:hospital.example"): frozenset({"to_device"}) for number in range(100)}
+    facts = {1: (Fact("presence", 1, tuple(users)),)}
+    many: dict[str, Any]
+    for many, bytes_max in (({"users": users}, 100_000), ({"facts": facts}, 20_000)):
+        log = CommitLog(bytes_max=bytes_max)
+        for position in range(1, 5):
+            log.append(CommitEntry(previous=position - 1, position=position, **many))
+        assert 0 < log.length < 4
 
 
 def test_the_tail_is_bounded_by_entries() -> None:

@@ -22,8 +22,11 @@ ENTRIES_MAX = 10_000
 BYTES_MAX = 20 * 2**20
 EVENT_BYTES = 1_200
 """About what an event takes in memory beside its body."""
-FACT_BYTES = 500
-"""About what a fact takes in memory."""
+FACT_BYTES = 100
+VALUE_BYTES = 80
+"""About what a fact takes in memory, and each item of its value."""
+USER_BYTES = 450
+"""About what a user takes whose streams were touched."""
 KEPT_ROWS = 10_000
 """How many rows the table keeps however old they are, for processes that start or fell behind."""
 
@@ -81,7 +84,7 @@ def encode_touched(entry: CommitEntry) -> bytes:
 
 
 class CommitLog:
-    """The tail, its subscribers and its waiters; `entries_max` and `bytes_max`, of events, bound what is remembered."""
+    """The tail, its subscribers and its waiters; `entries_max` and `bytes_max` bound what is remembered."""
 
     def __init__(self, *, entries_max: int = ENTRIES_MAX, bytes_max: int = BYTES_MAX) -> None:
         self._entries_max = entries_max
@@ -153,9 +156,10 @@ class CommitLog:
 
 
 def bytes_of(entry: CommitEntry) -> int:
-    """About what the entry's events and facts take in memory."""
+    """About what the entry's events, facts and users take in memory: a commit may name thousands of users."""
     events = sum(EVENT_BYTES + len(row.body) for rows in entry.events.values() for row in rows)
-    return events + FACT_BYTES * sum(map(len, entry.facts.values()))
+    facts = sum(FACT_BYTES + VALUE_BYTES * len(fact.value) for of_room in entry.facts.values() for fact in of_room)
+    return events + facts + USER_BYTES * len(entry.users)
 
 
 async def read_newest_position(tx: Connection) -> int:
