@@ -158,6 +158,28 @@ async def test_large_rooms_do_not_spread_presence_but_answer_who_asks(hospital: 
     assert alice.user_id not in presence_in(await hidden_sync(bob, since))
     assert alice.user_id not in presence_in(await hidden_sync(bob))
     assert (await bob.get(f"presence/{alice.user_id}/status"))["presence"] == "online"
+    bob_since, newcomer = (await hidden_sync(bob, since))["next_batch"], await hospital.person()
+    (room_id,) = (await bob.get("joined_rooms"))["joined_rooms"]
+    await present(newcomer, "online")
+    await newcomer.join(room_id)
+    answer = await hidden_sync(bob, bob_since)
+    assert room_id in answer["rooms"]["join"]
+    assert presence_in(answer) == {}
+
+
+@pytest.mark.parametrize("from_memory", [True, False])
+async def test_who_comes_back_offline_is_told_of(hospital: Hospital, from_memory: bool) -> None:
+    alice, bob = await together(hospital)
+    (room_id,) = (await bob.get("joined_rooms"))["joined_rooms"]
+    await present(bob, "online")
+    since = (await hidden_sync(alice))["next_batch"]
+    await bob.leave(room_id)
+    await present(bob, "offline")
+    since = (await hidden_sync(alice, since))["next_batch"]
+    await bob.join(room_id)
+    if not from_memory:
+        await alice.put(f"user/{alice.user_id}/account_data/x", {})
+    assert presence_in(await hidden_sync(alice, since))[bob.user_id]["presence"] == "offline"
 
 
 async def test_who_has_left_is_told_nothing_more(hospital: Hospital) -> None:

@@ -109,6 +109,7 @@ def make_sync(
     of_presence = PresencePart(
         audience=presence.audience,
         look_ups=SharedLookUps(database=store.database, read=presence.audience.of_users),
+        arrivals=SharedLookUps(database=store.database, read=presence.audience.arrivals),
         now_ms=presence.now_ms,
     )
     to_device, device_lists, key_counts = _parts_of_devices(store)
@@ -134,7 +135,7 @@ def make_sync(
         views.clear,
         members_seen.clear,
         ephemeral.clear,
-        of_presence.look_ups.clear,
+        of_presence.clear,
         sources.sent_members.clear,
     ]
     return Sync(

@@ -203,6 +203,19 @@ async def load_rooms_to_tell(
     return rooms
 
 
+FIND_SMALL_ROOMS = """
+SELECT wanted.room_nid FROM unnest($1::bigint[]) AS wanted (room_nid)
+WHERE NOT EXISTS (
+    SELECT FROM memberships AS o WHERE o.room_nid = wanted.room_nid AND o.membership = 'join' OFFSET $2
+)
+"""
+
+
+async def find_small_rooms(tx: Connection, room_nids: Collection[int], *, members_max: int) -> set[int]:
+    """Those of the rooms that have at most so many members."""
+    return {row["room_nid"] for row in await tx.fetch(FIND_SMALL_ROOMS, list(room_nids), members_max)}
+
+
 LOAD_PRESENT = f"""
 WITH mine AS MATERIALIZED (
     SELECT m.room_nid FROM memberships AS m
@@ -248,16 +261,16 @@ told AS (
     UNION SELECT o.user_id FROM joined JOIN memberships AS o ON o.room_nid = joined.room_nid AND o.membership = 'join'
     WHERE joined.user_id = $1
 )
-SELECT {PRESENCE_COLUMNS} FROM told JOIN presence AS p ON p.user_id = told.user_id
-WHERE p.position > $4 OR p.presence <> 'offline' ORDER BY p.position DESC LIMIT $3
+SELECT {PRESENCE_COLUMNS} FROM told JOIN presence AS p ON p.user_id = told.user_id ORDER BY p.position DESC LIMIT $3
 """
 
 
 async def load_changed_presence(
     tx: Connection, codec: Codec, reader: UserId, *, members_max: int, limit: int, after: int
 ) -> list[UserPresence]:
-    """As `load_present`, of those whose presence changed after a position, offline ones included, and of those who
-    have come to share a room with the reader since then."""
+    """As `load_present`, of those whose presence changed after a position, and of those who have come to share a room
+    with the reader since then; offline ones included, whom the reader may know as they were when they shared a room
+    before."""
     rows = await tx.fetch(LOAD_CHANGED_PRESENCE, reader, members_max, limit, after)
     return list(_read(codec, rows).values())
 

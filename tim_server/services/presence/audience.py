@@ -17,12 +17,14 @@ from tim_server.storage.commit_log import Fact
 from tim_server.storage.database import Connection
 from tim_server.storage.presence import (
     PRESENCE_STREAM,
+    find_small_rooms,
     load_changed_presence,
     load_presence,
     load_present,
     load_rooms_to_tell,
     share_a_room,
 )
+from tim_server.storage.shared_rooms import MemberStep, Move, load_moves
 
 ROOMS_TOLD_MAX = 500
 """In how many of a user's rooms a change is told at once; elsewhere with the next answer from the database."""
@@ -62,8 +64,14 @@ class PresenceAudience:
             after=after,
         )
 
+    async def arrivals(self, tx: Connection, steps: Collection[MemberStep]) -> dict[MemberStep, bool]:
+        """Which member events have brought somebody into a room of whom the others there are told."""
+        moves = await load_moves(tx, steps)
+        small = await find_small_rooms(tx, {step.room_nid for step in steps}, members_max=self.policy.room_members_max)
+        return {step: moves[step] is Move.IN and step.room_nid in small for step in steps}
+
     async def of_users(self, tx: Connection, users: Collection[UserId]) -> dict[UserId, UserPresence]:
-        """The presence of users of whom the reader is told because of a fact or a join in a shared room."""
+        """The presence of users of whom the reader is told because of a fact or an arrival in a shared room."""
         return await load_presence(tx, self.codec, users)
 
 

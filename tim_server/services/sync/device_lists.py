@@ -41,7 +41,7 @@ class DeviceListsPart:
         changed = await self._changed_for_reader(window) if DEVICES in window.streams else set()
         facts = window.facts_of(DEVICE_LISTS).values()
         changed |= {UserId(str(fact.value[0])) for of_room in facts for fact in of_room}
-        steps = _steps(window)
+        steps = window.member_steps
         moves = await self.moves.load(steps) if steps else {}
         changed |= {step.user_id for step, move in moves.items() if move is Move.IN}
         gone = {step.user_id for step, move in moves.items() if move is Move.OUT}
@@ -74,15 +74,6 @@ class DeviceListsPart:
         """Forget everything, as after a restore."""
         self.moves.clear()
         self.rooms.clear()
-
-
-def _steps(window: Window) -> list[MemberStep]:
-    return [
-        MemberStep(room_nid=row.room_nid, user_id=UserId(row.state_key), position=row.position)
-        for rows in window.events.values()
-        for row in rows
-        if row.type == MEMBER and row.state_key is not None and row.position is not None
-    ]
 
 
 def _told(changed: Iterable[UserId], left: Iterable[UserId]) -> Told:

@@ -5,46 +5,48 @@ The tail says whose presence changed, and who came into a room; one look at the 
 Spec: https://spec.matrix.org/v1.19/client-server-api/#presence
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import orjson
 
-from tim_server.matrix.canonical_json import decode_lenient
 from tim_server.matrix.identifiers import UserId
-from tim_server.matrix.presence import OFFLINE, PRESENCE, UserPresence, presence_content
+from tim_server.matrix.presence import PRESENCE, UserPresence, presence_content
 from tim_server.services.presence.audience import PresenceAudience
 from tim_server.services.sync.answer import events_json
 from tim_server.services.sync.parts import NOTHING, Told
 from tim_server.services.sync.request import Reading
 from tim_server.services.sync.shared_look_ups import SharedLookUps
-from tim_server.services.sync.views import MEMBER
 from tim_server.services.sync.window import Window
 from tim_server.storage.commit_log import CommitEntry
 from tim_server.storage.database import Connection
-from tim_server.storage.events import EventRow
 from tim_server.storage.presence import PRESENCE_STREAM
+from tim_server.storage.shared_rooms import MemberStep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PresencePart:
-    """Part of an answer. `look_ups` knows the presence of users until it changes."""
+    """Part of an answer. `look_ups` knows the presence of users until it changes, `arrivals` which member events have
+    brought somebody of whom the others in the room are told."""
 
     audience: PresenceAudience
     look_ups: SharedLookUps[UserId, UserPresence]
+    arrivals: SharedLookUps[MemberStep, bool]
     now_ms: Callable[[], int]
 
     async def from_tail(self, reading: Reading, window: Window) -> Told | None:
-        """The presence of those who changed it or came into a room of the reader's, offline ones only if they did."""
+        """The presence of those who changed it or came into a room of the reader's: also of those who are offline now,
+        whom the reader may know as they were in a room that both were in before."""
         if not self._is_wanted(reading):
             return NOTHING
         changed = _changed(window)
-        came = {user_id for rows in window.events.values() for user_id in _came(rows)} - changed
+        steps = window.member_steps
+        came = {step.user_id for step, is_arrival in (await self.arrivals.load(steps)).items() if is_arrival}
         wanted = [user_id for user_id in changed | came if self._allows(reading, user_id)]
         if not wanted:
             return NOTHING
         known = (await self.look_ups.load(wanted)).values()
-        told = (each for each in known if each.user_id in changed or each.presence != OFFLINE)
+        told = (each for each in known if each.user_id in changed or each != UserPresence(user_id=each.user_id))
         return self._told(reading, window.view.ignored, told)
 
     async def from_database(self, tx: Connection, reading: Reading, up_to: int) -> Told:
@@ -59,6 +61,11 @@ class PresencePart:
     def follow(self, entry: CommitEntry) -> None:
         """The presence of these users has changed."""
         self.look_ups.drop(user_id for user_id, streams in entry.users.items() if PRESENCE_STREAM in streams)
+
+    def clear(self) -> None:
+        """Forget everything, as after a restore."""
+        self.look_ups.clear()
+        self.arrivals.clear()
 
     def _is_wanted(self, reading: Reading) -> bool:
         wanted = reading.filter.presence
@@ -86,12 +93,3 @@ def _changed(window: Window) -> set[UserId]:
     facts = window.facts_of(PRESENCE_STREAM).values()
     changed = {UserId(user_id) for of_room in facts for fact in of_room for user_id in fact.value}
     return changed | {window.view.user_id} if PRESENCE_STREAM in window.streams else changed
-
-
-def _came(rows: Sequence[EventRow]) -> Iterable[UserId]:
-    """Who joined, or said something new of themselves as a member."""
-    for row in rows:
-        if row.type == MEMBER and row.state_key is not None:
-            content = decode_lenient(row.body).get("content")
-            if isinstance(content, dict) and content.get("membership") == "join":
-                yield UserId(row.state_key)
