@@ -65,6 +65,13 @@ class FromMemory:
     members_seen: MembersSeen
     server_name: ServerName
 
+    def is_quiet(self, reading: Reading) -> bool:
+        """Whether there is certainly nothing to tell, so that whoever waits need not be made an answer first."""
+        view, since = self.views.get(reading.user_id), reading.since
+        if since is None or reading.full_state or reading.to_device_since is not None or view is None:
+            return False
+        return max(view.trusted_from, view.touched_at) <= since <= self.commit_log.position
+
     async def answer(self, reading: Reading) -> Answer:
         """What happened after `reading.since`, perhaps nothing; raises `AskTheDatabase`."""
         view, since, position = self.views.get(reading.user_id), reading.since, self.commit_log.position
@@ -81,7 +88,7 @@ class FromMemory:
         if reading.is_lazy:
             self._remember_members(reading, told, position)
         joined = []
-        for room_nid in window.room_nids:
+        for room_nid in window.rooms:
             parts = of_rooms.get(room_nid, ())
             if room_nid in told or any(part.is_news for part in parts):
                 members = [member for part in parts for member in part.members]
@@ -117,7 +124,7 @@ class FromMemory:
 
     async def _parts_of_rooms(self, reading: Reading, window: Window) -> dict[int, list[Told]]:
         """What the parts about rooms say, for the rooms that the filter lets pass."""
-        if not window.room_nids:
+        if not window.rooms:
             return {}
         found: dict[int, list[Told]] = {}
         for part in self.sources.parts.of_rooms:

@@ -106,14 +106,15 @@ class Sync:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + min(max(request.timeout_ms, 0), self.options.timeout_ms_max) / 1000
         while True:
-            answer = await self._answer(reading)
-            remaining_s = deadline - loop.time()
-            if answer.has_news or reading.full_state or remaining_s <= 0:
-                return answer
-            if not await self._wait(reading.user_id, answer.token.position, remaining_s, request.stopping):
-                return answer
-            if reading.since != answer.token.position or reading.to_device_since is not None:
+            if deadline <= loop.time() or not self.from_memory.is_quiet(reading):
+                answer = await self._answer(reading)
+                if answer.has_news or reading.full_state or deadline <= loop.time():
+                    return answer
                 reading = replace(reading, since=answer.token.position, to_device_since=None)
+            assert reading.since is not None
+            remaining_s = max(deadline - loop.time(), 0)
+            if not await self._wait(reading.user_id, reading.since, remaining_s, request.stopping):
+                return await self._answer(reading)
 
     async def _answer(self, reading: Reading) -> Answer:
         try:
