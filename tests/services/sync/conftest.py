@@ -35,7 +35,10 @@ async def rooms(store: Store, author: Author) -> AsyncIterator[Rooms]:
     await rooms.queues.close()
 
 
-def build_sync(store: Store, options: SyncOptions | None = None) -> Sync:
+NO_PRESENCE = PresencePolicy(enabled=False)
+
+
+def build_sync(store: Store, options: SyncOptions | None = None, policy: PresencePolicy = NO_PRESENCE) -> Sync:
     """A sync service over the store, wired as the server does."""
     visibility = EventVisibility(server_name=SERVER, codec=store.codec, snapshots=store.snapshots)
     client_events = ClientEvents(codec=store.codec, visibility=visibility, now_ms=lambda: time.time_ns() // 1_000_000)
@@ -43,7 +46,7 @@ def build_sync(store: Store, options: SyncOptions | None = None) -> Sync:
     presence = PresenceTracking(
         database=store.database,
         writer=store.writer,
-        audience=PresenceAudience(codec=store.codec, policy=PresencePolicy(enabled=False)),
+        audience=PresenceAudience(codec=store.codec, policy=policy),
         now_ms=client_events.now_ms,
     )
     rules = KnownRules(database=store.database, codec=store.codec)
