@@ -85,6 +85,18 @@ def _parts_of_devices(store: Store) -> tuple[ToDevicePart, DeviceListsPart, KeyC
     return to_device, device_lists, key_counts
 
 
+def _presence_part(store: Store, presence: PresenceTracking) -> PresencePart:
+    part = PresencePart(
+        audience=presence.audience,
+        look_ups=SharedLookUps(database=store.database, read=presence.audience.of_users),
+        arrivals=SharedLookUps(database=store.database, read=presence.audience.arrivals),
+        now_ms=presence.now_ms,
+    )
+    store.commit_log.subscribe(part.follow)
+    store.writer.on_restored.append(part.clear)
+    return part
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptOfUsers:
     """What is kept of users that answers tell of, beside rooms and devices."""
@@ -106,12 +118,6 @@ def make_sync(
     rows = EventRows(codec=store.codec, bytes_max=budget.entries_max(EVENT_ROWS))
     views = Views(commit_log=store.commit_log, rooms_max=budget.entries_max(ROOMS_OF_SYNCING_USERS))
     ephemeral = Ephemeral(typing=SharedLookUps(database=store.database, read=load_typing))
-    of_presence = PresencePart(
-        audience=presence.audience,
-        look_ups=SharedLookUps(database=store.database, read=presence.audience.of_users),
-        arrivals=SharedLookUps(database=store.database, read=presence.audience.arrivals),
-        now_ms=presence.now_ms,
-    )
     to_device, device_lists, key_counts = _parts_of_devices(store)
     sources = Sources(
         codec=store.codec,
@@ -120,7 +126,7 @@ def make_sync(
         rows=rows,
         sent_members=SentMembers(members_max=budget.entries_max(SENT_MEMBERS)),
         parts=AnswerParts(
-            of_user=(of_presence, to_device, device_lists, key_counts),
+            of_user=(_presence_part(store, presence), to_device, device_lists, key_counts),
             of_rooms=(UnreadPart(counts=kept.counts), ephemeral),
         ),
     )
@@ -128,14 +134,12 @@ def make_sync(
     store.commit_log.subscribe(rows.follow)
     store.commit_log.subscribe(members_seen.follow)
     store.commit_log.subscribe(ephemeral.follow)
-    store.commit_log.subscribe(of_presence.follow)
     store.commit_log.subscribe(views.follow)
     store.writer.on_restored += [
         rows.clear,
         views.clear,
         members_seen.clear,
         ephemeral.clear,
-        of_presence.clear,
         sources.sent_members.clear,
     ]
     return Sync(
