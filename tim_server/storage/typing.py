@@ -64,11 +64,12 @@ async def begin_typing(tx: Connection, key: TypingKey, *, expires_ts: int, posit
 
 
 END_TYPING = """
-UPDATE typing AS t SET is_typing = false, expires_ts = least(t.expires_ts, $4), position = $5
-FROM unnest($1::bigint[], $2::text[]) AS ended (room_nid, user_id)
-WHERE t.room_nid = ended.room_nid AND t.user_id = ended.user_id AND t.is_typing
-  AND ($3::bigint IS NULL OR t.expires_ts <= $3)
-RETURNING t.room_nid, t.user_id
+INSERT INTO typing AS t (room_nid, user_id, is_typing, expires_ts, position)
+SELECT room_nid, user_id, false, $4, $5 FROM unnest($1::bigint[], $2::text[]) AS ended (room_nid, user_id)
+ON CONFLICT (room_nid, user_id) DO UPDATE
+SET is_typing = false, expires_ts = least(t.expires_ts, excluded.expires_ts), position = excluded.position
+WHERE t.is_typing AND ($3::bigint IS NULL OR t.expires_ts <= $3)
+RETURNING room_nid, user_id
 """
 
 
@@ -76,7 +77,7 @@ async def end_typing(
     tx: Connection, keys: Sequence[TypingKey], *, expired_by: int | None, now_ms: int, position: int
 ) -> list[TypingKey]:
     """These users cease to type, those only who were not to type for longer than `expired_by`, if that is given; who
-    did."""
+    did. Of whom nothing is known any more after a crash did, too: readers have been told that they type."""
     room_nids, user_ids = [key.room_nid for key in keys], [key.user_id for key in keys]
     rows = await tx.fetch(END_TYPING, room_nids, user_ids, expired_by, now_ms, position)
     return [TypingKey(room_nid=row["room_nid"], user_id=UserId(row["user_id"])) for row in rows]

@@ -118,3 +118,22 @@ async def test_old_changes_are_reaped(here: Typing, rooms: Rooms, store: Store) 
     async with store.database.transaction() as tx:
         await reap(tx)  # the test's clock stands in the past
         assert await tx.fetchval("SELECT count(*) FROM typing WHERE NOT is_typing") == 0
+
+
+@pytest.mark.parametrize("by_user", [True, False])
+async def test_a_crash_of_postgresql_leaves_nobody_typing_for_ever(
+    here: Typing, rooms: Rooms, store: Store, by_user: bool
+) -> None:
+    room_id = await rooms.create()
+    await begin(here, room_id, timeout_ms=20_000 if by_user else 500)
+    async with store.database.transaction() as tx:
+        await tx.execute("TRUNCATE typing")
+    before = store.commit_log.position
+    if by_user:
+        await here.end(Requester(user_id=ALICE, device_id="DEVICE", token_id=1), ALICE, room_id)
+    async with asyncio.timeout(5):
+        while store.commit_log.position == before:
+            await store.commit_log.advanced()
+    (entry,) = store.commit_log.since(before) or ()
+    assert [fact.stream for of_room in entry.facts.values() for fact in of_room] == [TYPING]
+    assert await typing_in(store, room_id) == ()

@@ -27,7 +27,8 @@ from tim_server.storage.presence import (
 from tim_server.storage.shared_rooms import MemberStep, Move, load_moves
 
 ROOMS_TOLD_MAX = 500
-"""In how many of a user's rooms a change is told at once; elsewhere with the next answer from the database."""
+"""In how many of a user's rooms a change is told at once. Elsewhere only those learn of it whose token is from before
+it when the database is asked for them."""
 USERS_TOLD_MAX = 1_000
 """Of how many users one answer tells."""
 

@@ -79,7 +79,7 @@ class Typing:
         _check_is_self(requester, user_id)
         async with self.database.connection() as connection:
             key = await _key_of_member(connection, room_id, user_id)
-            is_news = await is_typing(connection, key)
+            is_news = key in self._timers or await is_typing(connection, key)
         self._forget(key)
         if is_news:
             await self.writer.write(_End(keys=(key,), now_ms=self.now_ms()))
