@@ -27,15 +27,6 @@ async def read_fields(tx: Connection, codec: Codec, user_id: UserId) -> dict[str
     return {row["field"]: codec.decode(row["value"]) for row in await tx.fetch(READ_FIELDS, user_id)}
 
 
-READ_FIELD = "SELECT value FROM profiles WHERE user_id = $1 AND field = $2"
-
-
-async def read_field(tx: Connection, codec: Codec, user_id: UserId, field: str) -> bytes | None:
-    """One field of a user's profile, as a JSON value."""
-    stored: bytes | None = await tx.fetchval(READ_FIELD, user_id, field)
-    return None if stored is None else codec.decode(stored)
-
-
 PUT_FIELD = """
 INSERT INTO profiles (user_id, field, value, position) VALUES ($1, $2, $3, $4)
 ON CONFLICT (user_id, field) DO UPDATE SET value = $3, position = $4

@@ -184,8 +184,11 @@ class PresenceTracking:
             heard, self._heard = self._heard, {}
             try:
                 await self._settle(heard)
-            except Exception as error:
-                log.warning("presence could not be settled", users=len(heard), error=type(error).__name__)
+            except Unavailable:
+                log.warning("presence could not be settled: the database can't be reached", users=len(heard))
+                self._take_back(heard)
+            except Exception:
+                log.exception("presence could not be settled", users=len(heard))
                 self._take_back(heard)
             else:
                 _finish(heard)
