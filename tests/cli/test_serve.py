@@ -19,12 +19,14 @@ from typing import Any
 import pytest
 
 import tim_server
+from tests.ports import free_ports
 from tim_server.cli.failures import EXIT_UNAVAILABLE
 from tim_server.cli.generate_config import generate_config
 from tim_server.storage.embedded_process import PostmasterFile, is_alive, processes_in
 
 START_TIMEOUT_S = 60.0
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(tim_server.__file__).parent.parent)}
+WORKERS_MAX = 2
 COMMAND = (sys.executable, "-m", "tim_server")
 
 
@@ -43,6 +45,11 @@ class Site:
     @property
     def cluster(self) -> Path:
         return self.folder / "data" / "postgresql" / "data"
+
+    @property
+    def log(self) -> str:
+        """What was logged so far; lines are gathered before they are written."""
+        return (self.folder / "log").read_text()
 
     def get(self, path: str, *, port: int | None = None) -> tuple[int, Any]:
         """Status and JSON of an answer."""
@@ -67,19 +74,11 @@ class Site:
             return False
 
 
-def free_ports() -> tuple[int, int]:
-    """Two ports with a few more free behind the second, for the health of workers."""
-    with socket.socket() as first, socket.socket() as second:
-        first.bind(("127.0.0.1", 0))
-        second.bind(("127.0.0.1", 0))
-        return first.getsockname()[1], second.getsockname()[1]
-
-
 @pytest.fixture
 def site(open_tmp_path: Path) -> Iterator[Site]:
     folder = Path(tempfile.mkdtemp(dir=open_tmp_path))
     folder.chmod(0o711)
-    port, health_port = free_ports()
+    port, health_port, *_ = free_ports(1 + WORKERS_MAX)
     site = Site(folder=folder, port=port, health_port=health_port)
     site.config.write_text(
         generate_config(server_name="clinic.example", data_dir=folder / "data", port=port, health_port=health_port)
@@ -115,7 +114,7 @@ def serving(
     process = start(site, *arguments, open_files=open_files)
     try:
         until(lambda: site.is_up() or process.poll() is not None)
-        assert process.poll() is None, (site.folder / "log").read_text()
+        assert process.poll() is None, site.log
         yield process
     finally:
         if process.poll() is None:
@@ -169,16 +168,15 @@ def test_idle_clients_cannot_use_up_the_open_files_of_the_server(site: Site) -> 
         with idle_connections(site.port, 500):
             assert site.get("/ready", port=site.health_port)[0] == 200
         until(site.has_answering_database)
-    log = (site.folder / "log").read_text()
-    assert '"event":"open_files_limit_too_low"' in log
-    assert '"error":"OSError"' not in log
+        until(lambda: '"event":"open_files_limit_too_low"' in site.log)
+    assert '"error":"OSError"' not in site.log
 
 
 def test_what_is_served_where_stands_in_the_log(site: Site) -> None:
     with serving(site) as process:
         process.terminate()
         process.wait(30)
-    events = [json.loads(line) for line in (site.folder / "log").read_text().splitlines() if line.startswith("{")]
+    events = [json.loads(line) for line in site.log.splitlines() if line.startswith("{")]
     (serving_line,) = [event for event in events if event["event"] == "serving"]
     assert serving_line["addresses"] == [f"127.0.0.1:{site.port}"]
     assert any(event["event"] == "stopping" for event in events)

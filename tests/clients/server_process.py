@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,10 +10,12 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tests.ports import free_ports
 
 SERVER_NAME = "hospital.example"
 START_TIMEOUT_S = 60.0
@@ -56,7 +57,7 @@ class RunningServer:
 @contextmanager
 def run_server(folder: Path, *, worker_count: int) -> Iterator[RunningServer]:
     """A server with its data in `folder`, once all of its workers are ready; stopped at the end, which must succeed."""
-    port, health_port = _free_ports(1)[0], _free_ports(worker_count)[0]
+    port, health_port, *_ = free_ports(1 + worker_count)
     config, log = folder / "tim-server.yaml", folder / "server.log"
     options = ["--server-name", SERVER_NAME, "--data-dir", folder / "data", "--port", port]
     config.write_bytes(_output_of("generate-config", *options, "--health-port", health_port))
@@ -83,23 +84,6 @@ def _environment() -> dict[str, str]:
 
 def _output_of(*arguments: object) -> bytes:
     return subprocess.run(_command(*arguments), env=_environment(), stdout=subprocess.PIPE, check=True).stdout
-
-
-def _free_ports(count: int) -> range:
-    """Ports in a row of which none is taken now."""
-    while True:
-        with ExitStack() as stack, suppress(OSError, OverflowError):
-            first = _bound(stack, 0)
-            for offset in range(1, count):
-                _bound(stack, first + offset)
-            return range(first, first + count)
-
-
-def _bound(stack: ExitStack, port: int) -> int:
-    probe = stack.enter_context(socket.socket())
-    probe.bind(("127.0.0.1", port))
-    bound: int = probe.getsockname()[1]
-    return bound
 
 
 def _wait_until_ready(url: str, process: subprocess.Popen[bytes], server: RunningServer) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -16,6 +15,7 @@ from urllib.parse import quote
 import aiohttp
 import asyncpg
 
+from tests.ports import free_ports
 from tim_server.storage.embedded_cluster import SUPERUSER
 from tim_server.storage.embedded_process import PostmasterFile, processes_in
 from tim_server.storage.provision import DATABASE_NAME
@@ -189,22 +189,6 @@ async def _is_ready(session: aiohttp.ClientSession, url: str) -> bool:
     return False
 
 
-def _free_ports(count: int) -> int:
-    """The first of several ports in a row that nobody has."""
-    while True:
-        with suppress(OSError, OverflowError):
-            sockets = [socket.socket() for _ in range(count)]
-            try:
-                sockets[0].bind(("127.0.0.1", 0))
-                first: int = sockets[0].getsockname()[1]
-                for offset, each in enumerate(sockets[1:], start=1):
-                    each.bind(("127.0.0.1", first + offset))
-                return first
-            finally:
-                for each in sockets:
-                    each.close()
-
-
 def _prepare(site: Site) -> None:
     site.folder.mkdir(mode=0o711, exist_ok=True)
     options = ["--server-name", "hospital.example", "--data-dir", str(site.folder / "data"), "--port", str(site.port)]
@@ -218,12 +202,13 @@ def _prepare(site: Site) -> None:
 async def run_site(folder: Path, *, worker_count: int = 1, dsn: str | None = None) -> AsyncIterator[Site]:
     """A server that is ready, with its data in `folder`: on a PostgreSQL of its own, that keeps what it should when the
     power fails, or on the one of `dsn`, which is in the folder `postgresql` too."""
+    port, health_port, *_ = free_ports(1 + worker_count)
     site = Site(
         folder=folder,
         postgres_folder=folder / "data" / "postgresql",
         worker_count=worker_count,
-        port=_free_ports(1),
-        health_port=_free_ports(worker_count),
+        port=port,
+        health_port=health_port,
         extra_settings={} if dsn is None else {"TIM_SERVER__DATABASE__DSN": dsn},
     )
     await asyncio.to_thread(_prepare, site)
