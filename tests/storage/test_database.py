@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
+import asyncpg
 import pytest
 
 from tests.storage.cutting_proxy import CuttingProxy, Moment, cutting_proxy
@@ -117,3 +119,33 @@ async def test_a_pooler_is_asked_for_no_session_settings(tenant_dsn: str) -> Non
         assert await tx.fetchval("SELECT count(*) FROM commits") == 0
     assert [row["name"] for row in rows] == ["application_name", "client_encoding"]
     await database.close()
+
+
+async def test_a_statement_that_is_given_up_before_it_is_executed_harms_no_one(
+    tenant_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """asyncpg prepares a statement without ending the implicit transaction that PostgreSQL opens for it."""
+    database = Database(DatabaseOptions(dsn=tenant_dsn, pool_size_max=1))
+    await database.open()
+    prepare = asyncpg.Connection._get_statement
+
+    async def prepare_and_give_up(*args: Any, **options: Any) -> Any:
+        statement = await prepare(*args, **options)
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+        return statement
+
+    async def read() -> None:
+        async with database.connection() as connection:
+            await connection.fetchval("SELECT count(*) FROM rooms")
+
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(asyncpg.Connection, "_get_statement", prepare_and_give_up)
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.create_task(read())
+        assert await one(database) == 1
+    finally:
+        await database.close()

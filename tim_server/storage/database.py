@@ -87,6 +87,18 @@ async def _keep_session_as_it_is(_connection: Any) -> None:
     """Nothing in a read connection's session changes, so a released connection needs no reset (and no round trip)."""
 
 
+async def _end_what_was_given_up(connection: Connection) -> None:
+    """asyncpg prepares a statement without a Sync: given up before it is executed, it leaves an implicit transaction
+    open, of which asyncpg knows nothing, and in which whoever gets the connection next could begin none. Any simple
+    query ends it. A connection that does not answer is cut."""
+    with suppress(*CONNECTION_FAILURES):
+        try:
+            async with asyncio.timeout(RELEASE_TIMEOUT_S):
+                await connection.execute(PING)
+        except TimeoutError:
+            connection.terminate()
+
+
 class Database:
     """Pooled reads and small transactions in one schema."""
 
@@ -156,6 +168,9 @@ class Database:
             raise Unavailable() from error
         try:
             yield connection
+        except asyncio.CancelledError:
+            await _end_what_was_given_up(connection)
+            raise
         except CONNECTION_FAILURES as error:
             if isinstance(error, OUT_OF_SERVICE) or is_lost(connection, error):
                 raise Unavailable() from error
