@@ -4,11 +4,14 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.hospitals import Network, NetworkedHospital, run_hospitals
+from tests.peer import Peer, run_peer
 from tests.people import Hospital, run_hospital
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Database, DatabaseOptions
@@ -86,3 +89,45 @@ async def hospital(tenant_dsn: str, tmp_path_factory: pytest.TempPathFactory) ->
     """A whole homeserver that runs, for tests in which people talk to each other."""
     async with run_hospital(tenant_dsn, tmp_path_factory.mktemp("hospital")) as hospital:
         yield hospital
+
+
+@pytest.fixture(scope="module")
+async def make_tenant_dsn(
+    postgres: EmbeddedPostgres, migrations: tuple[Migration, ...]
+) -> AsyncIterator[Callable[[], Awaitable[str]]]:
+    """A function that makes further tenants, each a fresh role that owns a migrated schema."""
+    roles: list[str] = []
+
+    async def make() -> str:
+        roles.append(f"tenant_{next(_tenant_numbers)}")
+        dsn = await postgres.provision_tenant(roles[-1])
+        await migrate(dsn, migrations=migrations)
+        return dsn
+
+    yield make
+    for role in roles:
+        await postgres.drop_tenant(role)
+
+
+@dataclass
+class Neighbourhood:
+    """Two hospitals that federate, and a foreign homeserver made by hand."""
+
+    network: Network
+    a: NetworkedHospital
+    b: NetworkedHospital
+    peer: Peer
+
+
+@pytest.fixture(scope="module")
+async def neighbourhood(
+    make_tenant_dsn: Callable[[], Awaitable[str]], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Neighbourhood]:
+    """Hospitals `a.example` and `b.example`, and `peer.example`, which a test plays itself."""
+    dsns = [await make_tenant_dsn(), await make_tenant_dsn()]
+    folder = tmp_path_factory.mktemp("neighbourhood")
+    async with (
+        run_hospitals(["a.example", "b.example"], dsns, folder, others=["peer.example"]) as (network, (a, b)),
+        run_peer(network, "peer.example") as peer,
+    ):
+        yield Neighbourhood(network, a, b, peer)

@@ -17,7 +17,8 @@ from tim_server.app.cache_budget import (
 )
 from tim_server.app.directory import directory_services
 from tim_server.app.ephemeral import ephemeral_services, presence_tracking
-from tim_server.app.outgoing import outgoing_client
+from tim_server.app.federation import federation_services
+from tim_server.app.federation_parts import FederationParts, federation_parts
 from tim_server.app.parts import Parts, now_ms
 from tim_server.app.push import make_outcomes, push_services
 from tim_server.app.rooms import room_services
@@ -51,6 +52,7 @@ class OpenHomeserver:
 
     homeserver: Homeserver
     store: Store
+    federation: FederationParts
     host_names: tuple[str, ...]
     loops: Sequence[Loop]
     closers: Sequence[Callable[[], Awaitable[None]]]
@@ -94,10 +96,11 @@ def _build(parts: Parts) -> OpenHomeserver:
     ephemeral = ephemeral_services(parts, accounts.fields["account_data"], presence)
     sync = sync_services(parts, accounts.fields["filters"], presence, rooms.fields)
     fields = accounts.fields | rooms.fields | directory_services(parts).fields | ephemeral.fields | sync.fields
-    fields |= push_services(parts).fields
+    fields |= push_services(parts).fields | federation_services(parts).fields
     return OpenHomeserver(
         homeserver=Homeserver(server_name=parts.author.server_name, **fields),
         store=parts.store,
+        federation=parts.federation,
         host_names=parts.tenant.host_names,
         loops=(*reaping_loops(parts.store), *rooms.loops, *ephemeral.loops),
         closers=(
@@ -107,7 +110,7 @@ def _build(parts: Parts) -> OpenHomeserver:
             parts.queues.close,
             *accounts.closers,
             parts.resolver.close,
-            parts.outgoing.close,
+            parts.federation.outgoing.close,
         ),
     )
 
@@ -146,7 +149,7 @@ def _make_parts(
         rules=outcomes.rules,
         membership=AllRooms(database=store.database, codec=store.codec, queues=queues),
         client_events=_make_client_events(store, author.server_name, budget),
-        outgoing=outgoing_client(tenant.federation),
+        federation=federation_parts(tenant, author),
     )
 
 

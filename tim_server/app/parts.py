@@ -4,8 +4,8 @@ import time
 from dataclasses import dataclass
 
 from tim_server.app.cache_budget import CacheBudget
+from tim_server.app.federation_parts import FederationParts
 from tim_server.config.settings import Settings, TenantSettings
-from tim_server.egress.client import OutgoingClient
 from tim_server.matrix.events.build import Author
 from tim_server.services.events.client_events import ClientEvents
 from tim_server.services.push_rules.known import KnownRules
@@ -39,4 +39,4 @@ class Parts:
     rules: KnownRules
     membership: AllRooms
     client_events: ClientEvents
-    outgoing: OutgoingClient
+    federation: FederationParts

@@ -70,6 +70,10 @@ class RateLimitSettings(Section):
     registration: BucketSettings = Field(
         default=BucketSettings(per_second=0.5, burst=20), description="Registrations by address."
     )
+    federation: BucketSettings = Field(
+        default=BucketSettings(per_second=200, burst=2_000),
+        description="Requests of other servers, by server, and by address before it is known which server asks.",
+    )
 
     def buckets(self) -> Mapping[str, BucketSettings]:
         """The limits by name of their bucket; empty where limits are switched off."""

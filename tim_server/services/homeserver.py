@@ -61,6 +61,8 @@ from tim_server.services.rooms.send import RoomSender
 from tim_server.services.rooms.state import RoomState
 from tim_server.services.rooms.threads import RoomThreads
 from tim_server.services.rooms.upgrade import RoomUpgrade
+from tim_server.services.servers.authenticate import ServerAuthenticator
+from tim_server.services.servers.publish_keys import KeyPublication
 from tim_server.services.sync.event_stream import EventStream
 from tim_server.services.sync.initial_sync import InitialSync
 from tim_server.services.sync.sync import Sync
@@ -74,6 +76,8 @@ class Homeserver:
 
     server_name: ServerName
     authenticator: Authenticator
+    server_authenticator: ServerAuthenticator
+    key_publication: KeyPublication
     registration: Registration
     registration_tokens: RegistrationTokens
     shared_secret_registration: SharedSecretRegistration

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
+from tim_server.matrix.identifiers import ServerName
 from tim_server.observability.metrics import RequestMetrics
 from tim_server.services.accounts.requester import Requester
 from tim_server.web.context import RequestContext
@@ -19,7 +20,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"
 class Exchange:
     """One request while it is answered; the pipeline fills in what it finds out."""
 
-    __slots__ = ("context", "method", "requester", "route", "router", "started", "status")
+    __slots__ = ("context", "method", "origin", "requester", "route", "router", "started", "status")
 
     def __init__(self, method: str, context: RequestContext) -> None:
         self.started = perf_counter()
@@ -28,6 +29,7 @@ class Exchange:
         self.router: Router | None = None
         self.route: Route | None = None
         self.requester: Requester | None = None
+        self.origin: ServerName | None = None
         self.status = CLIENT_GONE_STATUS
 
     @property
@@ -54,6 +56,7 @@ class Observer:
         if self._log_access is None:
             return
         requester = exchange.requester
+        asking = {} if exchange.origin is None else {"server": exchange.origin}
         self._log_access(
             {
                 "level": "info",
@@ -63,6 +66,7 @@ class Observer:
                 "status": exchange.status,
                 "duration_ms": round(seconds * 1000, 2),
                 "user": None if requester is None else requester.user_id,
+                **asking,
                 "client_address": exchange.context.client_address,
                 "request_id": exchange.context.request_id,
             }

@@ -16,6 +16,7 @@ from typing import Any
 
 from aiohttp.web import BaseRequest, StreamResponse
 
+from tim_server.matrix.canonical_json import encode_relaxed
 from tim_server.matrix.errors import (
     Forbidden,
     GuestAccessForbidden,
@@ -32,7 +33,7 @@ from tim_server.web.decode_json import JSON_DEPTH_MAX, decode_object
 from tim_server.web.errors import BadRequest, to_matrix_error
 from tim_server.web.exchange import Exchange, Observer
 from tim_server.web.parse_target import path_segments, query_values, split_target
-from tim_server.web.rate_limits import DEFAULT_BUCKET, address_key
+from tim_server.web.rate_limits import DEFAULT_BUCKET, FEDERATION_BUCKET, address_key
 from tim_server.web.read_body import BodyStream, ClientGone, read_body
 from tim_server.web.respond import respond, respond_to_error, respond_to_preflight
 from tim_server.web.route import Auth, Route
@@ -127,18 +128,45 @@ class Pipeline:
         exchange.route, path_values = exchange.router.find(request.method, path_segments(path))
         route = exchange.route
         query = query_values(query_string)
+        if route.auth is Auth.SERVER:
+            arguments = await self._read_as_server(route, tenant, request, exchange)
+        else:
+            arguments = await self._read_as_user(route, tenant, request, exchange, query)
+        *caller, (body, stream) = arguments
+        model = route.reader.read(path_values, query, request.headers, body, stream)
+        result = await route.endpoint(tenant.homeserver, *caller, model)
+        return respond(result, exchange.context.request_id)
+
+    async def _read_as_user(
+        self, route: Route, tenant: HostedTenant, request: BaseRequest, exchange: Exchange, query: Query
+    ) -> tuple[Any, ...]:
+        """Who asks, unless the route does not look at it, and the body."""
         exchange.requester = requester = await self._authenticate(route, tenant, request, query)
         tenant.rate_limits.take(
             route.rate_limit or DEFAULT_BUCKET,
             address_key(exchange.context.client_address) if requester is None else requester.user_id,
         )
+        read = await self._read_body(route, request)
+        return (read,) if route.auth is Auth.NONE else (requester, read)
+
+    async def _read_as_server(
+        self, route: Route, tenant: HostedTenant, request: BaseRequest, exchange: Exchange
+    ) -> tuple[Any, ...]:
+        """The name of the server that has signed the request, and the body. The origin that a request claims counts
+        towards a limit only once it is verified, else anybody could use up the limit of another."""
+        authenticator = tenant.homeserver.server_authenticator
+        signature = await authenticator.admit(request.headers.getall("Authorization", ()))
+        bucket = route.rate_limit or FEDERATION_BUCKET
+        tenant.rate_limits.take(bucket, address_key(exchange.context.client_address))
         body, stream = await self._read_body(route, request)
-        model = route.reader.read(path_values, query, request.headers, body, stream)
-        if route.auth is Auth.NONE:
-            result = await route.endpoint(tenant.homeserver, model)
-        else:
-            result = await route.endpoint(tenant.homeserver, requester, model)
-        return respond(result, exchange.context.request_id)
+        exchange.origin = origin = await authenticator.verify(
+            signature,
+            method=request.method,
+            uri=request.raw_path,
+            content=encode_relaxed(body) if route.reader.has_json_body and request.body_exists else None,
+        )
+        tenant.rate_limits.take(bucket, origin)
+        return origin, (body, stream)
 
     async def _authenticate(
         self, route: Route, tenant: HostedTenant, request: BaseRequest, query: Query

@@ -14,6 +14,8 @@ from time import monotonic
 from tim_server.matrix.errors import LimitExceeded
 
 DEFAULT_BUCKET = "default"
+FEDERATION_BUCKET = "federation"
+"""The bucket of other servers, for routes without one of their own."""
 BUCKETS_MAX = 100_000
 
 _IPV6_SITE_BITS = 64  # a client has at least so many addresses of its own

@@ -19,7 +19,8 @@ A worked example, which is also all that an endpoint's module needs:
     )
 
 An endpoint takes `(server, requester, request)`; with `Auth.NONE` it takes `(server, request)`; with `Auth.OPTIONAL`
-the requester may be None. Its last parameter's annotation names the request model. It returns a `ResponseModel`,
+the requester may be None; with `Auth.SERVER` it takes `(server, origin, request)`, the name of the server that asks.
+Its last parameter's annotation names the request model. It returns a `ResponseModel`,
 `RawJson`, `Binary`, `Redirect`, or one of them in `WithStatus`; it raises `MatrixError`s.
 `tim_server.web.context.current_request()` tells an endpoint the client's address, its user agent and the request id.
 """
@@ -54,6 +55,8 @@ class Auth(Enum):
     """Accounts and guests, also while they are locked: only logging out."""
     ADMIN = "admin"
     """Administrators of the server."""
+    SERVER = "server"
+    """Other homeservers, by a signed request; the endpoint gets the origin's name instead of a requester."""
 
 
 @dataclass(frozen=True, slots=True)

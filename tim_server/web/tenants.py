@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from tim_server.matrix.errors import Unrecognized
+from tim_server.matrix.identifiers import ServerName
+from tim_server.matrix.request_auth import RequestSignature
 from tim_server.services.accounts.requester import Requester
 from tim_server.web.rate_limits import RateLimits
 
@@ -18,12 +20,31 @@ class Authenticator(Protocol):
         ...
 
 
+class ServerAuthenticator(Protocol):
+    """What the edge needs in order to know which server asks."""
+
+    def admit(self, authorization: Sequence[str], /) -> Awaitable[RequestSignature]:
+        """What the headers say; raises Unauthorized, or Forbidden for a server that this one does not talk to."""
+        ...
+
+    def verify(
+        self, signature: RequestSignature, /, *, method: str, uri: str, content: bytes | None
+    ) -> Awaitable[ServerName]:
+        """The server whose signature over the request is verified; raises Unauthorized."""
+        ...
+
+
 class Tenant(Protocol):
     """What the edge knows of a homeserver; endpoints get it as it is."""
 
     @property
     def authenticator(self) -> Authenticator:
         """Tells whose token a request carries."""
+        ...
+
+    @property
+    def server_authenticator(self) -> ServerAuthenticator:
+        """Tells which server has signed a request."""
         ...
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "sign_json",
     "verify_event_signature",
     "verify_json",
+    "verify_message",
 ]
 
 
@@ -91,12 +92,21 @@ def _verify(message: bytes, value: Mapping[str, Any], entity: str, key_id: str, 
     if not key_id.startswith("ed25519:"):
         raise BadSignature("the algorithm of the signature is not known")
     try:
-        signature = decode_base64(value["signatures"][entity][key_id])
-        nacl.signing.VerifyKey(verify_key).verify(message, signature)
-    except (KeyError, TypeError, AttributeError) as error:
+        signature = value["signatures"][entity][key_id]
+    except (KeyError, TypeError) as error:
         raise BadSignature(f"not signed by {entity} with {key_id}") from error
-    except (BadSignatureError, ValueError) as error:
+    try:
+        verify_message(message, signature, verify_key)
+    except BadSignature as error:
         raise BadSignature(f"the signature of {entity} does not verify") from error
+
+
+def verify_message(message: bytes, signature: Any, verify_key: bytes) -> None:
+    """Raises `BadSignature` unless `signature`, in Base64, is that of the key over the message."""
+    try:
+        nacl.signing.VerifyKey(verify_key).verify(message, decode_base64(signature))
+    except (BadSignatureError, ValueError, TypeError, AttributeError) as error:
+        raise BadSignature("the signature does not verify") from error
 
 
 def required_signers(event: Event) -> set[ServerName]:

@@ -1,0 +1,146 @@
+"""Requests to other servers: found, signed, sent through `egress`, and answered with JSON.
+
+    await client.get(destination, path_of("/_matrix/federation/v1/make_join/{}/{}", room_id, user_id), {"ver": "12"})
+
+Spec: https://spec.matrix.org/v1.19/server-server-api/#request-authentication
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+from yarl import URL
+
+from tim_server.egress.client import OutgoingClient, OutgoingRequest, StreamedResponse
+from tim_server.federation.discovery import Discovery
+from tim_server.federation.errors import RemoteError
+from tim_server.matrix.canonical_json import CanonicalJsonError, decode_lenient, encode_relaxed
+from tim_server.matrix.events.build import Author
+from tim_server.matrix.identifiers import ServerName
+from tim_server.matrix.request_auth import RequestSignature, signed_request
+
+Query = Mapping[str, str | Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestBounds:
+    """How long an answer may take as a whole, and how large it may be."""
+
+    timeout_s: float = 30.0
+    size_bytes_max: int = 10 * 2**20
+
+
+def path_of(template: str, *values: str) -> str:
+    """A path, with each `{}` of the template filled with a value in percent-encoding."""
+    return template.format(*(quote(value, safe="") for value in values))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FederationClient:
+    """Asks other servers. Every method raises `RemoteError` for an answer that is an error or no JSON object, and
+    `ContactRefused`, `RemoteUnreachable` or `ResponseRefused` of `egress`."""
+
+    author: Author
+    outgoing: OutgoingClient
+    discovery: Discovery
+    bounds: RequestBounds = field(default_factory=RequestBounds)
+
+    async def get(
+        self, destination: ServerName, path: str, query: Query | None = None, *, bounds: RequestBounds | None = None
+    ) -> dict[str, Any]:
+        """The JSON object of an answer to GET."""
+        return await self._json("GET", destination, _uri(path, query), None, bounds)
+
+    async def put(
+        self,
+        destination: ServerName,
+        path: str,
+        body: Any,
+        query: Query | None = None,
+        *,
+        bounds: RequestBounds | None = None,
+    ) -> dict[str, Any]:
+        """The JSON object of an answer to PUT; `body` is a JSON value, or its canonical bytes."""
+        return await self._json("PUT", destination, _uri(path, query), _encoded(body), bounds)
+
+    async def post(
+        self,
+        destination: ServerName,
+        path: str,
+        body: Any,
+        query: Query | None = None,
+        *,
+        bounds: RequestBounds | None = None,
+    ) -> dict[str, Any]:
+        """The JSON object of an answer to POST; `body` is a JSON value, or its canonical bytes."""
+        return await self._json("POST", destination, _uri(path, query), _encoded(body), bounds)
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        method: str,
+        destination: ServerName,
+        uri: str,
+        content: bytes | None = None,
+        *,
+        bounds: RequestBounds | None = None,
+    ) -> AsyncIterator[StreamedResponse]:
+        """An answer of any status, read chunk by chunk. `uri` is a path with its query, percent-encoded."""
+        bounds = bounds or self.bounds
+        located = await self.discovery.locate(destination)
+        url = URL(f"https://{located.authority}{uri}")  # normalised, so that what is signed is what is sent
+        message = signed_request(
+            method=method,
+            uri=url.raw_path_qs,
+            origin=self.author.server_name,
+            destination=destination,
+            content=content,
+        )
+        signature = RequestSignature(
+            origin=self.author.server_name,
+            destination=destination,
+            key_id=self.author.key.key_id,
+            signature=self.author.key.sign(message),
+        )
+        headers = {"Authorization": signature.header(), "Host": located.host}
+        if content is not None:
+            headers["Content-Type"] = "application/json"
+        request = OutgoingRequest(
+            method=method,
+            url=str(url),
+            server_name=destination,
+            headers=headers,
+            body=content,
+            tls_server_name=located.tls_name,
+            timeout_seconds=bounds.timeout_s,
+            response_size_bytes_max=bounds.size_bytes_max,
+        )
+        async with self.outgoing.stream(request) as response:
+            yield response
+
+    async def _json(
+        self, method: str, destination: ServerName, uri: str, content: bytes | None, bounds: RequestBounds | None
+    ) -> dict[str, Any]:
+        async with self.stream(method, destination, uri, content, bounds=bounds) as response:
+            body = b"".join([chunk async for chunk in response.chunks])
+        try:
+            answer = decode_lenient(body)
+        except CanonicalJsonError:
+            answer = None
+        if response.status != 200:
+            raise RemoteError.of(destination, response.status, answer)
+        if not isinstance(answer, dict):
+            raise RemoteError.malformed(destination, "the answer is not a JSON object")
+        return answer
+
+
+def _uri(path: str, query: Query | None) -> str:
+    pairs = [(key, v) for key, value in (query or {}).items() for v in ([value] if isinstance(value, str) else value)]
+    encoded = "&".join(f"{quote(key, safe='')}={quote(value, safe='')}" for key, value in pairs)
+    return f"{path}?{encoded}" if encoded else path
+
+
+def _encoded(body: Any) -> bytes:
+    return body if isinstance(body, bytes) else encode_relaxed(body)

@@ -1,0 +1,35 @@
+"""What another server answers instead of what it was asked for. That it can't be reached, or must not be asked, are
+errors of `egress`."""
+
+from typing import Any
+
+MESSAGE_LENGTH_MAX = 500
+
+
+class RemoteError(Exception):
+    """An answer of another server that is an error, or that is not what was asked for (`status` 200).
+
+    `message` is the other server's word: for logs shortened, for clients to be quoted with care.
+    """
+
+    def __init__(self, server_name: str, status: int, errcode: str, message: str) -> None:
+        super().__init__(f"{server_name} answered with {status} {errcode}")
+        self.server_name, self.status, self.errcode = server_name, status, errcode
+        self.message = message[:MESSAGE_LENGTH_MAX]
+
+    @classmethod
+    def of(cls, server_name: str, status: int, body: Any) -> "RemoteError":
+        """The error of an answer with another status than 200; `body` is its JSON, or None."""
+        fields = body if isinstance(body, dict) else {}
+        errcode, message = fields.get("errcode"), fields.get("error")
+        return cls(
+            server_name,
+            status,
+            errcode if isinstance(errcode, str) and errcode.isprintable() else "M_UNKNOWN",
+            message if isinstance(message, str) else "",
+        )
+
+    @classmethod
+    def malformed(cls, server_name: str, message: str) -> "RemoteError":
+        """An answer that is not what the specification says."""
+        return cls(server_name, 200, "M_BAD_JSON", message)

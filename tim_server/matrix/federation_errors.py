@@ -1,0 +1,14 @@
+"""Errors that only other servers see.
+
+Spec: https://spec.matrix.org/v1.19/server-server-api/#api-standards
+"""
+
+from tim_server.matrix.errors import MatrixError
+
+
+class Unauthorized(MatrixError):
+    """M_UNAUTHORIZED: the request is not signed by a server, or not as it should be."""
+
+    errcode = "M_UNAUTHORIZED"
+    status = 401
+    default_message = "The request is not signed as it should be"

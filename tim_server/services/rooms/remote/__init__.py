@@ -1,0 +1,1 @@
+"""What this server asks of others about rooms: to be let in, for history, state and events that it misses."""

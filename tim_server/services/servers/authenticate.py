@@ -1,0 +1,55 @@
+"""Whether a request is of the server that it says, and whether that server may talk to us.
+
+Spec: https://spec.matrix.org/v1.19/server-server-api/#request-authentication
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tim_server.federation.keys import KeyRing
+from tim_server.matrix.errors import BadSignature
+from tim_server.matrix.events.signatures import verify_message
+from tim_server.matrix.federation_errors import Unauthorized
+from tim_server.matrix.identifiers import ServerName
+from tim_server.matrix.request_auth import RequestSignature, parse_authorization, signed_request
+from tim_server.services.trust.gate import ChokePoint, TrustGate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerAuthenticator:
+    """Authenticates requests of other servers, in two steps: what the header says before the body is read, and the
+    signature over it."""
+
+    server_name: ServerName
+    keys: KeyRing
+    gate: TrustGate
+    now_ms: Callable[[], int]
+
+    async def admit(self, authorization: Sequence[str]) -> RequestSignature:
+        """What the `Authorization` headers say; raises `Unauthorized` where they can't be right, or are for somebody
+        else, and `Forbidden` where the trust gate refuses the origin."""
+        if not authorization:
+            raise Unauthorized("The Authorization header of the scheme X-Matrix is missing")
+        signature = parse_authorization(authorization[0])
+        if signature.destination not in (None, self.server_name):
+            raise Unauthorized("The request is for another server")
+        if signature.origin == self.server_name:
+            raise Unauthorized("The request says to be of this server")
+        await self.gate.require(ChokePoint.INCOMING_FEDERATION, [signature.origin])
+        return signature
+
+    async def verify(self, signature: RequestSignature, *, method: str, uri: str, content: bytes | None) -> ServerName:
+        """The origin, once its signature over the request is verified; raises `Unauthorized`. `content` are the
+        canonical bytes of the body."""
+        origin, key_id = signature.origin, signature.key_id
+        keys = await self.keys.keys_of(origin, [key_id], valid_at_ms=self.now_ms())
+        if key_id not in keys:
+            raise Unauthorized(f"The key {key_id} of {origin} can't be had")
+        message = signed_request(
+            method=method, uri=uri, origin=origin, destination=signature.destination, content=content
+        )
+        try:
+            verify_message(message, signature.signature, keys[key_id])
+        except BadSignature:
+            raise Unauthorized("The signature of the request does not verify") from None
+        return origin

@@ -1,0 +1,1 @@
+"""Transactions between servers: events and short-lived data (EDUs), received and sent."""

@@ -1,0 +1,1 @@
+"""Whom this server talks to: the trust gate, and what it decides by."""
