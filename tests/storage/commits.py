@@ -8,7 +8,8 @@ from typing import Any
 
 from tim_server.matrix.identifiers import EventId, RoomId, UserId
 from tim_server.storage.database import Connection
-from tim_server.storage.room_commits import NewEvent, RoomCommit
+from tim_server.storage.new_events import NewEvent
+from tim_server.storage.room_commit_records import RoomCommit
 from tim_server.storage.store import Store
 
 ALICE = UserId("@alice:hospital.example")

@@ -4,9 +4,10 @@ import pytest
 
 from tests.storage.commits import Statement, room_commit
 from tim_server.matrix.identifiers import UserId
+from tim_server.storage.new_events import NewEvent
 from tim_server.storage.open_rooms import OPENING, rebuild_open_rooms
 from tim_server.storage.profiles import put_field
-from tim_server.storage.room_commits import NewEvent, RoomCommit, StateChange
+from tim_server.storage.room_commit_records import RoomCommit, StateChange
 from tim_server.storage.search_words import WORD_LENGTH_MAX, WORDS_MAX, words_of
 from tim_server.storage.store import Store
 from tim_server.storage.user_directory import UserSearch, index_users, rebuild_user_directory, search_users

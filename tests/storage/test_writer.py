@@ -13,7 +13,8 @@ from tim_server.storage.client_transactions import ClientTransaction
 from tim_server.storage.codec import Codec
 from tim_server.storage.commit_log import Fact
 from tim_server.storage.database import Connection, DatabaseError, DatabaseOptions
-from tim_server.storage.room_commits import NewEvent, RoomCommit
+from tim_server.storage.new_events import NewEvent
+from tim_server.storage.room_commit_records import RoomCommit
 from tim_server.storage.store import Store, open_store
 from tim_server.storage.writer import HeadMoved, TransactionKnown
 

@@ -14,7 +14,7 @@ from tim_server.matrix.errors import Unavailable
 from tim_server.storage.codec import Codec
 from tim_server.storage.commit_log import CommitEntry
 from tim_server.storage.database import DatabaseOptions
-from tim_server.storage.room_commits import RoomCommit
+from tim_server.storage.room_commit_records import RoomCommit
 from tim_server.storage.store import Store, open_store
 from tim_server.storage.writer import HeadMoved, WriterOptions
 

@@ -17,15 +17,7 @@ from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection
 from tim_server.storage.table_contract import TableContract
 
-TABLES = (
-    TableContract(name="events", owner="storage.room_commits", bound="one row an event", reaper="room purge"),
-    TableContract(
-        name="timeline_holes",
-        owner="storage.room_commits",
-        bound="one row a gap in history",
-        reaper="backfill, room purge",
-    ),
-)
+TABLES = (TableContract(name="events", owner="storage.room_commits", bound="one row an event", reaper="room purge"),)
 
 EVENT_COLUMNS = (
     "nid, room_nid, position, minor, depth, origin_server_ts, snapshot, redacted_by, replaces, notify_class, "

@@ -9,7 +9,7 @@ import orjson
 
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection
-from tim_server.storage.room_commits import PlacedCommit
+from tim_server.storage.room_commit_records import PlacedCommit
 from tim_server.storage.table_contract import TableContract
 
 TABLES = (

@@ -4,154 +4,19 @@ A `RoomCommit` is decided outside any transaction on a remembered head; `store` 
 statement for all rooms together. The caller holds the rows of the rooms and the clock.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
-from tim_server.matrix.identifiers import EventId, RoomAlias, RoomId, UserId
-from tim_server.matrix.relations import Relation
-from tim_server.storage.client_transactions import ClientTransaction, insert_client_transactions
+from tim_server.storage.client_transactions import insert_client_transactions
 from tim_server.storage.codec import Codec
-from tim_server.storage.commit_log import Fact
 from tim_server.storage.database import Connection
-from tim_server.storage.events import EventRow
+from tim_server.storage.holes import HoleRow, insert_holes
 from tim_server.storage.memberships import write_memberships
-from tim_server.storage.notifications import NewNotification, insert_notifications
+from tim_server.storage.new_events import PlacedEvent, insert_events
+from tim_server.storage.notifications import insert_notifications
 from tim_server.storage.outbox import insert_outbox
 from tim_server.storage.relations import NewRelation, delete_relations, insert_relations
-from tim_server.storage.state import MembershipRow, SnapshotRow, bigint_array, insert_snapshots
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewEvent:
-    """An event to be stored, without its position. `snapshot` is the state before it; an outlier has none.
-    `redacts_id`: the event that it redacts, where that one is not stored yet."""
-
-    nid: int
-    event_id: EventId
-    type: str
-    state_key: str | None
-    sender: UserId
-    origin_server_ts: int
-    depth: int
-    prev_nids: tuple[int, ...]
-    auth_nids: tuple[int, ...]
-    body: bytes
-    snapshot: int | None
-    replaces: int | None = None
-    outlier: bool = False
-    soft_failed: bool = False
-    rejected: str | None = None
-    notify_class: int = 0
-    thread_id: EventId | None = None
-    relation: Relation | None = None
-    redacts_id: EventId | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StateChange:
-    """A key of the resolved state that gets another event, or loses its event."""
-
-    type: str
-    state_key: str
-    event_nid: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MembershipChange:
-    """A user's resolved membership changes with the event of this index in the commit."""
-
-    event_index: int
-    user_id: UserId
-    membership: str
-    event_nid: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoomCommit:
-    """All that one commit changes in one room, decided on head `expected_version` (None: the room is new, and may have
-    a `creator`, `aliases` and a place in the public directory). `replacement`: a new room that gets those of this."""
-
-    room_nid: int
-    room_id: RoomId
-    room_version: str
-    expected_version: int | None
-    events: tuple[NewEvent, ...]
-    forward_extremities: tuple[int, ...]
-    depth: int
-    snapshot: int
-    snapshots: tuple[SnapshotRow, ...] = ()
-    state_changes: tuple[StateChange, ...] = ()
-    memberships: tuple[MembershipChange, ...] = ()
-    redactions: tuple[tuple[int, int], ...] = ()
-    transactions: tuple[ClientTransaction, ...] = ()
-    outbox: tuple[tuple[str, int], ...] = ()
-    notifications: tuple[NewNotification, ...] = ()
-    facts: tuple[Fact, ...] = ()
-    state_was_reset: bool = False
-    creator: UserId | None = None
-    aliases: tuple[RoomAlias, ...] = ()
-    is_published: bool = False
-    replacement: "RoomCommit | None" = None
-
-    @property
-    def positions_needed(self) -> int:
-        """How many positions of the clock the commit takes."""
-        return sum(not event.outlier for event in self.events)
-
-
-@dataclass(slots=True, kw_only=True)
-class PlacedCommit:
-    """A room commit with the positions that it got."""
-
-    commit: RoomCommit
-    positions: tuple[int | None, ...]
-    last_position: int
-    rows: tuple[EventRow, ...] = field(default=())
-
-
-def place(commits: Iterable[RoomCommit], after: int) -> tuple[list[PlacedCommit], int]:
-    """Give each event its position, counting on from `after`; the last position given."""
-    placed = []
-    for commit in commits:
-        positions: list[int | None] = []
-        for event in commit.events:
-            after += not event.outlier
-            positions.append(None if event.outlier else after)
-        if not commit.positions_needed:
-            after += 1  # only the head moves, which also takes a position
-        placed.append(PlacedCommit(commit=commit, positions=tuple(positions), last_position=after))
-    return placed, after
-
-
-def event_rows(placed: PlacedCommit) -> tuple[EventRow, ...]:
-    """The rows of the commit's live events as a reader would get them."""
-    redacted_by = dict(placed.commit.redactions)
-    return tuple(
-        EventRow(
-            nid=event.nid,
-            room_nid=placed.commit.room_nid,
-            position=position,
-            minor=0,
-            depth=event.depth,
-            origin_server_ts=event.origin_server_ts,
-            snapshot=event.snapshot,
-            redacted_by=redacted_by.get(event.nid),
-            replaces=event.replaces,
-            notify_class=event.notify_class,
-            soft_failed=event.soft_failed,
-            event_id=event.event_id,
-            type=event.type,
-            state_key=event.state_key,
-            sender=event.sender,
-            thread_id=event.thread_id,
-            rejected=event.rejected,
-            prev_nids=event.prev_nids,
-            auth_nids=event.auth_nids,
-            body=event.body,
-        )
-        for event, position in zip(placed.commit.events, placed.positions, strict=True)
-        if position is not None
-    )
+from tim_server.storage.room_commit_records import PlacedCommit, RoomCommit
+from tim_server.storage.state import MembershipRow, bigint_array, insert_snapshots
 
 
 async def insert_transactions_of(tx: Connection, commits: Sequence[RoomCommit]) -> list[RoomCommit]:
@@ -162,7 +27,15 @@ async def insert_transactions_of(tx: Connection, commits: Sequence[RoomCommit]) 
 
 async def store(tx: Connection, codec: Codec, placed: Sequence[PlacedCommit]) -> None:
     """Write the commits. The transaction holds the rows of the rooms and the clock."""
-    await _insert_events(tx, codec, placed)
+    await insert_events(
+        tx,
+        codec,
+        [
+            PlacedEvent(event, p.commit.room_nid, position)
+            for p in placed
+            for event, position in zip(p.commit.events, p.positions, strict=True)
+        ],
+    )
     await _write_rooms(tx, placed)
     if any(p.commit.snapshots for p in placed):
         await insert_snapshots(tx, [row for p in placed for row in p.commit.snapshots])
@@ -176,55 +49,10 @@ async def store(tx: Connection, codec: Codec, placed: Sequence[PlacedCommit]) ->
         await _mark_redacted(tx, placed)
     if any(p.commit.notifications for p in placed):
         await _insert_notifications(tx, placed)
+    if any(p.commit.holes for p in placed):
+        await _insert_holes(tx, placed)
     if any(p.commit.outbox for p in placed):
         await _insert_outbox(tx, placed)
-
-
-INSERT_EVENTS = """
-INSERT INTO events (nid, room_nid, position, depth, origin_server_ts, snapshot, replaces, notify_class, soft_failed,
-                    event_id, type, state_key, sender, rejected, prev_nids, auth_nids, body, redacts_id, thread_id)
-SELECT nid, room_nid, position, depth, origin_server_ts, snapshot, replaces, notify_class, soft_failed,
-       event_id, type, state_key, sender, rejected, prev_nids::bigint[], auth_nids::bigint[], body, redacts_id,
-       thread_id
-FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
-            $8::smallint[], $9::boolean[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[],
-            $15::text[], $16::text[], $17::bytea[], $18::text[], $19::text[])
-     AS new (nid, room_nid, position, depth, origin_server_ts, snapshot, replaces, notify_class, soft_failed,
-             event_id, type, state_key, sender, rejected, prev_nids, auth_nids, body, redacts_id, thread_id)
-"""
-
-
-async def _insert_events(tx: Connection, codec: Codec, placed: Sequence[PlacedCommit]) -> None:
-    new = [
-        (event, p.commit.room_nid, position)
-        for p in placed
-        for event, position in zip(p.commit.events, p.positions, strict=True)
-    ]
-    if not new:
-        return
-    events = [event for event, _, _ in new]
-    await tx.execute(
-        INSERT_EVENTS,
-        [event.nid for event in events],
-        [room_nid for _, room_nid, _ in new],
-        [position for _, _, position in new],
-        [event.depth for event in events],
-        [event.origin_server_ts for event in events],
-        [event.snapshot for event in events],
-        [event.replaces for event in events],
-        [event.notify_class for event in events],
-        [event.soft_failed for event in events],
-        [event.event_id for event in events],
-        [event.type for event in events],
-        [event.state_key for event in events],
-        [event.sender for event in events],
-        [event.rejected for event in events],
-        [bigint_array(event.prev_nids) for event in events],
-        [bigint_array(event.auth_nids) for event in events],
-        [codec.encode(event.body) for event in events],
-        [event.redacts_id for event in events],
-        [event.thread_id for event in events],
-    )
 
 
 INSERT_ROOMS = """
@@ -386,5 +214,20 @@ async def _insert_outbox(tx: Connection, placed: Sequence[PlacedCommit]) -> None
             (destination, p.positions[i] or p.last_position, p.commit.events[i].nid)
             for p in placed
             for destination, i in p.commit.outbox
+        ],
+    )
+
+
+async def _insert_holes(tx: Connection, placed: Sequence[PlacedCommit]) -> None:
+    await insert_holes(
+        tx,
+        [
+            HoleRow(
+                room_nid=p.commit.room_nid,
+                position=p.positions[hole.event_index] or p.last_position,
+                missing=hole.missing,
+            )
+            for p in placed
+            for hole in p.commit.holes
         ],
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tim_server.matrix.identifiers import RoomAlias, RoomId, UserId
 from tim_server.storage.database import Connection
-from tim_server.storage.room_commits import RoomCommit
+from tim_server.storage.room_commit_records import RoomCommit
 from tim_server.storage.table_contract import TableContract
 
 TABLES = (

@@ -29,7 +29,7 @@ from tim_server.storage.database import CONNECTION_FAILURES, OUT_OF_SERVICE, Con
 from tim_server.storage.incarnations import Incarnations
 from tim_server.storage.nids import Nids
 from tim_server.storage.open_rooms import write_open_rooms
-from tim_server.storage.room_commits import PlacedCommit, RoomCommit
+from tim_server.storage.room_commit_records import PlacedCommit, RoomCommit, event_rows, place
 from tim_server.storage.room_directory import write_names
 from tim_server.storage.rooms import lock_rooms
 from tim_server.storage.write import TellsFacts, Write
@@ -241,7 +241,7 @@ class Writer:
             attempt.previous = await clock.lock_clock(tx)
             commits = [_room(unit) for unit in rooms]
             commits += [commit.replacement for commit in commits if commit.replacement is not None]
-            placed, position = room_commits.place(commits, attempt.previous)
+            placed, position = place(commits, attempt.previous)
             attempt.rooms = list(zip(rooms, placed, strict=False))
             attempt.position = max(position, attempt.previous + 1)
             if placed:
@@ -374,7 +374,7 @@ def _entry_of(attempt: _Attempt, placed: Sequence[PlacedCommit], writes: Sequenc
         for user_id in unit.work.users:
             users[user_id] = users.get(user_id, frozenset()) | frozenset(unit.work.streams)
     for commit in placed:
-        commit.rows = room_commits.event_rows(commit)
+        commit.rows = event_rows(commit)
         if commit.commit.state_was_reset:
             for change in commit.commit.memberships:
                 users[change.user_id] = users.get(change.user_id, frozenset()) | {MEMBERSHIPS}

@@ -25,7 +25,7 @@ from tim_server.storage.commit_log import Fact, read_newest_position
 from tim_server.storage.database import Connection, DatabaseOptions
 from tim_server.storage.notifications import NewNotification, reap
 from tim_server.storage.receipts import Receipt, put_receipts
-from tim_server.storage.room_commits import MembershipChange, RoomCommit
+from tim_server.storage.room_commit_records import MembershipChange, RoomCommit
 from tim_server.storage.store import Store, open_store
 
 ALICE, BOB, CAROL = USERS = [UserId(f"@{name}:hospital.example") for name in ("alice", "bob", "carol")]

@@ -12,7 +12,8 @@ from tim_server.matrix.identifiers import EventId, RoomId
 from tim_server.services.rooms.head import RoomHead
 from tim_server.services.rooms.receive import EventsMissing, Incoming
 from tim_server.storage.events import load_events, load_events_by_id
-from tim_server.storage.room_commits import NewEvent, RoomCommit
+from tim_server.storage.new_events import NewEvent
+from tim_server.storage.room_commit_records import RoomCommit
 from tim_server.storage.rooms import load_room
 from tim_server.storage.state import load_current_state, load_snapshots_at
 

@@ -24,7 +24,8 @@ from tim_server.services.rooms.draft import Draft, DraftGroup
 from tim_server.services.rooms.head import RoomHead, joined_servers_after
 from tim_server.services.rooms.relate import NOTHING_RELATED, Related
 from tim_server.storage.client_transactions import ClientTransaction
-from tim_server.storage.room_commits import MembershipChange, NewEvent, RoomCommit, StateChange
+from tim_server.storage.new_events import NewEvent
+from tim_server.storage.room_commit_records import MembershipChange, RoomCommit, StateChange
 from tim_server.storage.state import DELTA_DEPTH_MAX, SnapshotRow
 
 StateKey = tuple[str, str]

@@ -31,8 +31,8 @@ from tim_server.services.push_rules.known import KnownRules
 from tim_server.services.rooms.auth_events import ParsedEvents
 from tim_server.services.rooms.decide import Decision, membership_of
 from tim_server.services.turns import in_turns
+from tim_server.storage.new_events import NewEvent
 from tim_server.storage.notifications import NewNotification
-from tim_server.storage.room_commits import NewEvent
 
 CREATE = ("m.room.create", "")
 POWER_LEVELS = ("m.room.power_levels", "")

@@ -25,7 +25,8 @@ from tim_server.services.rooms.head import RoomHead, joined_servers_after
 from tim_server.services.rooms.relate import thread_of
 from tim_server.services.rooms.resolve_state import StateResolver
 from tim_server.storage.events import EventRow, load_early_redactions, load_events_by_id
-from tim_server.storage.room_commits import MembershipChange, NewEvent, RoomCommit, StateChange
+from tim_server.storage.new_events import NewEvent
+from tim_server.storage.room_commit_records import MembershipChange, RoomCommit, StateChange
 from tim_server.storage.store import Store
 
 CREATE = ("m.room.create", "")

@@ -13,8 +13,8 @@ from tim_server.matrix.relations import ANNOTATION, THREAD, Relation, relation_o
 from tim_server.services.rooms.draft import Draft
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Database
+from tim_server.storage.new_events import NewEvent
 from tim_server.storage.relations import Parent, annotation_fingerprint, find_annotations, load_parents
-from tim_server.storage.room_commits import NewEvent
 
 Annotation: TypeAlias = tuple[Relation, str, UserId]
 """An annotation, the type of its event, and who made it."""
