@@ -33,7 +33,8 @@ class Circle:
         self.ca_file.write_bytes(certificate.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
     def tls_files(self, server_name: str) -> TlsFiles:
-        """Files with a certificate for the server."""
+        """Files with a certificate for the host of a server name."""
+        server_name = server_name.partition(":")[0]
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, server_name)])
         alternatives = x509.SubjectAlternativeName([x509.DNSName(server_name)])
