@@ -1,0 +1,33 @@
+"""Profiles: which rules a homeserver keeps about contact with others. They are data; code asks for a rule, never for a
+profile."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Profile(StrEnum):
+    """The profiles that a homeserver can be configured with."""
+
+    OPEN = "open"
+    DIRECTORY = "directory"
+    TIM_PRO = "tim-pro"
+    TIM_EPA = "tim-epa"
+    TIMPLUS = "timplus"
+    HIPAA = "hipaa"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileRules:
+    """What it takes to talk to another server."""
+
+    needs_listing: bool
+    """A directory lists it."""
+    needs_certificate: bool
+    """Its organisation certificate verifies."""
+
+
+OPEN = ProfileRules(needs_listing=False, needs_certificate=False)
+DIRECTORY = ProfileRules(needs_listing=True, needs_certificate=True)
+
+RULES: dict[Profile, ProfileRules] = {Profile.OPEN: OPEN, Profile.DIRECTORY: DIRECTORY}
+"""The profiles that this release has; the others are refused when they are configured."""
