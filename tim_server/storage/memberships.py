@@ -75,7 +75,7 @@ async def write_memberships(tx: Connection, changes: Sequence[MembershipRow]) ->
 
 
 COUNT_JOINED_BY_SERVER = """
-SELECT substr(user_id, strpos(user_id, ':') + 1) AS server, count(*) AS joined
+SELECT server_name AS server, count(*) AS joined
 FROM memberships WHERE room_nid = $1 AND membership = 'join' GROUP BY 1
 """
 
