@@ -53,8 +53,9 @@ def make_author(name: str, seed: int = 7) -> Author:
 
 @dataclass
 class Peer:
-    """The server. `answers` by method and path (percent-decoded); anything else is 404. A value is JSON with status
-    200, a response of aiohttp, or a coroutine function that gets the request and gives one of them."""
+    """The server. `answers` by method and path (percent-decoded), or the beginning of a path with a `*` after it;
+    anything else is 404. A value is JSON with status 200, a response of aiohttp, or a coroutine function that gets the
+    request and gives one of them."""
 
     author: Author
     network: Network
@@ -110,10 +111,16 @@ class Peer:
         async with self.session.request(method, url, data=content, headers=sent, server_hostname=server) as response:
             return response.status, await response.json(content_type=None)
 
+    def _find_answer(self, method: str, path: str) -> Answer | None:
+        if (method, path) in self.answers:
+            return self.answers[method, path]
+        begun = [key for key in self.answers if key[1].endswith("*") and path.startswith(key[1][:-1])]
+        return next((self.answers[key] for key in begun if key[0] == method), None)
+
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         asked = Asked(request.method, request.path, dict(request.query), dict(request.headers), await request.read())
         self.requests.append(asked)
-        answer = self.answers.get((request.method, request.path))
+        answer = self._find_answer(request.method, request.path)
         if answer is None and request.path == "/_matrix/key/v2/server":
             answer = self.key_document()
         if callable(answer) and not isinstance(answer, web.StreamResponse):

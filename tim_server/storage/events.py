@@ -85,6 +85,28 @@ async def load_events_by_id(tx: Connection, codec: Codec, event_ids: Iterable[st
     return {row.event_id: row for row in rows}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventNode:
+    """A stored event without its body: where it is, and whether it was rejected."""
+
+    nid: int
+    room_nid: int
+    rejected: bool
+
+
+LOAD_NODES_BY_ID = (
+    "SELECT event_id, nid, room_nid, rejected IS NOT NULL AS rejected FROM events WHERE event_id = ANY($1)"
+)
+
+
+async def load_nodes_by_id(tx: Connection, event_ids: Iterable[str]) -> dict[EventId, EventNode]:
+    """The events of these ids, without their bodies; those that are not stored are left out."""
+    return {
+        EventId(row["event_id"]): EventNode(nid=row["nid"], room_nid=row["room_nid"], rejected=row["rejected"])
+        for row in await tx.fetch(LOAD_NODES_BY_ID, list(event_ids))
+    }
+
+
 LOAD_REDACTED = "SELECT nid FROM events WHERE nid = ANY($1) AND redacted_by IS NOT NULL"
 
 

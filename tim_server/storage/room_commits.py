@@ -65,9 +65,9 @@ FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::
 UPDATE_ROOMS = """
 UPDATE rooms AS r
 SET head_version = new.head_version, forward_extremities = new.extremities::bigint[], depth = new.depth,
-    snapshot = new.snapshot
-FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[])
-     AS new (nid, head_version, extremities, depth, snapshot)
+    snapshot = new.snapshot, room_version = new.room_version
+FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[], $6::text[])
+     AS new (nid, head_version, extremities, depth, snapshot, room_version)
 WHERE r.nid = new.nid
 """
 
@@ -94,6 +94,7 @@ async def _write_rooms(tx: Connection, placed: Sequence[PlacedCommit]) -> None:
             [bigint_array(p.commit.forward_extremities) for p in known],
             [p.commit.depth for p in known],
             [p.commit.snapshot for p in known],
+            [p.commit.room_version for p in known],
         )
 
 

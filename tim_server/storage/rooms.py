@@ -82,3 +82,16 @@ async def load_head_version(tx: Connection, nid: int) -> int | None:
     """The version of the room's head; None where the room is gone."""
     version: int | None = await tx.fetchval(HEAD_VERSION, nid)
     return version
+
+
+INSERT_ROOM_WITHOUT_STATE = """
+INSERT INTO rooms (nid, room_id, room_version, head_version, forward_extremities, depth, snapshot)
+VALUES ($1, $2, $3, $4, '{}', 0, 0) ON CONFLICT (room_id) DO NOTHING
+"""
+
+
+async def insert_room_without_state(
+    tx: Connection, *, nid: int, room_id: RoomId, room_version: str, position: int
+) -> None:
+    """Know a room that this server is not in, and of which it has no state; nothing where it is known already."""
+    await tx.execute(INSERT_ROOM_WITHOUT_STATE, nid, room_id, room_version, position)

@@ -1,0 +1,180 @@
+"""Outliers: events that are known for what they authorise or which state they are, without a place in the timeline.
+
+They are stored 500 at a time, each after those in its `auth_events`, and by those alone it is decided whether they are
+rejected. What is stored already is left as it is, so that whoever was interrupted begins anew and loses nothing.
+
+Spec: https://spec.matrix.org/v1.19/server-server-api/#checks-performed-on-receipt-of-a-pdu
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tim_server.matrix.canonical_json import encode_relaxed
+from tim_server.matrix.errors import EventRejected, Unavailable
+from tim_server.matrix.event_auth import check_auth_events, check_auth_rules
+from tim_server.matrix.event_auth.auth_order import auth_order
+from tim_server.matrix.events.record import Event
+from tim_server.matrix.identifiers import EventId, RoomId, UserId
+from tim_server.matrix.room_versions import RoomVersion
+from tim_server.services.rooms.auth_events import ParsedEvents
+from tim_server.storage.codec import Codec
+from tim_server.storage.database import Connection, DuplicateKey
+from tim_server.storage.events import EventNode, load_nodes_by_id
+from tim_server.storage.new_events import NewEvent, PlacedEvent, insert_events
+from tim_server.storage.store import Store
+
+CREATE = ("m.room.create", "")
+EVENTS_PER_WRITE = 500
+EVENTS_BETWEEN_PAUSES = 50
+ATTEMPTS_MAX = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptOutliers:
+    """What became of events: `nids` of those that are stored now, of which `rejected` are not allowed by what they
+    cite. `missing` are auth events that are neither stored nor given; whatever rests on them was not stored."""
+
+    nids: Mapping[EventId, int]
+    rejected: frozenset[EventId]
+    missing: frozenset[EventId]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Work:
+    """The events of one call. `nodes` are those of the room that are stored, or decided."""
+
+    room_nid: int
+    version: RoomVersion
+    nodes: dict[EventId, EventNode]
+    fresh: dict[EventId, Event]
+    order: Sequence[EventId]
+    missing: set[EventId] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outliers:
+    """Stores events as outliers."""
+
+    store: Store
+    parsed: ParsedEvents
+
+    async def keep(self, room_nid: int, version: RoomVersion, events: Sequence[Event]) -> KeptOutliers:
+        """Store events of a known room that have passed the checks which need no room, in any order."""
+        for _ in range(ATTEMPTS_MAX):
+            work = await self._begin(room_nid, version, events)
+            try:
+                for start in range(0, len(work.order), EVENTS_PER_WRITE):
+                    await self._keep(work, work.order[start : start + EVENTS_PER_WRITE])
+            except DuplicateKey:  # another process has stored some of them meanwhile
+                continue
+            given = {event.event_id for event in events} & work.nodes.keys()
+            return KeptOutliers(
+                nids={event_id: work.nodes[event_id].nid for event_id in given},
+                rejected=frozenset(event_id for event_id in given if work.nodes[event_id].rejected),
+                missing=frozenset(work.missing),
+            )
+        raise Unavailable("The events could not be stored; try again")
+
+    async def _begin(self, room_nid: int, version: RoomVersion, events: Sequence[Event]) -> _Work:
+        named = {event.event_id for event in events}
+        named.update(auth_id for event in events for auth_id in auth_ids(event))
+        async with self.store.database.connection() as connection:
+            nodes = await load_nodes_by_id(connection, named)
+        fresh = {event.event_id: event for event in events if event.event_id not in nodes}
+        return _Work(
+            room_nid=room_nid,
+            version=version,
+            # What other rooms hold is missing here: nothing of it may authorise anything in this one.
+            nodes={event_id: node for event_id, node in nodes.items() if node.room_nid == room_nid},
+            fresh=fresh,
+            order=auth_order({event_id: auth_ids(event) for event_id, event in fresh.items()}),
+        )
+
+    async def _keep(self, work: _Work, event_ids: Sequence[EventId]) -> None:
+        """Decide and store some of the events, whose auth events come before them."""
+        cited = {auth_id for event_id in event_ids for auth_id in auth_ids(work.fresh[event_id])}
+        stored = [work.nodes[auth_id].nid for auth_id in cited if auth_id in work.nodes and auth_id not in work.fresh]
+        known = {event.event_id: event for event in (await self.parsed.load(stored, work.version)).values()}
+        nids = iter(await self.store.writer.take_nids(len(event_ids)))
+        new: list[NewEvent] = []
+        for count, event_id in enumerate(event_ids):
+            if count % EVENTS_BETWEEN_PAUSES == 0:
+                await asyncio.sleep(0)
+            event = work.fresh[event_id]
+            missing = [auth_id for auth_id in auth_ids(event) if auth_id not in work.nodes]
+            if missing:
+                work.missing.update(auth_id for auth_id in missing if auth_id not in work.fresh)
+                continue
+            authorising = [work.fresh.get(auth_id) or known[auth_id] for auth_id in auth_ids(event)]
+            rejected = frozenset(auth_id for auth_id in auth_ids(event) if work.nodes[auth_id].rejected)
+            new.append(
+                _outlier(
+                    next(nids),
+                    event,
+                    auth_nids=[work.nodes[auth_id].nid for auth_id in event.auth_events],
+                    rejected=_rejection(event, authorising, rejected),
+                )
+            )
+            self._decided(work, event, new[-1])
+        if new:
+            await self.store.writer.write(_Keep(codec=self.store.codec, room_nid=work.room_nid, events=tuple(new)))
+
+    def _decided(self, work: _Work, event: Event, outlier: NewEvent) -> None:
+        is_rejected = outlier.rejected is not None
+        work.nodes[event.event_id] = EventNode(nid=outlier.nid, room_nid=work.room_nid, rejected=is_rejected)
+        self.parsed.remember(outlier.nid, event, outlier.body)
+
+
+def auth_ids(event: Event) -> tuple[EventId, ...]:
+    """What authorises an event: those in its `auth_events`, and since v12 the create event, which the room id names."""
+    if event.room_version.room_id_is_create_hash and event.type != "m.room.create":
+        return (*event.auth_events, create_id_of(event.room_id))
+    return event.auth_events
+
+
+def create_id_of(room_id: RoomId) -> EventId:
+    """The create event that the room id names since v12."""
+    return EventId("$" + room_id[1:])
+
+
+def _rejection(event: Event, authorising: Iterable[Event], rejected: frozenset[EventId]) -> str | None:
+    """Check 4, "Passes authorization rules based on the event's auth events, otherwise it is rejected": why not."""
+    by_id = {each.event_id: each for each in authorising}
+    try:
+        check_auth_events(event, [by_id[event_id] for event_id in event.auth_events], rejected)
+        state = {(each.type, each.state_key or ""): each for each in by_id.values() if each.event_id not in rejected}
+        check_auth_rules(event, state, event.room_version)
+    except EventRejected as error:
+        return str(error)
+    return None
+
+
+def _outlier(nid: int, event: Event, *, auth_nids: Sequence[int], rejected: str | None) -> NewEvent:
+    return NewEvent(
+        nid=nid,
+        event_id=event.event_id,
+        type=event.type,
+        state_key=event.state_key,
+        sender=event.sender,
+        origin_server_ts=event.origin_server_ts,
+        depth=event.depth,
+        prev_nids=(),
+        auth_nids=tuple(auth_nids),
+        body=encode_relaxed(event.pdu),
+        snapshot=None,
+        outlier=True,
+        rejected=rejected,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Keep:
+    codec: Codec
+    room_nid: int
+    events: tuple[NewEvent, ...]
+    users: tuple[UserId, ...] = ()
+    streams: tuple[str, ...] = ()
+
+    async def store(self, tx: Connection, position: int) -> None:
+        await insert_events(tx, self.codec, [PlacedEvent(event, self.room_nid, None) for event in self.events])
