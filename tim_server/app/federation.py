@@ -2,18 +2,38 @@
 
 from tim_server.app.accounts import Services
 from tim_server.app.parts import Parts, now_ms
+from tim_server.services.rooms.remote.check_pdus import PduCheck
+from tim_server.services.rooms.remote.receive_pdus import PduReceiver
+from tim_server.services.rooms.resident.participation import Participation
 from tim_server.services.servers.authenticate import ServerAuthenticator
 from tim_server.services.servers.publish_keys import KeyPublication
+from tim_server.services.transactions.receive import TransactionReceiver
 
 
 def federation_services(parts: Parts) -> Services:
     """Build them over what they share."""
     federation = parts.federation
+    receiver = _transaction_receiver(parts)
     return Services(
         fields={
             "server_authenticator": ServerAuthenticator(
                 server_name=parts.author.server_name, keys=federation.keys, gate=federation.gate, now_ms=now_ms
             ),
             "key_publication": KeyPublication(author=parts.author, now_ms=now_ms),
-        }
+            "transaction_receiver": receiver,
+        },
+        closers=(receiver.close,),
+    )
+
+
+def _transaction_receiver(parts: Parts) -> TransactionReceiver:
+    participation = Participation(server_name=parts.author.server_name, heads=parts.heads, parsed=parts.parsed)
+    return TransactionReceiver(
+        store=parts.store,
+        pdus=PduReceiver(
+            queues=parts.queues,
+            participation=participation,
+            check=PduCheck(keys=parts.federation.keys),
+            gate=parts.federation.gate,
+        ),
     )

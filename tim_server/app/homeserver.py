@@ -96,7 +96,8 @@ def _build(parts: Parts) -> OpenHomeserver:
     ephemeral = ephemeral_services(parts, accounts.fields["account_data"], presence)
     sync = sync_services(parts, accounts.fields["filters"], presence, rooms.fields)
     fields = accounts.fields | rooms.fields | directory_services(parts).fields | ephemeral.fields | sync.fields
-    fields |= push_services(parts).fields | federation_services(parts).fields
+    federation = federation_services(parts)
+    fields |= push_services(parts).fields | federation.fields
     return OpenHomeserver(
         homeserver=Homeserver(server_name=parts.author.server_name, **fields),
         store=parts.store,
@@ -107,6 +108,7 @@ def _build(parts: Parts) -> OpenHomeserver:
             *sync.closers,
             *rooms.closers,
             *ephemeral.closers,
+            *federation.closers,
             parts.queues.close,
             *accounts.closers,
             parts.resolver.close,

@@ -4,7 +4,16 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from tim_server.background.supervise import Loop
-from tim_server.storage import client_transactions, commit_log, key_backups, notifications, presence, to_device, typing
+from tim_server.storage import (
+    client_transactions,
+    commit_log,
+    key_backups,
+    notifications,
+    presence,
+    received_transactions,
+    to_device,
+    typing,
+)
 from tim_server.storage.database import Connection
 from tim_server.storage.store import Store
 
@@ -18,6 +27,7 @@ def reaping_loops(store: Store) -> tuple[Loop, ...]:
         "client_transactions": client_transactions.reap,
         "key_backups": key_backups.reap,
         "to_device_transactions": to_device.reap,
+        "received_transactions": received_transactions.reap,
         "notifications": notifications.reap,
         "typing": typing.reap,
         "presence_devices": presence.reap,

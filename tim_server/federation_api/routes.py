@@ -1,10 +1,11 @@
 """All routes of the Server-Server API, listed explicitly: one line per module, in alphabetical order."""
 
-from tim_server.federation_api import keys_server, version, wellknown
+from tim_server.federation_api import keys_server, transactions, version, wellknown
 from tim_server.web.route import Route
 
 ROUTES: tuple[Route, ...] = (
     *keys_server.ROUTES,
+    *transactions.ROUTES,
     *version.ROUTES,
     *wellknown.ROUTES,
 )

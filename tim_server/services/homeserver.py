@@ -67,6 +67,7 @@ from tim_server.services.sync.event_stream import EventStream
 from tim_server.services.sync.initial_sync import InitialSync
 from tim_server.services.sync.sync import Sync
 from tim_server.services.to_device.send import ToDeviceSender
+from tim_server.services.transactions.receive import TransactionReceiver
 from tim_server.services.typing.set_typing import Typing
 
 
@@ -78,6 +79,7 @@ class Homeserver:
     authenticator: Authenticator
     server_authenticator: ServerAuthenticator
     key_publication: KeyPublication
+    transaction_receiver: TransactionReceiver
     registration: Registration
     registration_tokens: RegistrationTokens
     shared_secret_registration: SharedSecretRegistration

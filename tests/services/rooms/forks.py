@@ -30,9 +30,12 @@ _numbers = itertools.count()
 
 
 class Fork:
-    """Events of Carol's server, built on a point of the room that she knows."""
+    """Events of a server, Carol's unless said otherwise, built on a point of the room that it knows."""
 
-    def __init__(self, head: RoomHead, events: dict[int, Event]) -> None:
+    def __init__(
+        self, head: RoomHead, events: dict[int, Event], *, author: Author = CLINIC, sender: UserId = CAROL
+    ) -> None:
+        self.author, self.sender = author, sender
         self.room_id, self.version = head.room_id, head.version
         self.state = {key: events[nid] for key, nid in head.state.items() if nid in events}
         self.prev = tuple(event_id for _, event_id in head.extremities)
@@ -42,7 +45,7 @@ class Fork:
     def make(self, event_type: str, content: dict[str, object], **fields: object) -> Event:
         """The next event of the fork."""
         state_key = fields.get("state_key")
-        sender = fields.get("sender", CAROL)
+        sender = fields.get("sender", self.sender)
         keys = auth_types_for(event_type, str(sender), state_key, content, self.version)  # type: ignore[arg-type]
         self.depth += 1
         new = NewPdu(
@@ -56,9 +59,9 @@ class Fork:
             depth=self.depth,
             origin_server_ts=int(time.time() * 1000),
             redacts=fields.get("redacts"),  # type: ignore[arg-type]
-            event_id=EventId(f"$fork{next(_numbers)}:{CLINIC.server_name}") if self.assigns_ids else None,
+            event_id=EventId(f"$fork{next(_numbers)}:{self.author.server_name}") if self.assigns_ids else None,
         )
-        event, _ = build_event(new, self.version, fields.get("author", CLINIC))  # type: ignore[arg-type]
+        event, _ = build_event(new, self.version, fields.get("author", self.author))  # type: ignore[arg-type]
         self.prev = (event.event_id,)
         if state_key is not None:
             self.state[event_type, str(state_key)] = event

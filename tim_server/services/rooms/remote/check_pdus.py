@@ -41,7 +41,7 @@ class PduCheck:
             try:
                 event = read_pdu(pdu, version)
             except (EventRejected, TypeError, AttributeError) as error:
-                event_id = _event_id(pdu, version)
+                event_id = event_id_of_any(pdu, version)
                 if event_id is not None:
                     refused[event_id] = str(error)
                 continue
@@ -63,7 +63,7 @@ def _with_right_hash(event: Event) -> Event:
     return event
 
 
-def _event_id(pdu: Any, version: RoomVersion) -> EventId | None:
+def event_id_of_any(pdu: Any, version: RoomVersion) -> EventId | None:
     """The id of a PDU that is not well formed, so that the sender can be told which it was."""
     if not isinstance(pdu, dict):
         return None

@@ -1,0 +1,136 @@
+"""Receiving transactions: what other servers push, events of rooms (PDUs) and short-lived data (EDUs).
+
+Rooms are taken in side by side. What is answered is stored: a crash at any moment loses nothing that the other server
+was told is received, and a transaction that is repeated gets the same answer.
+
+Spec: https://spec.matrix.org/v1.19/server-server-api/#transactions
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import orjson
+
+from tim_server.matrix.errors import InvalidParam, LimitExceeded
+from tim_server.matrix.identifiers import ID_BYTES_MAX, EventId, InvalidIdentifier, RoomId, ServerName, UserId
+from tim_server.services.rooms.remote.receive_pdus import Outcomes, PduReceiver
+from tim_server.services.transactions.edus import EDUS_MAX
+from tim_server.storage.codec import Codec
+from tim_server.storage.database import Connection
+from tim_server.storage.received_transactions import find_answer, insert_answer
+from tim_server.storage.store import Store
+
+PDUS_MAX = 50
+"""How many PDUs a transaction may hold."""
+RUNNING_PER_ORIGIN_MAX = 5
+"""How many transactions of one server are worked on at once: it should wait for the answer to each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transaction:
+    """What a server pushes at once; PDUs and EDUs are not looked at yet."""
+
+    origin: ServerName
+    txn_id: str
+    pdus: Sequence[Any]
+    edus: Sequence[Any]
+
+
+class ReceivesEdus(Protocol):
+    """Takes in short-lived data."""
+
+    async def receive(self, origin: ServerName, edus: Sequence[Any]) -> None:
+        """Take in the EDUs, each of which may be anything; bad ones are dropped."""
+
+
+@dataclass(slots=True, kw_only=True)
+class TransactionReceiver:
+    """Receives transactions, each once."""
+
+    store: Store
+    pdus: PduReceiver
+    edus: ReceivesEdus | None = None
+    _running: "dict[tuple[ServerName, str], asyncio.Task[bytes]]" = field(default_factory=dict)
+
+    async def receive(self, transaction: Transaction) -> bytes:
+        """The answer, as JSON: `{"pdus": {event id: {} or {"error"}}}`.
+
+        Raises `InvalidParam` for a transaction beyond the limits, `LimitExceeded` for too many at once.
+        """
+        _check_bounds(transaction)
+        key = (transaction.origin, transaction.txn_id)
+        task = self._running.get(key)
+        if task is None:
+            if sum(origin == transaction.origin for origin, _ in self._running) >= RUNNING_PER_ORIGIN_MAX:
+                raise LimitExceeded("Wait for the answers to your other transactions", retry_after_ms=1000)
+            task = self._running[key] = asyncio.create_task(self._process(transaction), name="transaction")
+            task.add_done_callback(lambda _: self._running.pop(key))
+        return await asyncio.shield(task)  # carried out also where the other server does not wait for the answer
+
+    async def close(self) -> None:
+        """Finish what was begun."""
+        while self._running:
+            await asyncio.wait(list(self._running.values()))
+
+    async def _process(self, transaction: Transaction) -> bytes:
+        codec = self.store.codec
+        async with self.store.database.connection() as connection:
+            known = await find_answer(connection, codec, transaction.origin, transaction.txn_id)
+        if known is not None:
+            return known
+        edus = self._receive_edus(transaction)
+        rooms = (
+            self.pdus.receive(transaction.origin, room_id, pdus) for room_id, pdus in _by_room(transaction.pdus).items()
+        )
+        _, *outcomes = await asyncio.gather(edus, *rooms)
+        answer = _answer(outcomes)
+        await self.store.writer.write(_Record(codec=codec, transaction=transaction, answer=answer))
+        return answer
+
+    async def _receive_edus(self, transaction: Transaction) -> Outcomes:
+        if self.edus is not None and transaction.edus:
+            await self.edus.receive(transaction.origin, transaction.edus)
+        return {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Record:
+    codec: Codec
+    transaction: Transaction
+    answer: bytes
+    users: tuple[UserId, ...] = ()
+    streams: tuple[str, ...] = ()
+
+    async def store(self, tx: Connection, position: int) -> None:
+        await insert_answer(tx, self.codec, self.transaction.origin, self.transaction.txn_id, self.answer)
+
+
+def _check_bounds(transaction: Transaction) -> None:
+    if len(transaction.txn_id.encode()) > ID_BYTES_MAX:
+        raise InvalidParam(f"A transaction id must have at most {ID_BYTES_MAX} bytes")
+    if len(transaction.pdus) > PDUS_MAX or len(transaction.edus) > EDUS_MAX:
+        raise InvalidParam(f"A transaction must have at most {PDUS_MAX} PDUs and {EDUS_MAX} EDUs")
+
+
+def _by_room(pdus: Sequence[Any]) -> dict[RoomId, list[Any]]:
+    """The PDUs by the room that they say to be of; what says none is nothing that could be answered for."""
+    rooms: dict[RoomId, list[Any]] = {}
+    for pdu in pdus:
+        room_id = pdu.get("room_id") if isinstance(pdu, dict) else None
+        try:
+            if isinstance(room_id, str):
+                rooms.setdefault(RoomId.parse(room_id), []).append(pdu)
+        except InvalidIdentifier:
+            continue
+    return rooms
+
+
+def _answer(outcomes: Sequence[Outcomes]) -> bytes:
+    told: dict[EventId, dict[str, str]] = {
+        event_id: {} if error is None else {"error": error}
+        for of_room in outcomes
+        for event_id, error in of_room.items()
+    }
+    return orjson.dumps({"pdus": {str(event_id): outcome for event_id, outcome in told.items()}})
