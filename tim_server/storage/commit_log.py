@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import orjson
 
-from tim_server.matrix.identifiers import UserId
+from tim_server.matrix.identifiers import ServerName, UserId
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection
 from tim_server.storage.events import EventRow, load_events
@@ -26,7 +26,10 @@ FACT_BYTES = 100
 VALUE_BYTES = 80
 """About what a fact takes in memory, and each item of its value."""
 USER_BYTES = 450
-"""About what a user takes whose streams were touched."""
+"""About what a user or server takes whose streams were touched."""
+NAME_BYTES = 80
+OWED_BYTES = 130
+"""About what the name of a server takes that is owed events, and each such event."""
 KEPT_ROWS = 10_000
 """How many rows the table keeps however old they are, for processes that start or fell behind."""
 
@@ -53,13 +56,21 @@ class Fact(NamedTuple):
     value: tuple[str | int | None, ...]
 
 
+class OwedEvent(NamedTuple):
+    """An event that servers must be told of, and its place among all that they must be told of."""
+
+    position: int
+    nid: int
+
+
 InRoom = TypeVar("InRoom", EventRow, Fact)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitEntry:
     """One commit: its events and facts by room, the streams touched by user, and rooms whose state changed otherwise
-    than by these events (state resets), for which readers must ask the database."""
+    than by these events (state resets), for which readers must ask the database. `owed` are events that other servers
+    must be told of, by who must; `servers` the streams touched by other server."""
 
     previous: int
     position: int
@@ -67,10 +78,12 @@ class CommitEntry:
     facts: Mapping[int, tuple[Fact, ...]] = field(default_factory=dict)
     users: Mapping[UserId, frozenset[str]] = field(default_factory=dict)
     resets: frozenset[int] = frozenset()
+    owed: Mapping[tuple[ServerName, ...], tuple[OwedEvent, ...]] = field(default_factory=dict)
+    servers: Mapping[ServerName, frozenset[str]] = field(default_factory=dict)
 
 
 def encode_touched(entry: CommitEntry) -> bytes:
-    """The `touched` column: event nids, facts, streams by user, rooms with a state reset."""
+    """The `touched` column: event nids, facts, streams by user and server, rooms with a state reset, what is owed."""
     touched: dict[str, object] = {}
     if entry.events:
         touched["events"] = [row.nid for rows in entry.events.values() for row in rows]
@@ -80,6 +93,10 @@ def encode_touched(entry: CommitEntry) -> bytes:
         touched["users"] = {str(user): sorted(streams) for user, streams in entry.users.items()}
     if entry.resets:
         touched["resets"] = sorted(entry.resets)
+    if entry.owed:
+        touched["owed"] = [[names, [[*event] for event in events]] for names, events in entry.owed.items()]
+    if entry.servers:
+        touched["servers"] = {str(server): sorted(streams) for server, streams in entry.servers.items()}
     return orjson.dumps(touched)
 
 
@@ -156,10 +173,11 @@ class CommitLog:
 
 
 def bytes_of(entry: CommitEntry) -> int:
-    """About what the entry's events, facts and users take in memory: a commit may name thousands of users."""
+    """About what the entry takes in memory: a commit may name thousands of users, or servers."""
     events = sum(EVENT_BYTES + len(row.body) for rows in entry.events.values() for row in rows)
     facts = sum(FACT_BYTES + VALUE_BYTES * len(fact.value) for of_room in entry.facts.values() for fact in of_room)
-    return events + facts + USER_BYTES * len(entry.users)
+    owed = sum(NAME_BYTES * len(names) + OWED_BYTES * len(events) for names, events in entry.owed.items())
+    return events + facts + owed + USER_BYTES * (len(entry.users) + len(entry.servers))
 
 
 async def read_newest_position(tx: Connection) -> int:
@@ -216,10 +234,19 @@ def _entries_of(
                 facts=by_room(Fact(stream, nid, tuple(value)) for stream, nid, value in touched.get("facts", ())),
                 users={UserId(u): frozenset(streams) for u, streams in touched.get("users", {}).items()},
                 resets=frozenset(touched.get("resets", ())),
+                owed=_owed_of(touched),
+                servers={ServerName(s): frozenset(streams) for s, streams in touched.get("servers", {}).items()},
             )
         )
         after = position
     return entries
+
+
+def _owed_of(touched: Mapping[str, Any]) -> dict[tuple[ServerName, ...], tuple[OwedEvent, ...]]:
+    return {
+        tuple(map(ServerName, destinations)): tuple(OwedEvent(*event) for event in events)
+        for destinations, events in touched.get("owed", ())
+    }
 
 
 def by_room(rows: Iterable[InRoom]) -> dict[int, tuple[InRoom, ...]]:

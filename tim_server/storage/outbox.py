@@ -3,8 +3,10 @@
 A row holds ids, not content; the destination's sender reads rows in order and deletes what was acknowledged.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from tim_server.matrix.identifiers import ServerName
+from tim_server.storage.commit_log import OwedEvent
 from tim_server.storage.database import Connection
 from tim_server.storage.table_contract import TableContract
 
@@ -23,11 +25,12 @@ SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[])
 """
 
 
-async def insert_outbox(tx: Connection, rows: Sequence[tuple[str, int, int]]) -> None:
-    """Owe events to servers: (destination, position, event nid)."""
+async def insert_outbox(tx: Connection, owed: Mapping[tuple[ServerName, ...], Sequence[OwedEvent]]) -> None:
+    """Owe events to servers, each to all of its key."""
+    rows = [(name, event) for destinations, events in owed.items() for event in events for name in destinations]
     await tx.execute(
         INSERT_OUTBOX,
-        [destination for destination, _, _ in rows],
-        [position for _, position, _ in rows],
-        [event_nid for _, _, event_nid in rows],
+        [name for name, _ in rows],
+        [event.position for _, event in rows],
+        [event.nid for _, event in rows],
     )

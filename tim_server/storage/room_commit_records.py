@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from tim_server.matrix.identifiers import EventId, RoomAlias, RoomId, UserId
+from tim_server.matrix.identifiers import EventId, RoomAlias, RoomId, ServerName, UserId
 from tim_server.storage.client_transactions import ClientTransaction
-from tim_server.storage.commit_log import Fact
+from tim_server.storage.commit_log import Fact, OwedEvent
 from tim_server.storage.events import EventRow
 from tim_server.storage.new_events import NewEvent
 from tim_server.storage.notifications import NewNotification
@@ -41,6 +41,14 @@ class Hole:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Owed:
+    """Servers that must be told of the event of this index in the commit."""
+
+    event_index: int
+    destinations: tuple[ServerName, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RoomCommit:
     """All that one commit changes in one room, decided on head `expected_version` (None: the room is new, and may have
     a `creator`, `aliases` and a place in the public directory). `replacement`: a new room that gets those of this."""
@@ -59,7 +67,7 @@ class RoomCommit:
     redactions: tuple[tuple[int, int], ...] = ()
     holes: tuple[Hole, ...] = ()
     transactions: tuple[ClientTransaction, ...] = ()
-    outbox: tuple[tuple[str, int], ...] = ()
+    outbox: tuple[Owed, ...] = ()
     notifications: tuple[NewNotification, ...] = ()
     facts: tuple[Fact, ...] = ()
     state_was_reset: bool = False
@@ -127,3 +135,14 @@ def event_rows(placed: PlacedCommit) -> tuple[EventRow, ...]:
         for event, position in zip(placed.commit.events, placed.positions, strict=True)
         if position is not None
     )
+
+
+def owed_by(placed: Iterable[PlacedCommit]) -> dict[tuple[ServerName, ...], tuple[OwedEvent, ...]]:
+    """The events that servers must be told of, in order, by those who must."""
+    owed: dict[tuple[ServerName, ...], list[OwedEvent]] = {}
+    for p in placed:
+        for each in p.commit.outbox:
+            position = p.positions[each.event_index] or p.last_position
+            event = OwedEvent(position, p.commit.events[each.event_index].nid)
+            owed.setdefault(each.destinations, []).append(event)
+    return {destinations: tuple(events) for destinations, events in owed.items()}

@@ -15,7 +15,7 @@ from tim_server.storage.new_events import PlacedEvent, insert_events
 from tim_server.storage.notifications import insert_notifications
 from tim_server.storage.outbox import insert_outbox
 from tim_server.storage.relations import NewRelation, delete_relations, insert_relations
-from tim_server.storage.room_commit_records import PlacedCommit, RoomCommit
+from tim_server.storage.room_commit_records import PlacedCommit, RoomCommit, owed_by
 from tim_server.storage.state import MembershipRow, bigint_array, insert_snapshots
 
 
@@ -209,14 +209,7 @@ async def _insert_notifications(tx: Connection, placed: Sequence[PlacedCommit]) 
 
 
 async def _insert_outbox(tx: Connection, placed: Sequence[PlacedCommit]) -> None:
-    await insert_outbox(
-        tx,
-        [
-            (destination, p.positions[i] or p.last_position, p.commit.events[i].nid)
-            for p in placed
-            for destination, i in p.commit.outbox
-        ],
-    )
+    await insert_outbox(tx, owed_by(placed))
 
 
 async def _insert_holes(tx: Connection, placed: Sequence[PlacedCommit]) -> None:

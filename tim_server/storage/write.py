@@ -1,9 +1,9 @@
 """What the writer takes beside the commits of rooms: small writes of any table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeVar, runtime_checkable
 
-from tim_server.matrix.identifiers import UserId
+from tim_server.matrix.identifiers import ServerName, UserId
 from tim_server.storage.commit_log import Fact
 from tim_server.storage.database import Connection
 
@@ -23,6 +23,15 @@ class Write(Protocol[T_co]):
 
     async def store(self, tx: Connection, position: int) -> T_co:
         """Write the rows, stamped with `position`; may raise a `MatrixError`, which fails this write alone."""
+
+
+@runtime_checkable
+class TouchesServers(Protocol):
+    """A small write that touches streams of other servers; asked once it is stored."""
+
+    @property
+    def servers(self) -> Mapping[ServerName, frozenset[str]]:
+        """Names of the streams touched, by server."""
 
 
 @runtime_checkable

@@ -21,7 +21,7 @@ import asyncpg
 import structlog
 
 from tim_server.matrix.errors import MatrixError, RoomInUse, Unavailable
-from tim_server.matrix.identifiers import UserId
+from tim_server.matrix.identifiers import ServerName, UserId
 from tim_server.storage import clock, room_commits
 from tim_server.storage.codec import Codec
 from tim_server.storage.commit_log import MEMBERSHIPS, CommitEntry, by_room, encode_touched
@@ -29,10 +29,10 @@ from tim_server.storage.database import CONNECTION_FAILURES, OUT_OF_SERVICE, Con
 from tim_server.storage.incarnations import Incarnations
 from tim_server.storage.nids import Nids
 from tim_server.storage.open_rooms import write_open_rooms
-from tim_server.storage.room_commit_records import PlacedCommit, RoomCommit, event_rows, place
+from tim_server.storage.room_commit_records import PlacedCommit, RoomCommit, event_rows, owed_by, place
 from tim_server.storage.room_directory import write_names
 from tim_server.storage.rooms import lock_rooms
-from tim_server.storage.write import TellsFacts, Write
+from tim_server.storage.write import TellsFacts, TouchesServers, Write
 
 T = TypeVar("T")
 
@@ -366,11 +366,15 @@ def _room(unit: _Unit) -> RoomCommit:
 def _entry_of(attempt: _Attempt, placed: Sequence[PlacedCommit], writes: Sequence[_Unit]) -> CommitEntry:
     """The commit log's entry for what the transaction wrote."""
     users: dict[UserId, frozenset[str]] = {}
+    servers: dict[ServerName, frozenset[str]] = {}
     facts = [fact for commit in placed for fact in commit.commit.facts]
     for unit in writes:
         assert not isinstance(unit.work, RoomCommit)
         if isinstance(unit.work, TellsFacts):
             facts += unit.work.facts
+        if isinstance(unit.work, TouchesServers):
+            for server, streams in unit.work.servers.items():
+                servers[server] = servers.get(server, frozenset()) | streams
         for user_id in unit.work.users:
             users[user_id] = users.get(user_id, frozenset()) | frozenset(unit.work.streams)
     for commit in placed:
@@ -386,4 +390,6 @@ def _entry_of(attempt: _Attempt, placed: Sequence[PlacedCommit], writes: Sequenc
         facts=by_room(facts),
         users=users,
         resets=frozenset(commit.commit.room_nid for commit in placed if commit.commit.state_was_reset),
+        owed=owed_by(placed),
+        servers=servers,
     )

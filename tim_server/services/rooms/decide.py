@@ -17,15 +17,16 @@ from tim_server.matrix.event_auth.power_levels import PowerLevels
 from tim_server.matrix.events.build import Author, NewPdu, build_event
 from tim_server.matrix.events.read import PREV_EVENTS_MAX
 from tim_server.matrix.events.record import Event
-from tim_server.matrix.identifiers import EventId, RoomId, UserId
+from tim_server.matrix.identifiers import EventId, RoomId, ServerName, UserId
 from tim_server.matrix.relations import relation_of
 from tim_server.matrix.room_versions import EventFormat, RoomVersion
 from tim_server.services.rooms.draft import Draft, DraftGroup
 from tim_server.services.rooms.head import RoomHead, joined_servers_after
 from tim_server.services.rooms.relate import NOTHING_RELATED, Related
+from tim_server.services.rooms.servers_to_tell import remote_servers, servers_to_tell
 from tim_server.storage.client_transactions import ClientTransaction
 from tim_server.storage.new_events import NewEvent
-from tim_server.storage.room_commit_records import MembershipChange, RoomCommit, StateChange
+from tim_server.storage.room_commit_records import MembershipChange, Owed, RoomCommit, StateChange
 from tim_server.storage.state import DELTA_DEPTH_MAX, SnapshotRow
 
 StateKey = tuple[str, str]
@@ -71,11 +72,13 @@ class _Growth:
     memberships: list[MembershipChange] = field(default_factory=list)
     redactions: list[tuple[int, int]] = field(default_factory=list)
     transactions: list[ClientTransaction] = field(default_factory=list)
+    outbox: list[Owed] = field(default_factory=list)
     extremities: tuple[tuple[int, EventId], ...] = ()
     depth: int = 0
     snapshot: int = 0
     snapshot_depth: int = 0
     joined_servers: Mapping[str, int] = field(default_factory=dict)
+    remote_servers: tuple[ServerName, ...] = ()
     redacted: Collection[int] = ()
     related: Related = NOTHING_RELATED
 
@@ -112,6 +115,7 @@ class _Growth:
             memberships=list(self.memberships),
             redactions=list(self.redactions),
             transactions=list(self.transactions),
+            outbox=list(self.outbox),
         )
 
 
@@ -141,6 +145,7 @@ class Decider:
             snapshot=head.snapshot,
             snapshot_depth=head.snapshot_depth,
             joined_servers=head.joined_servers,
+            remote_servers=remote_servers(head.joined_servers, self.author.server_name),
             redacted=redacted,
             related=related,
         )
@@ -154,7 +159,7 @@ class Decider:
                 answers.append(error)
         return Decision(
             answers=tuple(answers),
-            commit=_commit_of(growth, self.author) if growth.events else None,
+            commit=_commit_of(growth) if growth.events else None,
             head=_head_of(growth) if growth.events else head,
             events=tuple(growth.built),
         )
@@ -272,6 +277,10 @@ class Decider:
             )
         )
         growth.built.append(event)
+        before = growth.event_of(key) if key else None
+        told = servers_to_tell(event, before, growth.remote_servers, self.author.server_name)
+        if told:
+            growth.outbox.append(Owed(event_index=len(growth.events) - 1, destinations=told))
         growth.extremities = (*growth.extremities[:-PREV_EVENTS_MAX], (nid, event.event_id))
         growth.depth = event.depth
         if key is not None:
@@ -303,6 +312,7 @@ class Decider:
             growth.joined_servers = joined_servers_after(
                 growth.joined_servers, user_id, None if before is None else membership_of(before), after
             )
+            growth.remote_servers = remote_servers(growth.joined_servers, self.author.server_name)
 
 
 def _check_canonical(content: dict[str, Any]) -> None:
@@ -336,10 +346,8 @@ def _check_may_redact(growth: _Growth, draft: Draft) -> None:
         raise Forbidden("You don't have the power to redact events of others here")
 
 
-def _commit_of(growth: _Growth, author: Author) -> RoomCommit:
+def _commit_of(growth: _Growth) -> RoomCommit:
     head = growth.head
-    concerned = {*head.joined_remote_servers(author.server_name)}
-    concerned |= {s for s, count in growth.joined_servers.items() if count > 0 and s != author.server_name}
     return RoomCommit(
         room_nid=head.nid,
         room_id=head.room_id,
@@ -356,7 +364,7 @@ def _commit_of(growth: _Growth, author: Author) -> RoomCommit:
         memberships=tuple(growth.memberships),
         redactions=tuple(growth.redactions),
         transactions=tuple(growth.transactions),
-        outbox=tuple((server, index) for server in sorted(concerned) for index in range(len(growth.events))),
+        outbox=tuple(growth.outbox),
     )
 
 

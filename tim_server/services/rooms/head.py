@@ -34,10 +34,6 @@ class RoomHead:
     state: Mapping[tuple[str, str], int]
     joined_servers: Mapping[str, int]
 
-    def joined_remote_servers(self, own: str) -> list[str]:
-        """Servers other than `own` that have a joined member."""
-        return [server for server, count in self.joined_servers.items() if count > 0 and server != own]
-
 
 class RoomHeads:
     """Remembered heads, least recently used dropped first; `state_entries_max` bounds their state over all rooms."""
