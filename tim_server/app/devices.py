@@ -13,9 +13,12 @@ from tim_server.services.keys.changes import KeyChanges
 from tim_server.services.keys.claim import KeyClaim
 from tim_server.services.keys.cross_sign import CrossSigningUpload
 from tim_server.services.keys.query import KeyQuery
+from tim_server.services.keys.remote_keys import RemoteKeyCache
 from tim_server.services.keys.sign import SignatureUpload
 from tim_server.services.keys.upload import KeyUpload
-from tim_server.services.to_device.send import ToDevicePolicy, ToDeviceSender
+from tim_server.services.keys.user_devices import UserDevices
+from tim_server.services.to_device.queue import ToDevicePolicy
+from tim_server.services.to_device.send import ToDeviceSender
 
 
 def device_services(parts: Parts, token_cache: TokenCache, uia: InteractiveAuth) -> dict[str, Any]:
@@ -31,14 +34,17 @@ def device_services(parts: Parts, token_cache: TokenCache, uia: InteractiveAuth)
             server_name=server_name,
             database=store.database,
             codec=store.codec,
+            remote=RemoteKeyCache(store=store, client=parts.federation.client),
             users_max=limits.keys_query_users_max,
         ),
-        "key_claim": KeyClaim(server_name=server_name, **sealed),
+        "key_claim": KeyClaim(server_name=server_name, client=parts.federation.client, **sealed),
+        "user_devices": UserDevices(server_name=server_name, database=store.database, codec=store.codec),
         "key_changes": KeyChanges(database=store.database),
         "cross_signing_upload": CrossSigningUpload(clock=now_ms, uia=uia, **common),
         "signature_upload": SignatureUpload(**common),
         "to_device_sender": ToDeviceSender(
             server_name=server_name,
+            gate=parts.federation.gate,
             policy=ToDevicePolicy(per_device_max=limits.to_device_messages_per_device_max),
             **sealed,
         ),

@@ -11,7 +11,9 @@ from tim_server.storage import (
     notifications,
     presence,
     received_transactions,
+    remote_device_lists,
     to_device,
+    to_device_outbox,
     typing,
 )
 from tim_server.storage.database import Connection
@@ -28,6 +30,8 @@ def reaping_loops(store: Store) -> tuple[Loop, ...]:
         "key_backups": key_backups.reap,
         "to_device_transactions": to_device.reap,
         "received_transactions": received_transactions.reap,
+        "to_device_outbox": to_device_outbox.reap,
+        "remote_device_lists": remote_device_lists.reap,
         "notifications": notifications.reap,
         "typing": typing.reap,
         "presence_devices": presence.reap,

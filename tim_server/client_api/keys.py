@@ -53,11 +53,12 @@ async def query_keys(server: Homeserver, requester: Requester, request: QueryKey
     """`POST /_matrix/client/v3/keys/query`: the keys of users and of their devices, with the signatures that the
     requester may see.
 
-    Users who don't exist are left out; other servers are told of as failures.
+    Users who don't exist are left out; servers that don't answer in time are told of as failures.
 
     Spec: https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3keysquery
     """
-    return RawJson(await server.key_query.query(requester.user_id, request.device_keys))
+    wanted, timeout_ms = request.device_keys, request.timeout
+    return RawJson(await server.key_query.query(requester.user_id, wanted, timeout_ms=timeout_ms))
 
 
 class ClaimKeysRequest(RequestModel):
@@ -74,7 +75,7 @@ async def claim_keys(server: Homeserver, requester: Requester, request: ClaimKey
 
     Spec: https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3keysclaim
     """
-    return RawJson(await server.key_claim.claim(request.one_time_keys))
+    return RawJson(await server.key_claim.claim(request.one_time_keys, timeout_ms=request.timeout))
 
 
 class GetKeysChangesRequest(RequestModel):

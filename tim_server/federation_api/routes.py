@@ -1,11 +1,13 @@
 """All routes of the Server-Server API, listed explicitly: one line per module, in alphabetical order."""
 
-from tim_server.federation_api import keys_server, transactions, version, wellknown
+from tim_server.federation_api import keys_server, transactions, user_devices, user_keys, version, wellknown
 from tim_server.web.route import Route
 
 ROUTES: tuple[Route, ...] = (
     *keys_server.ROUTES,
     *transactions.ROUTES,
+    *user_devices.ROUTES,
+    *user_keys.ROUTES,
     *version.ROUTES,
     *wellknown.ROUTES,
 )

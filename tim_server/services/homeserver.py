@@ -35,6 +35,7 @@ from tim_server.services.keys.cross_sign import CrossSigningUpload
 from tim_server.services.keys.query import KeyQuery
 from tim_server.services.keys.sign import SignatureUpload
 from tim_server.services.keys.upload import KeyUpload
+from tim_server.services.keys.user_devices import UserDevices
 from tim_server.services.notifications.list import NotificationList
 from tim_server.services.presence.ask import Presence
 from tim_server.services.profile.change import ProfileChange
@@ -94,6 +95,7 @@ class Homeserver:
     key_upload: KeyUpload
     key_query: KeyQuery
     key_claim: KeyClaim
+    user_devices: UserDevices
     key_changes: KeyChanges
     cross_signing_upload: CrossSigningUpload
     signature_upload: SignatureUpload

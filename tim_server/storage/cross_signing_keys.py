@@ -21,7 +21,7 @@ TABLES = (
         name="cross_signing_keys",
         owner="services.keys",
         bound="three rows a user, of up to 16 KiB beside a signature of each of their devices",
-        reaper="deactivation of the account",
+        reaper="deactivation of the account; of users of other servers storage.remote_device_lists",
     ),
     TableContract(
         name="user_signatures",

@@ -1,4 +1,5 @@
-"""Identity keys of devices, as canonical JSON with the signatures that everybody may see.
+"""Identity keys of devices, as canonical JSON with the signatures that everybody may see. Those of other servers' users
+stand here while they are remembered (`storage.remote_device_lists`).
 
 Not derived from the event log. Spec: https://spec.matrix.org/v1.19/client-server-api/#device-keys
 """
@@ -16,8 +17,8 @@ TABLES = (
     TableContract(
         name="device_keys",
         owner="services.keys",
-        bound="one row a device, of up to 16 KiB",
-        reaper="removal of the device",
+        bound="one row a device, of up to 16 KiB; 1,000 devices of each remembered user of another server",
+        reaper="removal of the device; storage.remote_device_lists",
     ),
 )
 
@@ -33,17 +34,19 @@ class NamedDeviceKeys:
 
 LOAD_KEYS_OF_USERS = f"""
 SELECT u.user_id, k.device_id, k.keys, {DEVICE_NAME} AS name
-FROM users AS u
+FROM (SELECT user_id FROM users WHERE user_id = ANY($1)
+      UNION ALL SELECT user_id FROM remote_device_lists WHERE user_id = ANY($1)) AS u
 LEFT JOIN device_keys AS k USING (user_id)
 LEFT JOIN devices AS d ON d.user_id = k.user_id AND d.device_id = k.device_id
-WHERE u.user_id = ANY($1) ORDER BY u.user_id, k.device_id
+ORDER BY u.user_id, k.device_id
 """
 
 
 async def load_keys_of_users(
     tx: Connection, codec: Codec, user_ids: Sequence[UserId]
 ) -> dict[UserId, list[NamedDeviceKeys]]:
-    """All device keys of those of the users that exist here, perhaps none."""
+    """All device keys of those of the users that exist here, perhaps none, and of those of other servers that are
+    remembered."""
     found: dict[UserId, list[NamedDeviceKeys]] = {}
     for row in await tx.fetch(LOAD_KEYS_OF_USERS, user_ids):
         of_user = found.setdefault(UserId(row["user_id"]), [])

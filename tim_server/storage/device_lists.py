@@ -7,7 +7,10 @@ somebody reads.
 Spec: https://spec.matrix.org/v1.19/client-server-api/#tracking-the-device-list-for-a-user
 """
 
-from tim_server.matrix.identifiers import UserId
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tim_server.matrix.identifiers import ServerName, UserId
 from tim_server.storage.commit_log import Fact
 from tim_server.storage.database import Connection
 from tim_server.storage.shared_rooms import find_sharing
@@ -24,11 +27,36 @@ INSERT INTO device_list_changes (user_id, position) VALUES ($1, $2) ON CONFLICT 
 LOAD_JOINED_ROOM_NIDS = "SELECT room_nid FROM memberships WHERE user_id = $1 AND membership = 'join'"
 
 
+MARK_REMOTE_CHANGED = """
+INSERT INTO device_list_changes (user_id, position)
+SELECT DISTINCT user_id, $2::bigint FROM memberships WHERE user_id = ANY($1) AND membership = 'join'
+ON CONFLICT (user_id) DO UPDATE SET position = $2
+"""
+LOAD_ROOMS_OF_USERS = "SELECT user_id, room_nid FROM memberships WHERE user_id = ANY($1) AND membership = 'join'"
+
+
+async def mark_remote_changed(tx: Connection, user_ids: Sequence[UserId], position: int) -> list[Fact]:
+    """The devices or keys of these users of another server have changed; the facts to tell the members of their rooms.
+    Of users who are in no room here nothing is kept."""
+    await tx.execute(MARK_REMOTE_CHANGED, user_ids, position)
+    rows = await tx.fetch(LOAD_ROOMS_OF_USERS, user_ids)
+    return [Fact(DEVICE_LISTS, row["room_nid"], (row["user_id"],)) for row in rows]
+
+
 async def mark_changed(tx: Connection, user_id: UserId, position: int) -> list[Fact]:
     """The user's devices or keys have changed; the facts to tell the members of the user's rooms."""
     await tx.execute(MARK_CHANGED, user_id, position)
     rows = await tx.fetch(LOAD_JOINED_ROOM_NIDS, user_id)
     return [Fact(DEVICE_LISTS, row["room_nid"], (str(user_id),)) for row in rows]
+
+
+CHANGE_POSITION = "SELECT position FROM device_list_changes WHERE user_id = $1"
+
+
+async def load_change_position(tx: Connection, user_id: UserId) -> int:
+    """When the user's devices or keys last changed; 0 where they never have."""
+    position: int | None = await tx.fetchval(CHANGE_POSITION, user_id)
+    return position or 0
 
 
 MARK_CHANGED_FOR_OWNER = """
@@ -40,6 +68,29 @@ ON CONFLICT (user_id) DO UPDATE SET own_position = $2
 async def mark_changed_for_owner(tx: Connection, user_id: UserId, position: int) -> None:
     """Something has changed of which only the user is told."""
     await tx.execute(MARK_CHANGED_FOR_OWNER, user_id, position)
+
+
+class ChangedUser(NamedTuple):
+    """A user, and when their devices or keys last changed."""
+
+    user_id: UserId
+    position: int
+
+
+LOAD_CHANGED_USERS = """
+SELECT user_id, position FROM device_list_changes
+WHERE position > $1 AND position <= $2 AND right(user_id, length($3)) = $3
+ORDER BY position FETCH FIRST $4 ROWS WITH TIES
+"""
+
+
+async def load_changed_users(
+    tx: Connection, server_name: ServerName, *, after: int, up_to: int, limit: int
+) -> list[ChangedUser]:
+    """The users of a server that have changed after one position and up to another, oldest change first; those of the
+    last position all, also beyond the limit."""
+    rows = await tx.fetch(LOAD_CHANGED_USERS, after, up_to, f":{server_name}", limit)
+    return [ChangedUser(UserId(row["user_id"]), row["position"]) for row in rows]
 
 
 FIND_CHANGED_USERS = "SELECT user_id FROM device_list_changes WHERE position > $1 AND position <= $2"

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
+from tests.lonely import lonely_client
 from tests.services.sync.conftest import build_sync
 from tests.table_dump import open_tables
 from tim_server.matrix.errors import TooLarge
@@ -18,11 +19,14 @@ from tim_server.services.key_backup.keys import BackupKeys
 from tim_server.services.key_backup.versions import BackupVersions
 from tim_server.services.keys.claim import KeyClaim
 from tim_server.services.keys.query import KeyQuery
+from tim_server.services.keys.remote_keys import RemoteKeyCache
 from tim_server.services.keys.upload import KeyUpload, PublishedKeys
 from tim_server.services.sync.request import SyncRequest
 from tim_server.services.sync.sync import Sync
 from tim_server.services.sync.tokens import parse_sync_token
-from tim_server.services.to_device.send import ToDevicePolicy, ToDeviceSender
+from tim_server.services.to_device.queue import ToDevicePolicy
+from tim_server.services.to_device.send import ToDeviceSender
+from tim_server.services.trust.gate import TrustGate
 from tim_server.storage.codec import make_codec
 from tim_server.storage.database import Connection, DatabaseOptions
 from tim_server.storage.devices import upsert_device
@@ -52,13 +56,19 @@ class Process:
 
     async def claim(self) -> list[str]:
         """The names of the keys that a claim gets."""
-        claim = KeyClaim(server_name=SERVER, writer=self.store.writer, codec=self.store.codec)
+        claim = KeyClaim(
+            server_name=SERVER, writer=self.store.writer, codec=self.store.codec, client=lonely_client(SERVER)
+        )
         answer = orjson.loads(await claim.claim({ALICE: {"D": ALGORITHM}}))
         return [name for of_user in answer["one_time_keys"].values() for keys in of_user.values() for name in keys]
 
     async def send(self, content: dict[str, Any], txn_id: str) -> None:
         sender = ToDeviceSender(
-            server_name=SERVER, writer=self.store.writer, codec=self.store.codec, policy=ToDevicePolicy()
+            server_name=SERVER,
+            writer=self.store.writer,
+            codec=self.store.codec,
+            gate=TrustGate(server_name=SERVER),
+            policy=ToDevicePolicy(),
         )
         await sender.send(requester(BOB), "m.test", txn_id, {ALICE: {"D": content}})
 
@@ -194,7 +204,13 @@ async def test_nothing_that_users_wrote_is_stored_in_the_open(processes: Two, te
         session_data=orjson.dumps(SECRET),
     )
     await backup.put(ALICE, version, [key])
-    query = KeyQuery(server_name=SERVER, database=here.store.database, codec=here.store.codec, users_max=10)
+    query = KeyQuery(
+        server_name=SERVER,
+        database=here.store.database,
+        codec=here.store.codec,
+        remote=RemoteKeyCache(store=here.store, client=lonely_client(SERVER)),
+        users_max=10,
+    )
     assert SECRET.encode() in await query.query(BOB, {ALICE: []})
     async with open_tables(tenant_dsn) as tables:
         rows = "".join(row for _, row in await tables.dump())

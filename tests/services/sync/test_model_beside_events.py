@@ -25,7 +25,7 @@ from tim_server.services.accounts.requester import Requester
 from tim_server.services.keys.upload import ONE_TIME_KEYS
 from tim_server.services.presence.policy import PresencePolicy
 from tim_server.services.sync.sync import Sync
-from tim_server.services.to_device.send import TO_DEVICE
+from tim_server.services.to_device.queue import TO_DEVICE
 from tim_server.services.typing.set_typing import Typing
 from tim_server.storage.codec import Codec
 from tim_server.storage.commit_log import Fact

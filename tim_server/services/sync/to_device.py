@@ -15,7 +15,7 @@ from tim_server.services.sync.answer import events_json
 from tim_server.services.sync.parts import NOTHING, Told
 from tim_server.services.sync.request import Reading
 from tim_server.services.sync.window import Window
-from tim_server.services.to_device.send import TO_DEVICE
+from tim_server.services.to_device.queue import TO_DEVICE
 from tim_server.storage.codec import Codec
 from tim_server.storage.commit_log import CommitLog
 from tim_server.storage.database import Connection, Database

@@ -17,7 +17,7 @@ from tim_server.matrix.room_versions import RoomVersion, room_version
 from tim_server.services.account_data.keep import ACCOUNT_DATA
 from tim_server.services.accounts.open_session import DEVICES
 from tim_server.services.keys.upload import ONE_TIME_KEYS
-from tim_server.services.to_device.send import TO_DEVICE
+from tim_server.services.to_device.queue import TO_DEVICE
 from tim_server.storage.commit_log import MEMBERSHIPS, CommitEntry, CommitLog
 from tim_server.storage.memberships import UserRoom
 from tim_server.storage.presence import PRESENCE_STREAM

@@ -44,7 +44,8 @@ class EduSource(Protocol):
 
     async def due(self, tx: Connection, destination: ServerName, *, after: int, up_to: int, limit: int) -> DueEdus:
         """At most `limit` EDUs for what changed after the cursor and up to the clock's position; the same when it is
-        asked again, unless something newer has replaced it."""
+        asked again, unless something newer has replaced it. More than `limit` where one commit is the cause of more:
+        they take several transactions then, and count as acknowledged with the last."""
         ...
 
     async def acknowledge(self, destination: ServerName, due: DueEdus) -> None:

@@ -1,0 +1,71 @@
+"""What other servers are told when keys or devices of our users change.
+
+The clock knows of each user when their devices or keys last changed, not how: so a server is told of one device, with
+no reference to an earlier update, upon which it asks for all of them.
+
+Spec: https://spec.matrix.org/v1.19/server-server-api/#device-management
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from tim_server.matrix.end_to_end.cross_signing import MASTER, SELF_SIGNING
+from tim_server.matrix.identifiers import ServerName, UserId
+from tim_server.services.transactions.edus import DueEdus, Edu
+from tim_server.storage.cross_signing_keys import StoredCrossSigningKey, load_cross_signing_keys
+from tim_server.storage.database import Connection
+from tim_server.storage.device_keys import NamedDeviceKeys, load_keys_of_users
+from tim_server.storage.device_lists import ChangedUser, load_changed_users
+from tim_server.storage.room_servers import find_users_sharing_with
+from tim_server.storage.store import Store
+
+NOBODY = UserId("")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceListEdus:
+    """An `EduSource`: users whose devices or keys have changed, for servers that share rooms with them."""
+
+    store: Store
+    server_name: ServerName
+    name: str = "device_lists"
+
+    async def due(self, tx: Connection, destination: ServerName, *, after: int, up_to: int, limit: int) -> DueEdus:
+        """An update, and one of cross-signing keys, for each user who has changed; two EDUs a user at most."""
+        users_max = max(limit // 2, 1)
+        changed = await load_changed_users(tx, self.server_name, after=after, up_to=up_to, limit=users_max)
+        more = len(changed) >= users_max
+        told = await find_users_sharing_with(tx, destination, [user.user_id for user in changed])
+        devices = await load_keys_of_users(tx, self.store.codec, sorted(told))
+        keys = await load_cross_signing_keys(tx, self.store.codec, sorted(told), NOBODY)
+        edus: list[Edu] = []
+        for user in changed:
+            if user.user_id in told:
+                edus.append(_device_list_update(user, devices.get(user.user_id, [])))
+                edus += _signing_key_update(user.user_id, [key for key in keys if key.user_id == user.user_id])
+        return DueEdus(edus=edus, cursor=changed[-1].position if more else up_to, more=more)
+
+    async def acknowledge(self, destination: ServerName, due: DueEdus) -> None:
+        """Nothing waited for it."""
+
+
+def _device_list_update(user: ChangedUser, devices: Sequence[NamedDeviceKeys]) -> Edu:
+    content: dict[str, Any] = {"user_id": str(user.user_id), "stream_id": user.position, "prev_id": []}
+    if devices:
+        content |= {"device_id": devices[0].device_id, "keys": orjson.loads(devices[0].keys)}
+    else:
+        content |= {"device_id": "", "deleted": True}
+    return Edu(edu_type="m.device_list_update", content=content)
+
+
+def _signing_key_update(user_id: UserId, keys: Sequence[StoredCrossSigningKey]) -> list[Edu]:
+    by_usage = {key.usage: orjson.loads(key.key) for key in keys}
+    if MASTER not in by_usage:
+        return []
+    content = {"user_id": str(user_id), "master_key": by_usage[MASTER]}
+    if SELF_SIGNING in by_usage:
+        content["self_signing_key"] = by_usage[SELF_SIGNING]
+    return [Edu(edu_type="m.signing_key_update", content=content)]
