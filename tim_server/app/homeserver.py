@@ -19,6 +19,7 @@ from tim_server.app.directory import directory_services
 from tim_server.app.ephemeral import ephemeral_services, presence_tracking
 from tim_server.app.federation import federation_services
 from tim_server.app.federation_parts import FederationParts, federation_parts
+from tim_server.app.membership import membership_services
 from tim_server.app.parts import Parts, now_ms
 from tim_server.app.push import make_outcomes, push_services
 from tim_server.app.rooms import room_services
@@ -96,8 +97,8 @@ def _build(parts: Parts) -> OpenHomeserver:
     ephemeral = ephemeral_services(parts, accounts.fields["account_data"], presence)
     sync = sync_services(parts, accounts.fields["filters"], presence, rooms.fields)
     fields = accounts.fields | rooms.fields | directory_services(parts).fields | ephemeral.fields | sync.fields
-    federation = federation_services(parts)
-    fields |= push_services(parts).fields | federation.fields
+    federation, membership = federation_services(parts), membership_services(parts)
+    fields |= push_services(parts).fields | federation.fields | membership.fields
     return OpenHomeserver(
         homeserver=Homeserver(server_name=parts.author.server_name, **fields),
         store=parts.store,

@@ -53,6 +53,11 @@ class LimitSettings(Section):
     invites_per_room_creation_max: int = Field(
         default=100, ge=1, description="How many users may be invited while a room is created."
     )
+    pending_invites_per_user_max: int = Field(
+        default=1_000,
+        ge=1,
+        description="How many invites of a user may be unanswered before other servers' further ones are refused.",
+    )
     directory_page_rooms_max: int = Field(
         default=500, ge=1, description="How many rooms one page of the public directory holds at most."
     )

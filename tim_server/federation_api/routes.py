@@ -1,9 +1,20 @@
 """All routes of the Server-Server API, listed explicitly: one line per module, in alphabetical order."""
 
-from tim_server.federation_api import keys_server, transactions, user_devices, user_keys, version, wellknown
+from tim_server.federation_api import (
+    invites_v1,
+    invites_v2,
+    keys_server,
+    transactions,
+    user_devices,
+    user_keys,
+    version,
+    wellknown,
+)
 from tim_server.web.route import Route
 
 ROUTES: tuple[Route, ...] = (
+    *invites_v1.ROUTES,
+    *invites_v2.ROUTES,
     *keys_server.ROUTES,
     *transactions.ROUTES,
     *user_devices.ROUTES,

@@ -58,6 +58,7 @@ class RoomVersion:
     redacts_in_content: bool  # since v11
     room_id_is_create_hash: bool  # since v12: room id = hash of the create event, which auth_events do not list
     privileged_creators: bool  # since v12: creators have infinite power and may be several
+    strict_invite_state: bool  # since v12: the create event comes with an invite, as a whole event
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return room_version, (self.identifier,)
@@ -81,6 +82,7 @@ V1 = RoomVersion(
     redacts_in_content=False,
     room_id_is_create_hash=False,
     privileged_creators=False,
+    strict_invite_state=False,
 )
 V2 = replace(V1, identifier="2", state_resolution=StateResolution.V2)
 V3 = replace(V2, identifier="3", event_format=EventFormat.HASHED_ID_BASE64, redaction_power_level_auth=False)
@@ -107,6 +109,7 @@ V12 = replace(
     state_resolution=StateResolution.V2_1,
     room_id_is_create_hash=True,
     privileged_creators=True,
+    strict_invite_state=True,
 )
 
 ROOM_VERSIONS: Mapping[str, RoomVersion] = MappingProxyType(

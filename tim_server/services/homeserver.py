@@ -58,6 +58,7 @@ from tim_server.services.rooms.moderate import Moderation
 from tim_server.services.rooms.publish import RoomPublication
 from tim_server.services.rooms.redact import Redaction
 from tim_server.services.rooms.relations import RoomRelations
+from tim_server.services.rooms.remote.invited import InviteReceipt
 from tim_server.services.rooms.send import RoomSender
 from tim_server.services.rooms.state import RoomState
 from tim_server.services.rooms.threads import RoomThreads
@@ -119,6 +120,7 @@ class Homeserver:
     room_join: RoomJoin
     room_leave: RoomLeave
     room_forget: RoomForget
+    invite_receipt: InviteReceipt
     moderation: Moderation
     room_aliases: RoomAliases
     room_publication: RoomPublication

@@ -58,6 +58,16 @@ async def insert_notifications(tx: Connection, rows: Iterable[tuple[NewNotificat
     )
 
 
+INSERT_NOTIFICATION = "INSERT INTO notifications (user_id, room_nid, position, level) VALUES ($1, $2, $3, $4)"
+
+
+async def insert_notification(
+    tx: Connection, user_id: UserId, room_nid: int, position: int, level: NotifyLevel
+) -> None:
+    """Keep the notification of an event that is no part of a room's timeline: an invite into a room elsewhere."""
+    await tx.execute(INSERT_NOTIFICATION, user_id, room_nid, position, level)
+
+
 DELETE_OF_USER = "DELETE FROM notifications WHERE user_id = $1"
 
 

@@ -1,7 +1,8 @@
 """Making the tables that are derived anew: of the event log current state, memberships and their history, relations,
 and which rooms are open; of users and profiles the user directory.
 
-The log is `events`, `state_snapshots` and `room_state_log`. Room by room, what the derived tables should hold is
+The log is `events`, `state_snapshots` and `room_state_log`, and for rooms that this server is not in
+`outside_memberships`. Room by room, what the derived tables should hold is
 compared with what they do hold, and a room that differs is written again; so the same code checks and mends.
 """
 
@@ -17,6 +18,7 @@ from tim_server.storage.clock import lock_clock
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection
 from tim_server.storage.open_rooms import rebuild_open_rooms
+from tim_server.storage.outside_memberships import read_outside
 from tim_server.storage.rebuild_relations import derive_relations, read_relations, write_relations
 from tim_server.storage.state import load_snapshots, load_state_keys
 from tim_server.storage.user_directory import rebuild_user_directory
@@ -113,11 +115,12 @@ async def derive_room(tx: Connection, codec: Codec, room_nid: int) -> DerivedRoo
     async for after in _state_moments(tx, room_nid):
         history.advance(before, after)
         before = after
-    newest = {row[0]: row for row in history.rows}
+    rows = sorted([*history.rows, *await read_outside(tx, room_nid)], key=lambda row: row[3])
+    newest = {row[0]: row for row in rows}
     return DerivedRoom(
         current_state=frozenset((type_, state_key, nid) for (type_, state_key), nid in state.items()),
         memberships=frozenset(newest.values()),
-        membership_history=frozenset(history.rows),
+        membership_history=frozenset(rows),
         relations=await derive_relations(tx, codec, room_nid),
     )
 

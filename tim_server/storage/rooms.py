@@ -2,6 +2,9 @@
 
 `head_version` is the clock position of the last commit that changed the head. A commit names the version that it was
 decided on, and is decided again when the row has another. Positions never repeat, also across restores.
+
+A room that this server has never been in, but of which a local user's invite or knock is known, has no forward
+extremities and no state. Its version is what was said with the invite; the commit that joins it sets the true one.
 """
 
 from collections.abc import Sequence

@@ -41,3 +41,12 @@ class TellsFacts(Protocol):
     @property
     def facts(self) -> Sequence[Fact]:
         """What happened in rooms."""
+
+
+@runtime_checkable
+class ResetsRooms(Protocol):
+    """A small write after which what is remembered of rooms no longer holds; asked once it is stored."""
+
+    @property
+    def resets(self) -> Sequence[int]:
+        """Nids of the rooms."""

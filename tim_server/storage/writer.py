@@ -32,7 +32,7 @@ from tim_server.storage.open_rooms import write_open_rooms
 from tim_server.storage.room_commit_records import PlacedCommit, RoomCommit, event_rows, owed_by, place
 from tim_server.storage.room_directory import write_names
 from tim_server.storage.rooms import lock_rooms
-from tim_server.storage.write import TellsFacts, TouchesServers, Write
+from tim_server.storage.write import ResetsRooms, TellsFacts, TouchesServers, Write
 
 T = TypeVar("T")
 
@@ -368,6 +368,7 @@ def _entry_of(attempt: _Attempt, placed: Sequence[PlacedCommit], writes: Sequenc
     users: dict[UserId, frozenset[str]] = {}
     servers: dict[ServerName, frozenset[str]] = {}
     facts = [fact for commit in placed for fact in commit.commit.facts]
+    resets = {commit.commit.room_nid for commit in placed if commit.commit.state_was_reset}
     for unit in writes:
         assert not isinstance(unit.work, RoomCommit)
         if isinstance(unit.work, TellsFacts):
@@ -375,6 +376,8 @@ def _entry_of(attempt: _Attempt, placed: Sequence[PlacedCommit], writes: Sequenc
         if isinstance(unit.work, TouchesServers):
             for server, streams in unit.work.servers.items():
                 servers[server] = servers.get(server, frozenset()) | streams
+        if isinstance(unit.work, ResetsRooms):
+            resets.update(unit.work.resets)
         for user_id in unit.work.users:
             users[user_id] = users.get(user_id, frozenset()) | frozenset(unit.work.streams)
     for commit in placed:
@@ -389,7 +392,7 @@ def _entry_of(attempt: _Attempt, placed: Sequence[PlacedCommit], writes: Sequenc
         events={commit.commit.room_nid: commit.rows for commit in placed if commit.rows},
         facts=by_room(facts),
         users=users,
-        resets=frozenset(commit.commit.room_nid for commit in placed if commit.commit.state_was_reset),
         owed=owed_by(placed),
         servers=servers,
+        resets=frozenset(resets),
     )

@@ -200,8 +200,8 @@ class RoomQueues:
     async def _process(self, room_id: RoomId, batch: list[_Waiting]) -> None:
         for _ in range(self.options.attempts_max):
             head = await self.heads.get(room_id)
-            if head is None:
-                raise NotFound("Unknown room")
+            if head is None or (not head.extremities and isinstance(batch[0].group, DraftGroup)):
+                raise NotFound("This server is not in the room")
             decision = await self.outcomes.add_to(await self._decide(head, batch))
             if decision.commit is None:
                 if await self.heads.is_current(head):

@@ -14,6 +14,7 @@ from tim_server.storage.codec import Codec
 from tim_server.storage.database import Database
 from tim_server.storage.events import load_events
 from tim_server.storage.memberships import load_rooms_of_user
+from tim_server.storage.outside_memberships import load_outside
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +32,9 @@ class OwnInvites:
         async with self.database.read() as tx:
             found = await load_rooms_of_user(tx, requester.user_id)
             rooms = {room.event_nid: room for room in found if room.room_id in room_ids}
-            rows = list((await load_events(tx, self.codec, rooms)).values())
+            stored = await load_events(tx, self.codec, rooms)
+            outside = await load_outside(tx, self.codec, rooms.keys() - stored.keys())
+            rows = [*stored.values(), *(row.event for row in outside.values())]
             histories = await load_histories(tx, requester.user_id, [row.room_nid for row in rows])
             known = await self.client_events.load_surroundings(tx, reader_of(requester), rows, histories)
         events: dict[str, dict[str, Any]] = {}

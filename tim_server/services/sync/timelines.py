@@ -15,6 +15,7 @@ from tim_server.services.sync.rooms_to_sync import RoomPlan, Section
 from tim_server.services.sync.sources import Sources
 from tim_server.storage.database import Connection
 from tim_server.storage.events import EventRow
+from tim_server.storage.outside_memberships import load_outside
 from tim_server.storage.sync_queries import EventMark, WindowEvents, load_marks, load_windows
 from tim_server.storage.timeline import Place
 
@@ -47,6 +48,7 @@ async def load_timelines(
     marks = [mark for window in windows.values() for mark in window.marks]
     own = await _load_own_marks(tx, told)
     rows = await sources.rows.load(tx, [*marks, *own])
+    outside = await _load_own_from_outside(tx, sources, told, rows)
     seen = await _seen(tx, sources, reading, plans, [rows[mark.nid] for mark in marks if mark.nid in rows])
     timelines = {}
     for plan in told:
@@ -55,9 +57,8 @@ async def load_timelines(
         passed = [seen[row.nid] for row in fetched if row.nid in seen and not _is_ignored(row, ignored)]
         passed = passed if is_open else fitting(wanted, passed)
         timelines[plan.room_nid] = _timeline(plan, window, fetched, passed, reading.timeline_limit)
-    for mark in own:
-        if mark.nid in rows:
-            _append_own(timelines, wanted, rows[mark.nid])
+    for row in (*(rows[mark.nid] for mark in own if mark.nid in rows), *outside):
+        _append_own(timelines, wanted, row)
     return timelines
 
 
@@ -104,6 +105,14 @@ async def _load_own_marks(tx: Connection, plans: Sequence[RoomPlan]) -> list[Eve
     left = (plan for plan in plans if plan.section is Section.LEAVE)
     wanted = [p.room.event_nid for p in left if p.left is None or p.left.event_nid != p.room.event_nid]
     return await load_marks(tx, wanted)
+
+
+async def _load_own_from_outside(
+    tx: Connection, sources: Sources, plans: Sequence[RoomPlan], rows: Collection[int]
+) -> list[EventRow]:
+    """As `_load_own_marks`, where the membership is one of a room that this server is not in."""
+    wanted = {p.room.event_nid for p in plans if p.section is Section.LEAVE and p.room.event_nid not in rows}
+    return [row.event for row in (await load_outside(tx, sources.codec, wanted)).values()]
 
 
 def _append_own(timelines: dict[int, Timeline], wanted: RoomEventFilter, row: EventRow) -> None:

@@ -1,0 +1,45 @@
+"""Short ways for tests of invites, knocks and leaves between servers."""
+
+from typing import Any
+from urllib.parse import quote
+
+from tests.peer import Peer
+from tests.peer_room import FEDERATION, MEMBER, PeerRoom
+from tests.people import Person
+from tim_server.matrix.events.record import Event
+
+STRIPPED = ("m.room.create", "m.room.join_rules", "m.room.name")
+
+
+def invite_of(room: PeerRoom, user_id: str, **content: Any) -> Event:
+    """An invite by the room's creator, which does not become part of the room."""
+    return room.make(MEMBER, {"membership": "invite", **content}, state_key=user_id)
+
+
+def told_of(room: PeerRoom) -> list[dict[str, Any]]:
+    """`invite_room_state` of whole events."""
+    return [room.state[event_type, ""].pdu for event_type in STRIPPED if (event_type, "") in room.state]
+
+
+async def send_invite(peer: Peer, server: str, room: PeerRoom, event: Event, /, **body: Any) -> tuple[int, Any]:
+    """Status and JSON of an invite; `body` replaces what it says."""
+    path = f"{FEDERATION}/v2/invite/{quote(room.room_id, safe='')}/{quote(event.event_id, safe='')}"
+    whole = {"room_version": room.version.identifier, "event": event.pdu, "invite_room_state": told_of(room), **body}
+    return await peer.ask(server, "PUT", path, whole)
+
+
+async def section(person: Person, name: str, room_id: str, **query: Any) -> Any:
+    """What a sync tells of a room in one of its sections; None where it is not there."""
+    answer = await person.get("sync", **query)
+    return answer.get("rooms", {}).get(name, {}).get(room_id)
+
+
+async def invite_state(person: Person, room_id: str, name: str = "invite") -> dict[str, Any] | None:
+    """The contents of the stripped state of a room by type, the user's own member event included."""
+    told = await section(person, name, room_id)
+    if told is None:
+        return None
+    return {
+        event["type"] if event["type"] != MEMBER else f"member {event['state_key']}": event["content"]
+        for event in told[f"{name}_state"]["events"]
+    }
