@@ -10,9 +10,11 @@ INTERVAL_S = 0.1
 T = TypeVar("T")
 
 
-async def eventually(look: Callable[[], Awaitable[T]], holds: Callable[[T], Any] = bool) -> T:
+async def eventually(
+    look: Callable[[], Awaitable[T]], holds: Callable[[T], Any] = bool, patience_s: float = PATIENCE_S
+) -> T:
     """What `look` gives, once it `holds`; fails with the last of it when that takes too long."""
-    deadline = asyncio.get_running_loop().time() + PATIENCE_S
+    deadline = asyncio.get_running_loop().time() + patience_s
     while True:
         seen = await look()
         if holds(seen):

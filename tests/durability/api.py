@@ -93,8 +93,8 @@ class Account:
         answer = await self.api.call(self.token, "POST", "/createRoom", {"preset": "public_chat"})
         return str(answer["room_id"])
 
-    async def join(self, room_id: str) -> None:
-        await self.api.call(self.token, "POST", f"/join/{quote(room_id)}", {})
+    async def join(self, room_id: str, *, via: str | None = None) -> None:
+        await self.api.call(self.token, "POST", f"/join/{quote(room_id)}", {}, via=via)
 
     async def send(self, room_id: str, txn_id: str) -> str:
         """Send a message until it is acknowledged; its event id."""

@@ -1,15 +1,17 @@
 """A server as an operator runs it, `tim-server serve`, and ways to kill it and its PostgreSQL."""
 
 import asyncio
+import json
 import os
 import random
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import aiohttp
@@ -199,9 +201,16 @@ def _prepare(site: Site) -> None:
 
 
 @asynccontextmanager
-async def run_site(folder: Path, *, worker_count: int = 1, dsn: str | None = None) -> AsyncIterator[Site]:
+async def run_site(
+    folder: Path,
+    *,
+    worker_count: int = 1,
+    dsn: str | None = None,
+    config: Callable[[Site], dict[str, Any]] | None = None,
+) -> AsyncIterator[Site]:
     """A server that is ready, with its data in `folder`: on a PostgreSQL of its own, that keeps what it should when the
-    power fails, or on the one of `dsn`, which is in the folder `postgresql` too."""
+    power fails, or on the one of `dsn`, which is in the folder `postgresql` too. Its configuration is generated, unless
+    `config` gives another."""
     port, health_port, *_ = free_ports(1 + worker_count)
     site = Site(
         folder=folder,
@@ -211,7 +220,11 @@ async def run_site(folder: Path, *, worker_count: int = 1, dsn: str | None = Non
         health_port=health_port,
         extra_settings={} if dsn is None else {"TIM_SERVER__DATABASE__DSN": dsn},
     )
-    await asyncio.to_thread(_prepare, site)
+    if config is None:
+        await asyncio.to_thread(_prepare, site)
+    else:
+        site.folder.mkdir(mode=0o711, exist_ok=True)
+        (site.folder / "tim-server.yaml").write_text(json.dumps(config(site)))  # JSON is YAML
     try:
         await site.start()
         yield site

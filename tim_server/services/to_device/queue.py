@@ -5,14 +5,14 @@ Spec: https://spec.matrix.org/v1.19/client-server-api/#send-to-device-messaging
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 import structlog
 
 from tim_server.matrix.errors import TooLarge
-from tim_server.matrix.identifiers import UserId
+from tim_server.matrix.identifiers import ServerName, UserId
 from tim_server.services.json_values import encode_json
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection
@@ -81,7 +81,7 @@ class QueueMessages:
     """A write: `messages` are whole events by user and device of this server, `outgoing` what leaves for others.
 
     `sender` is a device; of another server's user its id is empty. A `key_hash` that the sender has used before changes
-    nothing. `users` are those who get something here.
+    nothing. `users` and `servers` are those who get something.
     """
 
     sender: tuple[UserId, str]
@@ -90,16 +90,18 @@ class QueueMessages:
     messages: Mapping[UserId, Mapping[str, bytes]]
     policy: ToDevicePolicy
     outgoing: Sequence[OutgoingMessages] = ()
+    servers: Mapping[ServerName, frozenset[str]] = field(default_factory=dict)
     users: tuple[UserId, ...] = ()
     streams: tuple[str, ...] = (TO_DEVICE,)
 
     async def store(self, tx: Connection, position: int) -> Dropped:
         """How many messages had to make room; raises `TooLarge`."""
-        self.users = ()
+        self.users, self.servers = (), {}
         if not await add_transaction(tx, *self.sender, self.key_hash):
             return NOTHING_DROPPED
         if self.outgoing:
             await add_to_outbox(tx, self.codec, self.outgoing)
+            self.servers = dict.fromkeys((messages.destination for messages in self.outgoing), frozenset({TO_DEVICE}))
         named = [(user_id, device_id) for user_id, of_user in self.messages.items() for device_id in of_user]
         devices = await find_devices(tx, named, [user_id for user_id, device_id in named if device_id == ALL_DEVICES])
         new = []
