@@ -1,5 +1,6 @@
 """Requests reach endpoints, and what they return reaches clients, over real HTTP."""
 
+import aiohttp
 import pytest
 
 from tests.web.conftest import make_tenant
@@ -58,6 +59,23 @@ async def test_other_kinds_of_responses(serve):
     assert (redirect.status, redirect.headers["Location"]) == (302, "https://idp.example.org/?a=b")
     created = await server.request("GET", f"{V3}/created", token=None)
     assert (created.status, created.headers["ETag"], created.body) == (201, '"1"', b"{}")
+
+
+async def test_json_may_be_made_piece_by_piece(serve):
+    server = await serve(*ROUTES)
+    answer = await server.request("GET", f"{V3}/pieces?how=well", token=None)
+    assert (answer.status, answer.json(), answer.headers["Content-Type"]) == (200, [0, 1, 2, 3], "application/json")
+    assert (await server.request("HEAD", f"{V3}/pieces?how=well", token=None)).body == b""
+    assert [entry["status"] for entry in server.log] == [200, 200]
+
+
+async def test_an_answer_that_breaks_off_is_not_taken_for_the_whole(serve, captured_log):
+    server = await serve(*ROUTES)
+    with pytest.raises(aiohttp.ClientError):
+        await server.request("GET", f"{V3}/pieces?how=broken", token=None)
+    (entry,) = [entry for entry in captured_log if entry["event"] == "answer_broken_off"]
+    assert (entry["error"], "secret" in str(entry["trace"])) == ("KeyError", False)
+    assert (await server.request("GET", f"{V3}/pieces?how=well", token=None)).json() == [0, 1, 2, 3]
 
 
 async def test_head_has_the_headers_of_get_and_no_body(serve):

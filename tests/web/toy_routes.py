@@ -17,6 +17,7 @@ from tim_server.web.response_model import (
     RawJson,
     Redirect,
     ResponseModel,
+    StreamedJson,
     UnsetType,
     WithStatus,
 )
@@ -122,6 +123,18 @@ async def get_created(server, request: Nothing):
     return WithStatus(201, EmptyResponse(), {"ETag": '"1"'})
 
 
+async def get_pieces(server, request: FailRequest):
+    async def pieces():
+        yield b"["
+        for number in range(3):
+            if number == 2 and request.how == "broken":
+                raise KeyError("Diagnosis: secret")
+            yield b"%d," % number
+        yield b"3]"
+
+    return StreamedJson(pieces=pieces())
+
+
 async def fail(server, request: FailRequest):
     if request.how == "matrix":
         raise Forbidden("Not you")
@@ -170,6 +183,7 @@ ROUTES = (
     Route("GET", f"{V3}/page", get_page, Auth.NONE),
     Route("GET", f"{V3}/redirect", get_redirect, Auth.NONE),
     Route("GET", f"{V3}/created", get_created, Auth.NONE),
+    Route("GET", f"{V3}/pieces", get_pieces, Auth.NONE),
     Route("GET", f"{V3}/fail", fail, Auth.NONE),
     Route("PUT", f"{V3}/slow", slow_write),
     Route("GET", f"{V3}/slow", slow_read),

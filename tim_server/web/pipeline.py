@@ -35,7 +35,8 @@ from tim_server.web.exchange import Exchange, Observer
 from tim_server.web.parse_target import path_segments, query_values, split_target
 from tim_server.web.rate_limits import DEFAULT_BUCKET, FEDERATION_BUCKET, address_key
 from tim_server.web.read_body import BodyStream, ClientGone, read_body
-from tim_server.web.respond import respond, respond_to_error, respond_to_preflight
+from tim_server.web.respond import respond, respond_in_pieces, respond_to_error, respond_to_preflight
+from tim_server.web.response_model import StreamedJson
 from tim_server.web.route import Auth, Route
 from tim_server.web.router import Router
 from tim_server.web.tenants import HostedTenant, Tenants
@@ -135,6 +136,8 @@ class Pipeline:
         *caller, (body, stream) = arguments
         model = route.reader.read(path_values, query, request.headers, body, stream)
         result = await route.endpoint(tenant.homeserver, *caller, model)
+        if type(result) is StreamedJson:
+            return await respond_in_pieces(result, request, exchange.context.request_id, exchange.route_name)
         return respond(result, exchange.context.request_id)
 
     async def _read_as_user(

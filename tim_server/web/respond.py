@@ -9,12 +9,16 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from aiohttp.web import Response
+import structlog
+from aiohttp.web import BaseRequest, Response, StreamResponse
 from multidict import CIMultiDict
 
 from tim_server.matrix.errors import MatrixError
 from tim_server.web.errors import error_response
-from tim_server.web.response_model import Binary, RawJson, Redirect, WithStatus
+from tim_server.observability.traces import describe_error
+from tim_server.web.response_model import Binary, RawJson, Redirect, StreamedJson, WithStatus
+
+_log = structlog.get_logger("web")
 
 _HEADERS: Final[CIMultiDict[str]] = CIMultiDict(
     {
@@ -49,6 +53,24 @@ def respond(result: Any, request_id: str) -> Response:
         return _response(302, b"", _HEADERS, request_id, {"Location": result.location, **(further or {})})
     body = bytes(result) if type(result) is RawJson else _encoder.encode(result)
     return _response(status, body, _JSON_HEADERS, request_id, further)
+
+
+async def respond_in_pieces(result: StreamedJson, request: BaseRequest, request_id: str, route: str) -> StreamResponse:
+    """The response whose body is written piece by piece. Where a piece can't be made, the connection is cut, so that
+    nobody takes what there is for the whole."""
+    response = StreamResponse(headers={**_JSON_HEADERS, "X-Request-ID": request_id})
+    try:
+        await response.prepare(request)
+        if request.method != "HEAD":
+            async for piece in result.pieces:
+                await response.write(piece)
+    except ConnectionError:
+        pass  # whoever asked is gone
+    except Exception as error:
+        _log.error("answer_broken_off", route=route, **describe_error(error))
+        if request.transport is not None:
+            request.transport.abort()
+    return response
 
 
 def respond_to_error(error: MatrixError, request_id: str, further: Mapping[str, str] | None = None) -> Response:

@@ -12,14 +12,24 @@ A field whose value equals its default is left out. So give a default only to wh
 leave out; a list that must be there even when empty has no default.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-__all__ = ["UNSET", "Binary", "EmptyResponse", "RawJson", "Redirect", "ResponseModel", "UnsetType", "WithStatus"]
+__all__ = [
+    "UNSET",
+    "Binary",
+    "EmptyResponse",
+    "RawJson",
+    "Redirect",
+    "ResponseModel",
+    "StreamedJson",
+    "UnsetType",
+    "WithStatus",
+]
 
 RawJson = msgspec.Raw
 """JSON bytes that go into the response unchanged, as the whole body or as any value within one."""
@@ -40,6 +50,14 @@ class WithStatus:
     status: int
     response: Any
     headers: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamedJson:
+    """JSON that is too large to be held as a whole: its bytes piece by piece, made as fast as they are taken. What can
+    be refused must have been refused before: an error in between cuts the connection."""
+
+    pieces: AsyncIterator[bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
