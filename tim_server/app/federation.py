@@ -2,6 +2,7 @@
 
 from tim_server.app.accounts import Services
 from tim_server.app.parts import Parts, now_ms
+from tim_server.app.resident import resident_reading
 from tim_server.services.rooms.remote.check_pdus import PduCheck
 from tim_server.services.rooms.remote.receive_pdus import PduReceiver
 from tim_server.services.rooms.resident.participation import Participation
@@ -21,6 +22,7 @@ def federation_services(parts: Parts) -> Services:
             ),
             "key_publication": KeyPublication(author=parts.author, now_ms=now_ms),
             "transaction_receiver": receiver,
+            **resident_reading(parts),
         },
         closers=(receiver.close,),
     )

@@ -32,3 +32,6 @@ class FederationSettings(Section):
         examples=["/etc/tim-server/authorities.pem"],
         description="Certificate authorities in PEM form to verify other servers with, instead of the system's.",
     )
+    backfill_events_max: int = Field(
+        default=100, ge=10, le=1_000, description="How many events of a room's history another server gets at once."
+    )

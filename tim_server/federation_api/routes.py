@@ -1,6 +1,9 @@
 """All routes of the Server-Server API, listed explicitly: one line per module, in alphabetical order."""
 
 from tim_server.federation_api import (
+    backfill,
+    event_auth,
+    events,
     invites_v1,
     invites_v2,
     keys_server,
@@ -13,6 +16,9 @@ from tim_server.federation_api import (
 from tim_server.web.route import Route
 
 ROUTES: tuple[Route, ...] = (
+    *backfill.ROUTES,
+    *event_auth.ROUTES,
+    *events.ROUTES,
     *invites_v1.ROUTES,
     *invites_v2.ROUTES,
     *keys_server.ROUTES,

@@ -59,6 +59,10 @@ from tim_server.services.rooms.publish import RoomPublication
 from tim_server.services.rooms.redact import Redaction
 from tim_server.services.rooms.relations import RoomRelations
 from tim_server.services.rooms.remote.invited import InviteReceipt
+from tim_server.services.rooms.resident.event import ResidentEvent
+from tim_server.services.rooms.resident.event_by_time import ResidentEventByTime
+from tim_server.services.rooms.resident.history import ResidentHistory
+from tim_server.services.rooms.resident.state import ResidentState
 from tim_server.services.rooms.send import RoomSender
 from tim_server.services.rooms.state import RoomState
 from tim_server.services.rooms.threads import RoomThreads
@@ -132,6 +136,10 @@ class Homeserver:
     room_relations: RoomRelations
     room_threads: RoomThreads
     event_by_time: EventByTime
+    resident_history: ResidentHistory
+    resident_event: ResidentEvent
+    resident_event_by_time: ResidentEventByTime
+    resident_state: ResidentState
     reporting: Reporting
     report_review: ReportReview
     public_rooms: PublicRooms

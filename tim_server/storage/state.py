@@ -6,7 +6,7 @@ changes, so snapshots are cached without limit of time.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tim_server.matrix.identifiers import UserId
@@ -98,6 +98,40 @@ async def load_snapshots(tx: Connection, nids: Iterable[int]) -> dict[int, froze
         members.difference_update(row["removed"])
         members.update(row["added"])
     return {nid: frozenset(members) for nid, members in sets.items()}
+
+
+FIND_IN_SNAPSHOTS = """
+WITH RECURSIVE chain (nid, parent) AS (
+    SELECT nid, parent FROM state_snapshots WHERE nid = ANY($1)
+    UNION
+    SELECT s.nid, s.parent FROM chain JOIN state_snapshots AS s ON s.nid = chain.parent
+)
+SELECT chain.nid, chain.parent,
+       ARRAY(SELECT unnest(s.added) INTERSECT SELECT unnest($2::bigint[])) AS added,
+       ARRAY(SELECT unnest(s.removed) INTERSECT SELECT unnest($2::bigint[])) AS removed
+FROM chain JOIN state_snapshots AS s ON s.nid = chain.nid
+"""
+
+
+async def find_in_snapshots(
+    tx: Connection, snapshots: Collection[int], candidates: Collection[int]
+) -> dict[int, frozenset[int]]:
+    """Which of the candidates, nids of state events, each snapshot holds: in one query, and without unpacking what may
+    be the state of a large room many times over."""
+    if not snapshots or not candidates:
+        return dict.fromkeys(snapshots, frozenset())
+    rows = await tx.fetch(FIND_IN_SNAPSHOTS, list(snapshots), list(candidates))
+    steps = {row["nid"]: row for row in rows}
+    held: dict[int, frozenset[int]] = {}
+    for snapshot in snapshots:
+        path = [snapshot] if snapshot in steps else []
+        while path and path[-1] not in held and steps[path[-1]]["parent"] in steps:
+            path.append(steps[path[-1]]["parent"])
+        for nid in reversed(path):
+            if nid not in held:
+                before = held.get(steps[nid]["parent"], frozenset())
+                held[nid] = (before - set(steps[nid]["removed"])) | set(steps[nid]["added"])
+    return {snapshot: held.get(snapshot, frozenset()) for snapshot in snapshots}
 
 
 @dataclass(slots=True)

@@ -14,8 +14,8 @@ from aiohttp.web import BaseRequest, Response, StreamResponse
 from multidict import CIMultiDict
 
 from tim_server.matrix.errors import MatrixError
-from tim_server.web.errors import error_response
 from tim_server.observability.traces import describe_error
+from tim_server.web.errors import error_response
 from tim_server.web.response_model import Binary, RawJson, Redirect, StreamedJson, WithStatus
 
 _log = structlog.get_logger("web")
