@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode
 import pytest
 
 from tests.conftest import Neighbourhood
-from tests.peer_rooms import HISTORY_VISIBILITY, TEXT, PeerRoom, make_peer_room
+from tests.peer_in_room import HISTORY_VISIBILITY, TEXT, PeerInRoom, room_with_peer
 from tests.people import Person
 from tim_server.matrix.events.hashes import event_id_of
 from tim_server.matrix.room_versions import room_version
@@ -21,11 +21,11 @@ async def alice(neighbourhood: Neighbourhood) -> Person:
 
 
 @pytest.fixture
-async def room(neighbourhood: Neighbourhood, alice: Person) -> PeerRoom:
-    return await make_peer_room(neighbourhood.a, neighbourhood.peer, alice)
+async def room(neighbourhood: Neighbourhood, alice: Person) -> PeerInRoom:
+    return await room_with_peer(neighbourhood.a, neighbourhood.peer, alice)
 
 
-def backfill(room: PeerRoom, *event_ids: str, limit: int = 100) -> str:
+def backfill(room: PeerInRoom, *event_ids: str, limit: int = 100) -> str:
     query = urlencode([*(("v", event_id) for event_id in event_ids), ("limit", limit)])
     return f"backfill/{quote(room.room_id)}?{query}"
 
@@ -35,17 +35,19 @@ def id_of(pdu: dict[str, Any]) -> str:
     return event_id_of(pdu, room_version("12"))
 
 
-async def backfilled(room: PeerRoom, *event_ids: str, limit: int = 100) -> list[str]:
+async def backfilled(room: PeerInRoom, *event_ids: str, limit: int = 100) -> list[str]:
     return [id_of(pdu) for pdu in (await room.get(backfill(room, *event_ids, limit=limit)))["pdus"]]
 
 
-async def missing(room: PeerRoom, latest: list[str], earliest: list[str], **more: Any) -> list[str]:
+async def missing(room: PeerInRoom, latest: list[str], earliest: list[str], **more: Any) -> list[str]:
     body = {"latest_events": latest, "earliest_events": earliest, **more}
     answer = await room.post(f"get_missing_events/{quote(room.room_id)}", body)
     return [id_of(pdu) for pdu in answer["events"]]
 
 
-async def test_the_events_given_and_what_precedes_them_are_told_up_to_the_limit(alice: Person, room: PeerRoom) -> None:
+async def test_the_events_given_and_what_precedes_them_are_told_up_to_the_limit(
+    alice: Person, room: PeerInRoom
+) -> None:
     sent = [await alice.send(room.room_id) for _ in range(4)]
     answer = await room.get(backfill(room, sent[3], limit=3))
     assert (answer["origin"], answer["origin_server_ts"] > 0) == ("a.example", True)
@@ -53,16 +55,16 @@ async def test_the_events_given_and_what_precedes_them_are_told_up_to_the_limit(
     assert answer["pdus"][0]["content"]["msgtype"] == "m.text"
 
 
-async def test_history_goes_back_to_the_creation_of_the_room(alice: Person, room: PeerRoom) -> None:
+async def test_history_goes_back_to_the_creation_of_the_room(alice: Person, room: PeerInRoom) -> None:
     last = await alice.send(room.room_id)
     pdus = (await room.get(backfill(room, last)))["pdus"]
     assert pdus[-1]["type"] == "m.room.create"
 
 
-async def test_both_sides_of_a_fork_are_told(alice: Person, room: PeerRoom) -> None:
+async def test_both_sides_of_a_fork_are_told(alice: Person, room: PeerInRoom) -> None:
     fork = await room.fork()
     ours = await alice.send(room.room_id)
-    theirs = fork.make("m.room.message", TEXT, sender=room.carol, author=room.peer.author)
+    theirs = fork.make("m.room.message", TEXT)
     await room.receive(theirs)
     joined = await alice.send(room.room_id)
     assert set(await backfilled(room, joined, limit=3)) == {joined, ours, theirs.event_id}
@@ -72,7 +74,7 @@ async def test_both_sides_of_a_fork_are_told(alice: Person, room: PeerRoom) -> N
 @pytest.mark.parametrize(
     "query", ["limit=10", "v=%24event", "v=event&limit=10", "v=%24event&limit=0", "v=%24event&limit=all"]
 )
-async def test_a_request_without_sense_is_refused(room: PeerRoom, query: str) -> None:
+async def test_a_request_without_sense_is_refused(room: PeerInRoom, query: str) -> None:
     status, answer = await room.peer.ask(
         "a.example", "GET", f"/_matrix/federation/v1/backfill/{quote(room.room_id)}?{query}"
     )
@@ -80,9 +82,9 @@ async def test_a_request_without_sense_is_refused(room: PeerRoom, query: str) ->
 
 
 async def test_events_of_other_rooms_and_unknown_ones_lead_nowhere(
-    neighbourhood: Neighbourhood, alice: Person, room: PeerRoom
+    neighbourhood: Neighbourhood, alice: Person, room: PeerInRoom
 ) -> None:
-    other = await make_peer_room(neighbourhood.a, neighbourhood.peer, alice)
+    other = await room_with_peer(neighbourhood.a, neighbourhood.peer, alice)
     elsewhere = await alice.send(other.room_id)
     here = await alice.send(room.room_id)
     assert await backfilled(room, elsewhere, "$nothing") == []
@@ -90,7 +92,7 @@ async def test_events_of_other_rooms_and_unknown_ones_lead_nowhere(
     assert await backfilled(room, elsewhere, here, limit=1) == [here]
 
 
-async def test_missing_events_are_those_between_oldest_first(alice: Person, room: PeerRoom) -> None:
+async def test_missing_events_are_those_between_oldest_first(alice: Person, room: PeerInRoom) -> None:
     sent = [await alice.send(room.room_id) for _ in range(5)]
     assert await missing(room, [sent[4]], [sent[0]]) == sent[1:4]
     assert await missing(room, [sent[4]], [sent[0]], limit=2) == sent[2:4]
@@ -98,31 +100,31 @@ async def test_missing_events_are_those_between_oldest_first(alice: Person, room
     assert await missing(room, [sent[4]], [], limit=0) == []
 
 
-async def test_missing_events_are_as_deep_as_asked_for(alice: Person, room: PeerRoom) -> None:
+async def test_missing_events_are_as_deep_as_asked_for(alice: Person, room: PeerInRoom) -> None:
     sent = [await alice.send(room.room_id) for _ in range(4)]
     (pdu,) = (await room.get(f"event/{quote(sent[1])}"))["pdus"]
     assert await missing(room, [sent[3]], [], min_depth=pdu["depth"]) == sent[1:3]
 
 
 async def test_what_was_rejected_is_not_told_and_what_soft_failed_only_to_who_asks_for_it(
-    alice: Person, room: PeerRoom
+    alice: Person, room: PeerInRoom
 ) -> None:
     fork = await room.fork()
-    bad = fork.make("m.room.name", {"name": "Mine"}, state_key="", sender=room.carol, author=room.peer.author)
-    after_bad = fork.make("m.room.message", TEXT, sender=room.carol, author=room.peer.author)
+    bad = fork.make("m.room.name", {"name": "Mine"}, state_key="")
+    after_bad = fork.make("m.room.message", TEXT)
     await room.receive(bad, after_bad)
     told = await backfilled(room, after_bad.event_id)
     assert after_bad.event_id in told
     assert bad.event_id not in told
     old = await room.fork()
     await alice.set_state(room.room_id, "m.room.power_levels", {"events_default": 50})
-    late = old.make("m.room.message", TEXT, sender=room.carol, author=room.peer.author)
+    late = old.make("m.room.message", TEXT)
     await room.receive(late)
     assert late.event_id not in await backfilled(room, await alice.send(room.room_id))
     assert late.event_id in await backfilled(room, late.event_id)
 
 
-async def test_a_redacted_event_is_told_in_its_redacted_form(alice: Person, room: PeerRoom) -> None:
+async def test_a_redacted_event_is_told_in_its_redacted_form(alice: Person, room: PeerInRoom) -> None:
     event_id = await alice.send(room.room_id)
     await alice.put(f"rooms/{room.room_id}/redact/{event_id}/{next(_names)}", {})
     (pdu,) = (await room.get(backfill(room, event_id, limit=1)))["pdus"]
@@ -132,7 +134,7 @@ async def test_a_redacted_event_is_told_in_its_redacted_form(alice: Person, room
 async def test_servers_that_never_were_in_the_room_are_told_nothing(
     neighbourhood: Neighbourhood, alice: Person
 ) -> None:
-    room = PeerRoom(neighbourhood.a, neighbourhood.peer, await alice.create_room())
+    room = PeerInRoom(neighbourhood.a, neighbourhood.peer, await alice.create_room())
     event_id = await alice.send(room.room_id)
     await room.refused(403, "M_FORBIDDEN", backfill(room, event_id))
     await room.post(
@@ -140,21 +142,21 @@ async def test_servers_that_never_were_in_the_room_are_told_nothing(
     )
 
 
-async def test_servers_that_the_room_denies_are_told_nothing(alice: Person, room: PeerRoom) -> None:
+async def test_servers_that_the_room_denies_are_told_nothing(alice: Person, room: PeerInRoom) -> None:
     event_id = await alice.set_state(
         room.room_id, "m.room.server_acl", {"allow": ["*"], "deny": [room.peer.name], "allow_ip_literals": True}
     )
     await room.refused(403, "M_FORBIDDEN", backfill(room, event_id))
 
 
-async def test_rooms_that_the_server_is_not_in_are_not_found(alice: Person, room: PeerRoom) -> None:
+async def test_rooms_that_the_server_is_not_in_are_not_found(alice: Person, room: PeerInRoom) -> None:
     event_id = await alice.send(room.room_id)
     await alice.leave(room.room_id)
     await room.refused(404, "M_NOT_FOUND", backfill(room, event_id))
     await room.refused(404, "M_NOT_FOUND", "backfill/%21nowhere%3Aa.example?v=%24event&limit=1")
 
 
-async def test_a_long_history_is_bounded(alice: Person, room: PeerRoom) -> None:
+async def test_a_long_history_is_bounded(alice: Person, room: PeerInRoom) -> None:
     for _ in range(120):
         last = await alice.send(room.room_id)
     assert len(await backfilled(room, last, limit=10**9)) == 100
@@ -163,14 +165,14 @@ async def test_a_long_history_is_bounded(alice: Person, room: PeerRoom) -> None:
 
 
 async def test_the_form_of_events_is_that_of_the_room_version(neighbourhood: Neighbourhood, alice: Person) -> None:
-    room = await make_peer_room(neighbourhood.a, neighbourhood.peer, alice, room_version="1")
+    room = await room_with_peer(neighbourhood.a, neighbourhood.peer, alice, room_version="1")
     event_id = await alice.send(room.room_id)
     (pdu,) = (await room.get(backfill(room, event_id, limit=1)))["pdus"]
     assert pdu["event_id"] == event_id
     assert isinstance(pdu["prev_events"][0], list)
 
 
-async def test_history_visibility_event(alice: Person, room: PeerRoom) -> None:
+async def test_history_visibility_event(alice: Person, room: PeerInRoom) -> None:
     await room.leave()
     closing = await alice.set_state(room.room_id, HISTORY_VISIBILITY, {"history_visibility": "joined"})
     hidden = await alice.send(room.room_id)

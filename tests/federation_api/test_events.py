@@ -9,7 +9,7 @@ import pytest
 
 from tests.client_api.test_erasure import close_account
 from tests.conftest import Neighbourhood
-from tests.peer_rooms import HISTORY_VISIBILITY, MEMBER, TEXT, PeerRoom, make_peer_room
+from tests.peer_in_room import HISTORY_VISIBILITY, MEMBER, TEXT, PeerInRoom, room_with_peer
 from tests.people import Person
 from tim_server.matrix.events.hashes import event_id_of
 from tim_server.matrix.room_versions import room_version
@@ -24,32 +24,32 @@ async def alice(neighbourhood: Neighbourhood) -> Person:
 
 
 @pytest.fixture
-async def room(neighbourhood: Neighbourhood, alice: Person) -> PeerRoom:
-    return await make_peer_room(neighbourhood.a, neighbourhood.peer, alice)
+async def room(neighbourhood: Neighbourhood, alice: Person) -> PeerInRoom:
+    return await room_with_peer(neighbourhood.a, neighbourhood.peer, alice)
 
 
 def id_of(pdu: dict[str, Any]) -> str:
     return event_id_of(pdu, room_version("12"))
 
 
-async def event(room: PeerRoom, event_id: str) -> dict[str, Any]:
+async def event(room: PeerInRoom, event_id: str) -> dict[str, Any]:
     (pdu,) = (await room.get(f"event/{quote(event_id)}"))["pdus"]
     assert id_of(pdu) == event_id
     return dict(pdu)
 
 
-def at(room: PeerRoom, what: str, event_id: str) -> str:
+def at(room: PeerInRoom, what: str, event_id: str) -> str:
     return f"{what}/{quote(room.room_id)}?event_id={quote(event_id)}"
 
 
-async def state_ids(room: PeerRoom, event_id: str) -> set[str]:
+async def state_ids(room: PeerInRoom, event_id: str) -> set[str]:
     return set((await room.get(at(room, "state_ids", event_id)))["pdu_ids"])
 
 
 # Single events
 
 
-async def test_an_event_is_given_in_a_transaction_of_its_own(alice: Person, room: PeerRoom) -> None:
+async def test_an_event_is_given_in_a_transaction_of_its_own(alice: Person, room: PeerInRoom) -> None:
     event_id = await alice.say(room.room_id, "Hello")
     answer = await room.get(f"event/{quote(event_id)}")
     assert (answer["origin"], abs(answer["origin_server_ts"] - time.time() * 1000) < 60_000) == ("a.example", True)
@@ -58,15 +58,15 @@ async def test_an_event_is_given_in_a_transaction_of_its_own(alice: Person, room
     assert set(pdu) >= {"auth_events", "prev_events", "hashes", "signatures", "depth"}
 
 
-async def test_an_unknown_event_is_not_found(room: PeerRoom) -> None:
+async def test_an_unknown_event_is_not_found(room: PeerInRoom) -> None:
     await room.refused(404, "M_NOT_FOUND", "event/%24nothing")
     await room.refused(400, "M_INVALID_PARAM", "event/nothing")
 
 
-async def test_rejected_and_soft_failed_events_are_given_by_id(alice: Person, room: PeerRoom) -> None:
+async def test_rejected_and_soft_failed_events_are_given_by_id(alice: Person, room: PeerInRoom) -> None:
     fork = await room.fork()
-    bad = fork.make("m.room.name", {"name": "Mine"}, state_key="", sender=room.carol, author=room.peer.author)
-    late = (await room.fork()).make("m.room.message", TEXT, sender=room.carol, author=room.peer.author)
+    bad = fork.make("m.room.name", {"name": "Mine"}, state_key="")
+    late = (await room.fork()).make("m.room.message", TEXT)
     await room.receive(bad)
     await alice.set_state(room.room_id, "m.room.power_levels", {"events_default": 50})
     await room.receive(late)
@@ -77,54 +77,54 @@ async def test_rejected_and_soft_failed_events_are_given_by_id(alice: Person, ro
 # History visibility: the rules are those for users, and a server may see what any of its users may
 
 
-async def in_the_room(alice: Person, room: PeerRoom) -> str:
+async def in_the_room(alice: Person, room: PeerInRoom) -> str:
     await room.join()
     return await alice.send(room.room_id)
 
 
-async def invited_then_in_the_room_now(alice: Person, room: PeerRoom) -> str:
+async def invited_then_in_the_room_now(alice: Person, room: PeerInRoom) -> str:
     await alice.set_state(room.room_id, MEMBER, {"membership": "invite"}, room.carol)
     event_id = await alice.send(room.room_id)
     await room.join()
     return event_id
 
 
-async def joined_later(alice: Person, room: PeerRoom) -> str:
+async def joined_later(alice: Person, room: PeerInRoom) -> str:
     event_id = await alice.send(room.room_id)
     await room.join()
     return event_id
 
 
-async def away_then_in_the_room_now(alice: Person, room: PeerRoom) -> str:
+async def away_then_in_the_room_now(alice: Person, room: PeerInRoom) -> str:
     await room.join()
     await room.leave()
     return await joined_later(alice, room)
 
 
-async def left_since(alice: Person, room: PeerRoom) -> str:
+async def left_since(alice: Person, room: PeerInRoom) -> str:
     event_id = await in_the_room(alice, room)
     await room.leave()
     return event_id
 
 
-async def left_before(alice: Person, room: PeerRoom) -> str:
+async def left_before(alice: Person, room: PeerInRoom) -> str:
     await room.join()
     await room.leave()
     return await alice.send(room.room_id)
 
 
-async def joined_later_and_left(alice: Person, room: PeerRoom) -> str:
+async def joined_later_and_left(alice: Person, room: PeerInRoom) -> str:
     event_id = await joined_later(alice, room)
     await room.leave()
     return event_id
 
 
-async def invited_only(alice: Person, room: PeerRoom) -> str:
+async def invited_only(alice: Person, room: PeerInRoom) -> str:
     await alice.set_state(room.room_id, MEMBER, {"membership": "invite"}, room.carol)
     return await alice.send(room.room_id)
 
 
-async def never(alice: Person, room: PeerRoom) -> str:
+async def never(alice: Person, room: PeerInRoom) -> str:
     return await alice.send(room.room_id)
 
 
@@ -146,11 +146,11 @@ async def never(alice: Person, room: PeerRoom) -> str:
 async def test_what_a_server_is_told_of_an_event(
     neighbourhood: Neighbourhood,
     alice: Person,
-    relation: Callable[[Person, PeerRoom], Awaitable[str]],
+    relation: Callable[[Person, PeerInRoom], Awaitable[str]],
     told: tuple[str, ...],
     setting: int,
 ) -> None:
-    room = PeerRoom(neighbourhood.a, neighbourhood.peer, await alice.create_room())
+    room = PeerInRoom(neighbourhood.a, neighbourhood.peer, await alice.create_room())
     await alice.set_state(room.room_id, HISTORY_VISIBILITY, {"history_visibility": SETTINGS[setting]})
     event_id = await relation(alice, room)
     path = f"event/{quote(event_id)}"
@@ -166,7 +166,9 @@ async def test_what_a_server_is_told_of_an_event(
         assert len((await room.get(backfill))["pdus"]) == (told[setting] != "not found")
 
 
-async def test_own_memberships_and_changes_of_visibility_are_seen_on_either_side(alice: Person, room: PeerRoom) -> None:
+async def test_own_memberships_and_changes_of_visibility_are_seen_on_either_side(
+    alice: Person, room: PeerInRoom
+) -> None:
     await alice.set_state(room.room_id, HISTORY_VISIBILITY, {"history_visibility": "joined"})
     await room.leave()
     ban = await alice.set_state(room.room_id, MEMBER, {"membership": "ban", "reason": "noise"}, room.carol)
@@ -177,7 +179,7 @@ async def test_own_memberships_and_changes_of_visibility_are_seen_on_either_side
         assert (await event(room, change))["content"]["history_visibility"]
 
 
-async def test_what_a_server_sent_itself_and_state_in_place_are_no_secret(alice: Person, room: PeerRoom) -> None:
+async def test_what_a_server_sent_itself_and_state_in_place_are_no_secret(alice: Person, room: PeerInRoom) -> None:
     await alice.set_state(room.room_id, HISTORY_VISIBILITY, {"history_visibility": "joined"})
     own = await room.send()
     await room.leave()
@@ -191,7 +193,7 @@ async def test_what_a_server_sent_itself_and_state_in_place_are_no_secret(alice:
     assert (await event(room, old))["content"] == {}
 
 
-async def test_another_user_of_the_server_counts_as_well(alice: Person, room: PeerRoom) -> None:
+async def test_another_user_of_the_server_counts_as_well(alice: Person, room: PeerInRoom) -> None:
     await alice.set_state(room.room_id, HISTORY_VISIBILITY, {"history_visibility": "joined"})
     await room.join(f"@dave:{room.peer.name}")
     await room.leave()
@@ -203,7 +205,7 @@ async def test_another_user_of_the_server_counts_as_well(alice: Person, room: Pe
 
 async def test_a_fork_that_does_not_know_of_the_join_is_hidden(neighbourhood: Neighbourhood, alice: Person) -> None:
     """What counts is the state at the event, not when it came."""
-    room = PeerRoom(neighbourhood.a, neighbourhood.peer, await alice.create_room())
+    room = PeerInRoom(neighbourhood.a, neighbourhood.peer, await alice.create_room())
     bob = await neighbourhood.a.person()
     await bob.join(room.room_id)
     await alice.set_state(room.room_id, HISTORY_VISIBILITY, {"history_visibility": "joined"})
@@ -216,10 +218,10 @@ async def test_a_fork_that_does_not_know_of_the_join_is_hidden(neighbourhood: Ne
 
 
 async def test_servers_that_come_later_get_the_messages_of_an_erased_user_redacted(
-    neighbourhood: Neighbourhood, alice: Person, room: PeerRoom
+    neighbourhood: Neighbourhood, alice: Person, room: PeerInRoom
 ) -> None:
     bob = await neighbourhood.a.person()
-    late = PeerRoom(neighbourhood.a, neighbourhood.peer, await alice.create_room())
+    late = PeerInRoom(neighbourhood.a, neighbourhood.peer, await alice.create_room())
     said = {}
     for each in (room, late):
         await bob.join(each.room_id)
@@ -233,7 +235,7 @@ async def test_servers_that_come_later_get_the_messages_of_an_erased_user_redact
 # States and auth chains
 
 
-async def test_the_state_is_that_before_the_event(alice: Person, room: PeerRoom) -> None:
+async def test_the_state_is_that_before_the_event(alice: Person, room: PeerInRoom) -> None:
     first = await alice.set_state(room.room_id, "m.room.topic", {"topic": "First"})
     second = await alice.set_state(room.room_id, "m.room.topic", {"topic": "Second"})
     message = await alice.send(room.room_id)
@@ -242,7 +244,7 @@ async def test_the_state_is_that_before_the_event(alice: Person, room: PeerRoom)
     assert {first, second} & await state_ids(room, message) == {second}
 
 
-async def test_state_comes_with_its_auth_chain(alice: Person, room: PeerRoom) -> None:
+async def test_state_comes_with_its_auth_chain(alice: Person, room: PeerInRoom) -> None:
     await alice.set_state(room.room_id, "m.room.power_levels", {"events_default": 0, "users_default": 1})
     message = await alice.send(room.room_id)
     answer = await room.get(at(room, "state", message))
@@ -257,13 +259,13 @@ async def test_state_comes_with_its_auth_chain(alice: Person, room: PeerRoom) ->
     assert len(keys) == len(answer["pdus"])
 
 
-async def test_before_the_first_event_there_is_no_state(alice: Person, room: PeerRoom) -> None:
+async def test_before_the_first_event_there_is_no_state(alice: Person, room: PeerInRoom) -> None:
     create = (await alice.get(f"rooms/{room.room_id}/state"))[0]["event_id"]
     assert await room.get(at(room, "state", create)) == {"pdus": [], "auth_chain": []}
     assert await room.get(at(room, "state_ids", create)) == {"pdu_ids": [], "auth_chain_ids": []}
 
 
-async def test_the_auth_chain_of_an_event_has_all_that_allow_it(alice: Person, room: PeerRoom) -> None:
+async def test_the_auth_chain_of_an_event_has_all_that_allow_it(alice: Person, room: PeerInRoom) -> None:
     message = await alice.send(room.room_id)
     pdu = await event(room, message)
     chain = (await room.get(f"event_auth/{quote(room.room_id)}/{quote(message)}"))["auth_chain"]
@@ -276,9 +278,9 @@ async def test_the_auth_chain_of_an_event_has_all_that_allow_it(alice: Person, r
 
 @pytest.mark.parametrize("what", ["state", "state_ids"])
 async def test_states_are_for_servers_in_the_room_and_of_events_in_it(
-    neighbourhood: Neighbourhood, alice: Person, room: PeerRoom, what: str
+    neighbourhood: Neighbourhood, alice: Person, room: PeerInRoom, what: str
 ) -> None:
-    other = await make_peer_room(neighbourhood.a, neighbourhood.peer, alice)
+    other = await room_with_peer(neighbourhood.a, neighbourhood.peer, alice)
     elsewhere, here = await alice.send(other.room_id), await alice.send(room.room_id)
     await room.refused(404, "M_NOT_FOUND", at(room, what, elsewhere))
     await room.refused(404, "M_NOT_FOUND", at(room, what, "$nothing"))
@@ -288,7 +290,7 @@ async def test_states_are_for_servers_in_the_room_and_of_events_in_it(
     await room.refused(403, "M_FORBIDDEN", f"event_auth/{quote(room.room_id)}/{quote(here)}")
 
 
-async def test_old_state_that_the_server_could_not_see_is_told_redacted(alice: Person, room: PeerRoom) -> None:
+async def test_old_state_that_the_server_could_not_see_is_told_redacted(alice: Person, room: PeerInRoom) -> None:
     """The ids are those of the whole events, so that it serves to verify others, and the topic stays a secret."""
     await alice.set_state(room.room_id, HISTORY_VISIBILITY, {"history_visibility": "joined"})
     await room.leave()
@@ -306,7 +308,7 @@ async def test_old_state_that_the_server_could_not_see_is_told_redacted(alice: P
 
 
 async def test_a_large_state_is_read_some_events_at_a_time(
-    alice: Person, room: PeerRoom, monkeypatch: pytest.MonkeyPatch
+    alice: Person, room: PeerInRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[int] = []
 
@@ -327,11 +329,11 @@ async def test_a_large_state_is_read_some_events_at_a_time(
 # Events by time
 
 
-def by_time(room: PeerRoom, ts: int, direction: str) -> str:
+def by_time(room: PeerInRoom, ts: int, direction: str) -> str:
     return f"timestamp_to_event/{quote(room.room_id)}?ts={ts}&dir={direction}"
 
 
-async def test_the_event_nearest_to_a_time_is_found_in_either_direction(alice: Person, room: PeerRoom) -> None:
+async def test_the_event_nearest_to_a_time_is_found_in_either_direction(alice: Person, room: PeerInRoom) -> None:
     event_id = await alice.send(room.room_id)
     ts = (await event(room, event_id))["origin_server_ts"]
     assert await room.get(by_time(room, ts + 1_000, "b")) == {"event_id": event_id, "origin_server_ts": ts}
@@ -341,7 +343,7 @@ async def test_the_event_nearest_to_a_time_is_found_in_either_direction(alice: P
     await room.refused(404, "M_NOT_FOUND", by_time(room, 0, "b"))
 
 
-async def test_events_that_the_server_may_not_see_are_not_found_by_time(alice: Person, room: PeerRoom) -> None:
+async def test_events_that_the_server_may_not_see_are_not_found_by_time(alice: Person, room: PeerInRoom) -> None:
     await alice.set_state(room.room_id, HISTORY_VISIBILITY, {"history_visibility": "joined"})
     last = await room.leave()
     await alice.send(room.room_id)
@@ -352,5 +354,5 @@ async def test_events_that_the_server_may_not_see_are_not_found_by_time(alice: P
 
 
 @pytest.mark.parametrize("query", ["ts=1", "dir=f", "ts=soon&dir=f", "ts=1&dir=x", f"ts={2**70}&dir=f"])
-async def test_a_time_without_sense_is_refused(room: PeerRoom, query: str) -> None:
+async def test_a_time_without_sense_is_refused(room: PeerInRoom, query: str) -> None:
     await room.get(f"timestamp_to_event/{quote(room.room_id)}?{query}", 400)

@@ -1,7 +1,8 @@
 """Walks along the edges of a room's graph: each is one query, whatever it passes.
 
 Reads `events`, which belongs to the log. PostgreSQL makes no more of a recursive query than is fetched of it, so that a
-walk that is limited costs what it finds and not what lies behind; what it finds comes level by level.
+walk that is limited costs what it finds and not what lies behind; what it finds comes level by level. Each event is
+looked up by a subquery of its own, since the planner, which guesses that a walk is long, might join the whole table.
 """
 
 from collections.abc import Collection
@@ -13,8 +14,7 @@ WALK_BACKWARDS = """
 WITH RECURSIVE walk (nid) AS (
     SELECT nid FROM events WHERE event_id = ANY($2) AND room_nid = $1
     UNION
-    SELECT prev.nid
-    FROM walk JOIN events AS e ON e.nid = walk.nid CROSS JOIN LATERAL unnest(e.prev_nids) AS prev (nid)
+    SELECT unnest((SELECT e.prev_nids FROM events AS e WHERE e.nid = walk.nid)) FROM walk
 )
 SELECT nid FROM walk LIMIT $3
 """
@@ -39,13 +39,15 @@ WITH RECURSIVE known (nid) AS (
     SELECT nid FROM events WHERE event_id = ANY($3)
 ), walk (nid) AS (
     SELECT prev.nid
-    FROM events AS e CROSS JOIN LATERAL unnest(e.prev_nids) AS prev (nid) JOIN events AS p ON p.nid = prev.nid
-    WHERE e.event_id = ANY($2) AND e.room_nid = $1 AND p.depth >= $4 AND prev.nid NOT IN (SELECT nid FROM known)
+    FROM events AS e CROSS JOIN LATERAL unnest(e.prev_nids) AS prev (nid)
+    WHERE e.event_id = ANY($2) AND e.room_nid = $1 AND prev.nid NOT IN (SELECT nid FROM known)
+      AND (SELECT p.depth FROM events AS p WHERE p.nid = prev.nid) >= $4
     UNION
     SELECT prev.nid
-    FROM walk JOIN events AS e ON e.nid = walk.nid
-    CROSS JOIN LATERAL unnest(e.prev_nids) AS prev (nid) JOIN events AS p ON p.nid = prev.nid
-    WHERE p.depth >= $4 AND prev.nid NOT IN (SELECT nid FROM known)
+    FROM walk
+    CROSS JOIN LATERAL unnest((SELECT e.prev_nids FROM events AS e WHERE e.nid = walk.nid)) AS prev (nid)
+    WHERE prev.nid NOT IN (SELECT nid FROM known)
+      AND (SELECT p.depth FROM events AS p WHERE p.nid = prev.nid) >= $4
 )
 SELECT nid FROM walk LIMIT $5
 """
@@ -63,8 +65,7 @@ AUTH_CHAIN = """
 WITH RECURSIVE chain (nid) AS (
     SELECT unnest(e.auth_nids) FROM events AS e WHERE e.nid = ANY($1)
     UNION
-    SELECT auth.nid
-    FROM chain JOIN events AS e ON e.nid = chain.nid CROSS JOIN LATERAL unnest(e.auth_nids) AS auth (nid)
+    SELECT unnest((SELECT e.auth_nids FROM events AS e WHERE e.nid = chain.nid)) FROM chain
 )
 SELECT array_agg(nid ORDER BY nid) FROM chain
 """

@@ -21,7 +21,7 @@ from tim_server.services.events.membership_history import MembershipHistory
 from tim_server.services.events.visibility import EventVisibility
 from tim_server.storage.database import Connection
 from tim_server.storage.events import EventRow, load_history_visibility_nids
-from tim_server.storage.servers_in_rooms import load_history_of_server
+from tim_server.storage.room_servers import load_history_of_server
 from tim_server.storage.state import StateNids, find_in_snapshots
 
 MEMBER = "m.room.member"

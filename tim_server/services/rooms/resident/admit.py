@@ -8,7 +8,7 @@ from tim_server.services.events.server_visibility import AskingServer
 from tim_server.services.rooms.head import RoomHead
 from tim_server.services.rooms.resident.participation import Participation
 from tim_server.storage.database import Database
-from tim_server.storage.servers_in_rooms import has_ever_joined
+from tim_server.storage.room_servers import has_ever_joined
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

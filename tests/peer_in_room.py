@@ -21,7 +21,7 @@ def queues_of(hospital: NetworkedHospital) -> RoomQueues:
     return hospital.process.homeservers[0].homeserver.room_sender.queues
 
 
-class PeerRoom:
+class PeerInRoom:
     """A room of a hospital as the peer takes part in it. `carol` is the peer's first user."""
 
     def __init__(self, hospital: NetworkedHospital, peer: Peer, room_id: str) -> None:
@@ -33,7 +33,8 @@ class PeerRoom:
         queues = queues_of(self.hospital)
         head = await queues.heads.get(self.room_id)
         assert head is not None
-        return Fork(head, await queues.parsed.load(head.state.values(), head.version))
+        events = await queues.parsed.load(head.state.values(), head.version)
+        return Fork(head, events, author=self.peer.author, sender=self.carol)
 
     async def receive(self, *events: Event) -> None:
         """The hospital receives these events."""
@@ -41,9 +42,7 @@ class PeerRoom:
 
     async def send(self, event_type: str = "m.room.message", content: Any = None, **fields: Any) -> str:
         """An event of the peer's, on the room's head; its id."""
-        fork = await self.fork()
-        fields = {"sender": self.carol, "author": self.peer.author, **fields}
-        event = fork.make(event_type, TEXT if content is None else content, **fields)
+        event = (await self.fork()).make(event_type, TEXT if content is None else content, **fields)
         await self.receive(event)
         return event.event_id
 
@@ -77,8 +76,8 @@ class PeerRoom:
         assert answer["errcode"] == errcode, answer
 
 
-async def make_peer_room(hospital: NetworkedHospital, peer: Peer, person: Person, **options: Any) -> PeerRoom:
+async def room_with_peer(hospital: NetworkedHospital, peer: Peer, person: Person, **options: Any) -> PeerInRoom:
     """A person's public room that Carol has joined."""
-    room = PeerRoom(hospital, peer, await person.create_room(**options))
+    room = PeerInRoom(hospital, peer, await person.create_room(**options))
     await room.join()
     return room
