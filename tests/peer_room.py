@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
+import orjson
 from aiohttp import web
 
 from tests.peer import Asked, Peer
+from tim_server.matrix.canonical_json import encode_relaxed
 from tim_server.matrix.event_auth import auth_types_for
 from tim_server.matrix.events.build import Author, NewPdu, build_event
 from tim_server.matrix.events.read import read_pdu
@@ -134,7 +136,8 @@ class PeerRoom:
         """The answer to make_join for a user."""
         event = self.make(MEMBER, {"membership": "join", **content}, sender=user_id, state_key=str(user_id))
         left_out = ("hashes", "signatures", "event_id")
-        template = {key: value for key, value in event.pdu.items() if key not in left_out}
+        pdu = orjson.loads(encode_relaxed(event.pdu))
+        template = {key: value for key, value in pdu.items() if key not in left_out}
         return {"room_version": self.version.identifier, "event": template}
 
     def read(self, pdu: dict[str, Any]) -> Event:

@@ -17,6 +17,13 @@ class RemoteError(Exception):
         self.server_name, self.status, self.errcode = server_name, status, errcode
         self.message = message[:MESSAGE_LENGTH_MAX]
 
+    @property
+    def is_unrecognized(self) -> bool:
+        """Whether the server does not know the operation: an older version of it may help."""
+        return (self.status in (404, 405) and self.errcode in ("M_UNRECOGNIZED", "M_UNKNOWN")) or (
+            self.status == 400 and self.errcode == "M_UNRECOGNIZED"
+        )
+
     @classmethod
     def of(cls, server_name: str, status: int, body: Any) -> "RemoteError":
         """The error of an answer with another status than 200; `body` is its JSON, or None."""

@@ -1,4 +1,4 @@
-"""Errors that only other servers see.
+"""Errors that have to do with other servers.
 
 Spec: https://spec.matrix.org/v1.19/server-server-api/#api-standards
 """
@@ -12,3 +12,11 @@ class Unauthorized(MatrixError):
     errcode = "M_UNAUTHORIZED"
     status = 401
     default_message = "The request is not signed as it should be"
+
+
+class BadGateway(MatrixError):
+    """M_UNKNOWN: other servers that were asked could not help."""
+
+    errcode = "M_UNKNOWN"
+    status = 502
+    default_message = "Other servers that were asked could not help"

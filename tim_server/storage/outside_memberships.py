@@ -171,6 +171,25 @@ def _read(row: Any, codec: Codec) -> OutsideRow:
     )
 
 
+FIND_SERVERS_OF_MEMBERSHIP = """
+SELECT o.via, coalesce(o.sender, e.sender) AS sender
+FROM rooms AS r JOIN memberships AS m ON m.room_nid = r.nid AND m.user_id = $2
+LEFT JOIN outside_memberships AS o ON o.room_nid = r.nid AND o.user_id = m.user_id AND o.event_nid = m.event_nid
+LEFT JOIN events AS e ON e.nid = m.event_nid
+WHERE r.room_id = $1
+"""
+
+
+async def find_servers_of_membership(tx: Connection, room_id: RoomId, user_id: UserId) -> list[ServerName]:
+    """The server through which the user's newest membership of the room came, and that of whose doing it is, such as
+    who invited them."""
+    row = await tx.fetchrow(FIND_SERVERS_OF_MEMBERSHIP, room_id, user_id)
+    if row is None:
+        return []
+    via = [] if row["via"] is None else [ServerName(row["via"])]
+    return via if row["sender"] is None else [*via, UserId(row["sender"]).server_name]
+
+
 READ_OUTSIDE = "SELECT user_id, membership, event_nid, position FROM outside_memberships WHERE room_nid = $1"
 
 

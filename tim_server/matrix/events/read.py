@@ -98,7 +98,7 @@ def check_form(pdu: Mapping[str, Any], version: RoomVersion) -> None:
     if len(pdu["prev_events"]) > PREV_EVENTS_MAX or len(pdu["auth_events"]) > AUTH_EVENTS_MAX:
         raise EventRejected("the event lists too many prev_events or auth_events")
     for reference in (*pdu["prev_events"], *pdu["auth_events"]):
-        _check_reference(reference, version)
+        check_reference(reference, version)
 
 
 def _check_room_id(pdu: Mapping[str, Any], version: RoomVersion) -> None:
@@ -135,7 +135,8 @@ def is_key_storable(value: str) -> bool:
         return False
 
 
-def _check_reference(reference: Any, version: RoomVersion) -> None:
+def check_reference(reference: Any, version: RoomVersion) -> None:
+    """Raises `EventRejected` unless it is an entry as `prev_events` and `auth_events` hold them."""
     if version.event_format is EventFormat.SENDER_ASSIGNED_ID:
         if not (isinstance(reference, list) and len(reference) == 2 and isinstance(reference[1], dict)):
             raise EventRejected("prev_events and auth_events must be pairs of event id and hashes")

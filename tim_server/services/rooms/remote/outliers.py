@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from tim_server.matrix.canonical_json import encode_relaxed
 from tim_server.matrix.errors import EventRejected, Unavailable
 from tim_server.matrix.event_auth import check_auth_events, check_auth_rules
-from tim_server.matrix.event_auth.auth_order import auth_order
+from tim_server.matrix.events.order import order_of
 from tim_server.matrix.events.record import Event
 from tim_server.matrix.identifiers import EventId, RoomId, UserId
 from tim_server.matrix.room_versions import RoomVersion
@@ -88,7 +88,7 @@ class Outliers:
             # What other rooms hold is missing here: nothing of it may authorise anything in this one.
             nodes={event_id: node for event_id, node in nodes.items() if node.room_nid == room_nid},
             fresh=fresh,
-            order=auth_order({event_id: auth_ids(event) for event_id, event in fresh.items()}),
+            order=order_of({event_id: auth_ids(event) for event_id, event in fresh.items()}),
         )
 
     async def _keep(self, work: _Work, event_ids: Sequence[EventId]) -> None:
