@@ -1,9 +1,10 @@
 """Short ways for tests of invites, knocks and leaves between servers."""
 
+import secrets
 from typing import Any
 from urllib.parse import quote
 
-from tests.peer import Peer
+from tests.peer import Asked, Peer
 from tests.peer_room import FEDERATION, MEMBER, PeerRoom
 from tests.people import Person
 from tim_server.matrix.events.record import Event
@@ -43,3 +44,35 @@ async def invite_state(person: Person, room_id: str, name: str = "invite") -> di
         event["type"] if event["type"] != MEMBER else f"member {event['state_key']}": event["content"]
         for event in told[f"{name}_state"]["events"]
     }
+
+
+def membership_template(room: PeerRoom, user_id: str, membership: str) -> dict[str, Any]:
+    """The answer to make_leave or make_knock for a user."""
+    event = room.make(MEMBER, {"membership": membership}, sender=user_id, state_key=user_id)
+    left_out = ("hashes", "signatures", "event_id")
+    template = {key: value for key, value in event.pdu.items() if key not in left_out}
+    return {"room_version": room.version.identifier, "event": template}
+
+
+def serve_leaving(peer: Peer, room: PeerRoom) -> list[Event]:
+    """Have the peer let users leave the room; the leave events that came."""
+    taken: list[Event] = []
+
+    async def make_leave(asked: Asked) -> Any:
+        return membership_template(room, asked.path.rpartition("/")[2], "leave")
+
+    async def send_leave(asked: Asked) -> Any:
+        taken.append(room.take(room.read(asked.json)))
+        return {}
+
+    peer.answers["GET", f"{FEDERATION}/v1/make_leave/{room.room_id}/*"] = make_leave
+    peer.answers["PUT", f"{FEDERATION}/v2/send_leave/{room.room_id}/*"] = send_leave
+    return taken
+
+
+async def send_pdus(peer: Peer, server: str, *pdus: Any) -> Any:
+    """The outcomes of a transaction with these PDUs, by event id."""
+    body = {"origin": peer.name, "origin_server_ts": 1, "pdus": list(pdus)}
+    status, answer = await peer.ask(server, "PUT", f"{FEDERATION}/v1/send/{secrets.token_hex(8)}", body)
+    assert status == 200, answer
+    return answer["pdus"]

@@ -5,17 +5,17 @@ from tim_server.app.parts import Parts, now_ms
 from tim_server.app.resident import resident_reading
 from tim_server.services.rooms.remote.check_pdus import PduCheck
 from tim_server.services.rooms.remote.receive_pdus import PduReceiver
+from tim_server.services.rooms.remote.rescinded import Rescissions
 from tim_server.services.rooms.resident.participation import Participation
 from tim_server.services.servers.authenticate import ServerAuthenticator
 from tim_server.services.servers.publish_keys import KeyPublication
 from tim_server.services.transactions.receive import TransactionReceiver
-from tim_server.services.transactions.receive_edus import EduReceiver
 
 
-def federation_services(parts: Parts, edus: EduReceiver) -> Services:
-    """Build them over what they share, and what takes in EDUs."""
+def federation_services(parts: Parts) -> Services:
+    """Build them over what they share."""
     federation = parts.federation
-    receiver = _transaction_receiver(parts, edus)
+    receiver = _transaction_receiver(parts)
     return Services(
         fields={
             "server_authenticator": ServerAuthenticator(
@@ -29,15 +29,16 @@ def federation_services(parts: Parts, edus: EduReceiver) -> Services:
     )
 
 
-def _transaction_receiver(parts: Parts, edus: EduReceiver) -> TransactionReceiver:
+def _transaction_receiver(parts: Parts) -> TransactionReceiver:
     participation = Participation(server_name=parts.author.server_name, heads=parts.heads, parsed=parts.parsed)
+    check = PduCheck(keys=parts.federation.keys)
     return TransactionReceiver(
         store=parts.store,
         pdus=PduReceiver(
             queues=parts.queues,
             participation=participation,
-            check=PduCheck(keys=parts.federation.keys),
+            check=check,
             gate=parts.federation.gate,
+            rescissions=Rescissions(check=check, gate=parts.federation.gate, outside=parts.outside),
         ),
-        edus=edus,
     )

@@ -16,11 +16,10 @@ from tim_server.app.cache_budget import (
     cache_budget,
 )
 from tim_server.app.directory import directory_services
-from tim_server.app.edus import edu_receiving
 from tim_server.app.ephemeral import ephemeral_services, presence_tracking
 from tim_server.app.federation import federation_services
 from tim_server.app.federation_parts import FederationParts, federation_parts
-from tim_server.app.membership import membership_services
+from tim_server.app.membership import make_leaving, make_outside, membership_services
 from tim_server.app.parts import Parts, now_ms
 from tim_server.app.push import make_outcomes, push_services
 from tim_server.app.rooms import room_services
@@ -98,22 +97,19 @@ def _build(parts: Parts) -> OpenHomeserver:
     ephemeral = ephemeral_services(parts, accounts.fields["account_data"], presence)
     sync = sync_services(parts, accounts.fields["filters"], presence, rooms.fields)
     fields = accounts.fields | rooms.fields | directory_services(parts).fields | ephemeral.fields | sync.fields
-    edus = edu_receiving(parts, ephemeral.fields["typing"], presence.audience)
-    federation = federation_services(parts, edus.fields["edu_receiver"])
-    membership = membership_services(parts)
+    federation, membership = federation_services(parts), membership_services(parts)
     fields |= push_services(parts).fields | federation.fields | membership.fields
     return OpenHomeserver(
         homeserver=Homeserver(server_name=parts.author.server_name, **fields),
         store=parts.store,
         federation=parts.federation,
         host_names=parts.tenant.host_names,
-        loops=(*reaping_loops(parts.store), *rooms.loops, *ephemeral.loops, *edus.loops),
+        loops=(*reaping_loops(parts.store), *rooms.loops, *ephemeral.loops),
         closers=(
             *sync.closers,
             *rooms.closers,
             *ephemeral.closers,
             *federation.closers,
-            *edus.closers,
             parts.queues.close,
             *accounts.closers,
             parts.resolver.close,
@@ -142,6 +138,9 @@ def _make_parts(
         now_ms=now_ms,
         options=QueueOptions(waiting_max=settings.limits.room_queue_length_max),
     )
+    federation = federation_parts(tenant, author)
+    outside = make_outside(settings, store, heads, author.server_name)
+    leaving = make_leaving(queues, outside, federation)
     return Parts(
         settings=settings,
         tenant=tenant,
@@ -154,9 +153,11 @@ def _make_parts(
         queues=queues,
         resolver=resolver,
         rules=outcomes.rules,
-        membership=AllRooms(database=store.database, codec=store.codec, queues=queues),
+        outside=outside,
+        leaving=leaving,
+        membership=AllRooms(database=store.database, codec=store.codec, queues=queues, leaving=leaving),
         client_events=_make_client_events(store, author.server_name, budget),
-        federation=federation_parts(tenant, author),
+        federation=federation,
     )
 
 

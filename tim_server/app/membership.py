@@ -1,23 +1,49 @@
 """The services of membership across servers: invites, knocks and leaves of rooms, ours and others'."""
 
 from tim_server.app.accounts import Services
-from tim_server.app.parts import Parts
+from tim_server.app.federation_parts import FederationParts
+from tim_server.app.parts import Parts, now_ms
+from tim_server.config.settings import Settings
+from tim_server.matrix.identifiers import ServerName
+from tim_server.services.rooms.head import RoomHeads
+from tim_server.services.rooms.leave import RoomLeave
+from tim_server.services.rooms.queue import RoomQueues
 from tim_server.services.rooms.remote.check_pdus import PduCheck
 from tim_server.services.rooms.remote.invited import InviteReceipt
+from tim_server.services.rooms.remote.leave import RemoteLeave
 from tim_server.services.rooms.remote.outside import OutsideMemberships
+from tim_server.services.rooms.remote.servers_of_room import ServersOfRoom
 from tim_server.services.rooms.remote.told_state import ToldState
 from tim_server.services.rooms.resident.participation import Participation
+from tim_server.storage.store import Store
+
+
+def make_outside(settings: Settings, store: Store, heads: RoomHeads, server_name: ServerName) -> OutsideMemberships:
+    """What keeps memberships of rooms that this server is not in."""
+    return OutsideMemberships(
+        server_name=server_name,
+        store=store,
+        heads=heads,
+        invites_max=settings.limits.pending_invites_per_user_max,
+    )
+
+
+def make_leaving(queues: RoomQueues, outside: OutsideMemberships, federation: FederationParts) -> RoomLeave:
+    """What lets users out of rooms."""
+    database = outside.store.database
+    servers = ServersOfRoom(
+        server_name=outside.server_name, database=database, heads=outside.heads, gate=federation.gate
+    )
+    return RoomLeave(
+        database=database,
+        queues=queues,
+        remote=RemoteLeave(client=federation.client, servers=servers, outside=outside, now_ms=now_ms),
+    )
 
 
 def membership_services(parts: Parts) -> Services:
     """Build them over what they share."""
     federation = parts.federation
-    outside = OutsideMemberships(
-        server_name=parts.author.server_name,
-        store=parts.store,
-        heads=parts.heads,
-        invites_max=parts.settings.limits.pending_invites_per_user_max,
-    )
     return Services(
         fields={
             "invite_receipt": InviteReceipt(
@@ -27,7 +53,7 @@ def membership_services(parts: Parts) -> Services:
                 participation=Participation(
                     server_name=parts.author.server_name, heads=parts.heads, parsed=parts.parsed
                 ),
-                outside=outside,
+                outside=parts.outside,
                 told_state=ToldState(check=PduCheck(keys=federation.keys)),
                 rules=parts.rules,
             ),

@@ -12,7 +12,9 @@ from tim_server.services.push_rules.known import KnownRules
 from tim_server.services.rooms.all_rooms import AllRooms
 from tim_server.services.rooms.auth_events import ParsedEvents
 from tim_server.services.rooms.head import RoomHeads
+from tim_server.services.rooms.leave import RoomLeave
 from tim_server.services.rooms.queue import RoomQueues
+from tim_server.services.rooms.remote.outside import OutsideMemberships
 from tim_server.services.rooms.resolve_state import StateResolver
 from tim_server.storage.store import Store
 
@@ -37,6 +39,8 @@ class Parts:
     queues: RoomQueues
     resolver: StateResolver
     rules: KnownRules
+    outside: OutsideMemberships
+    leaving: RoomLeave
     membership: AllRooms
     client_events: ClientEvents
     federation: FederationParts

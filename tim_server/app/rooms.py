@@ -18,7 +18,7 @@ from tim_server.services.rooms.event import RoomEvent
 from tim_server.services.rooms.event_by_time import EventByTime
 from tim_server.services.rooms.guest_access import GuestRemoval
 from tim_server.services.rooms.join import RoomJoin
-from tim_server.services.rooms.leave import RoomForget, RoomLeave
+from tim_server.services.rooms.leave import RoomForget
 from tim_server.services.rooms.member_state import MemberState
 from tim_server.services.rooms.members import RoomMembers
 from tim_server.services.rooms.messages import RoomHistory
@@ -54,7 +54,13 @@ def _sending(parts: Parts) -> dict[str, Any]:
         "room_sender": RoomSender(
             queues=queues,
             redaction=redaction,
-            member_state=MemberState(database=store.database, codec=store.codec, queues=queues, join=_make_join(parts)),
+            member_state=MemberState(
+                database=store.database,
+                codec=store.codec,
+                queues=queues,
+                join=_make_join(parts),
+                leaving=parts.leaving,
+            ),
             canonical_alias_check=check,
         ),
         "room_creation": RoomCreation(
@@ -105,7 +111,7 @@ def _membership(parts: Parts) -> dict[str, Any]:
     store, queues = parts.store, parts.queues
     return {
         "room_join": _make_join(parts),
-        "room_leave": RoomLeave(database=store.database, queues=queues),
+        "room_leave": parts.leaving,
         "room_forget": RoomForget(database=store.database, writer=store.writer),
         "moderation": Moderation(database=store.database, codec=store.codec, queues=queues),
     }

@@ -65,6 +65,15 @@ class FederationClient:
         """The JSON object of an answer to PUT; `body` is a JSON value, or its canonical bytes."""
         return await self._json("PUT", destination, _uri(path, query), _encoded(body), bounds)
 
+    async def put_v1(
+        self, destination: ServerName, path: str, body: Any, *, bounds: RequestBounds | None = None
+    ) -> dict[str, Any]:
+        """As `put`, where the answer is an array of the status 200 and the object, as some endpoints of v1 give it."""
+        answer = await self._value("PUT", destination, path, _encoded(body), bounds)
+        if not isinstance(answer, list) or len(answer) != 2 or not isinstance(answer[1], dict):
+            raise RemoteError.malformed(destination, "the answer is not a status and a JSON object")
+        return answer[1]
+
     async def post(
         self,
         destination: ServerName,
@@ -123,6 +132,14 @@ class FederationClient:
     async def _json(
         self, method: str, destination: ServerName, uri: str, content: bytes | None, bounds: RequestBounds | None
     ) -> dict[str, Any]:
+        answer = await self._value(method, destination, uri, content, bounds)
+        if not isinstance(answer, dict):
+            raise RemoteError.malformed(destination, "the answer is not a JSON object")
+        return answer
+
+    async def _value(
+        self, method: str, destination: ServerName, uri: str, content: bytes | None, bounds: RequestBounds | None
+    ) -> Any:
         async with self.stream(method, destination, uri, content, bounds=bounds) as response:
             body = b"".join([chunk async for chunk in response.chunks])
         try:
@@ -131,8 +148,6 @@ class FederationClient:
             answer = None
         if response.status != 200:
             raise RemoteError.of(destination, response.status, answer)
-        if not isinstance(answer, dict):
-            raise RemoteError.malformed(destination, "the answer is not a JSON object")
         return answer
 
 

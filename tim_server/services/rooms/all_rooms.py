@@ -16,6 +16,7 @@ from tim_server.matrix.identifiers import RoomId, UserId
 from tim_server.matrix.room_versions import room_version
 from tim_server.services.events.client_format import content_json
 from tim_server.services.rooms.draft import Draft, DraftGroup
+from tim_server.services.rooms.leave import RoomLeave
 from tim_server.services.rooms.member_content import MEMBER, load_names, member_content, membership_in
 from tim_server.services.rooms.queue import RoomQueues
 from tim_server.storage.codec import Codec
@@ -36,6 +37,7 @@ class AllRooms:
     database: Database
     codec: Codec
     queues: RoomQueues
+    leaving: RoomLeave
 
     async def propagate_profile(self, user_id: UserId) -> None:
         """Bring the user's member events up to date with the profile, in the rooms that they are joined to."""
@@ -48,7 +50,7 @@ class AllRooms:
             present = decode_lenient(content_json(rows[room.event_nid], room_version(room.room_version)))
             content = {key: value for key, value in present.items() if key not in _REPLACED} | names
             if content != present:
-                await self._send(user_id, room.room_id, content, _require_joined)
+                await self._send(user_id, room.room_id, content)
 
         await _for_each([room for room in rooms if room.event_nid in rows], send)
 
@@ -58,20 +60,17 @@ class AllRooms:
             rooms = await load_rooms_of_user(connection, user_id)
 
         async def leave(room: UserRoom) -> None:
-            await self._send(user_id, room.room_id, member_content("leave", names={}), None)
+            try:
+                await self.leaving.leave_by(user_id, room.room_id, member_content("leave", names={}))
+            except MatrixError as error:
+                log.info("a room could not be left", room_id=room.room_id, errcode=error.errcode)
 
         await _for_each([room for room in rooms if room.membership in ("join", "invite", "knock")], leave)
 
-    async def _send(
-        self,
-        user_id: UserId,
-        room_id: RoomId,
-        content: dict[str, Any],
-        require: Callable[[Mapping[str, Any] | None], None] | None,
-    ) -> None:
+    async def _send(self, user_id: UserId, room_id: RoomId, content: dict[str, Any]) -> None:
         draft = Draft(type=MEMBER, state_key=user_id, sender=user_id, content=content)
         try:
-            await self.queues.submit(room_id, DraftGroup(drafts=(draft,), require=require))
+            await self.queues.submit(room_id, DraftGroup(drafts=(draft,), require=_require_joined))
         except MatrixError as error:
             log.info("a room refused a member event", room_id=room_id, errcode=error.errcode)
 

@@ -3,14 +3,17 @@
 Spec: https://spec.matrix.org/v1.19/client-server-api/#leaving-rooms
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from tim_server.matrix.errors import Forbidden, NotFound, Unknown
-from tim_server.matrix.identifiers import RoomId, UserId
+from tim_server.matrix.identifiers import EventId, RoomId, UserId
 from tim_server.services.accounts.requester import Requester
 from tim_server.services.rooms.draft import Draft, DraftGroup
 from tim_server.services.rooms.member_content import MEMBER, member_content
-from tim_server.services.rooms.queue import RoomQueues
+from tim_server.services.rooms.queue import RoomBroken, RoomQueues
+from tim_server.services.rooms.remote.leave import RemoteLeave
 from tim_server.storage.database import Connection, Database
 from tim_server.storage.memberships import find_room_for_user, forget_room
 from tim_server.storage.writer import Writer
@@ -21,10 +24,11 @@ FORGOTTEN = "forgotten_rooms"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoomLeave:
-    """Ends the requester's part in a room."""
+    """Ends a user's part in a room: in order where this server is in the room, else and otherwise by help of others."""
 
     database: Database
     queues: RoomQueues
+    remote: RemoteLeave
 
     async def leave(self, requester: Requester, room_id: RoomId, reason: str | None) -> None:
         """Leave; who has left already stays so. Raises `NotFound` for an unknown room, `Forbidden` for who was never
@@ -34,13 +38,32 @@ class RoomLeave:
             return
         if membership is None:
             raise Forbidden("You aren't a member of the room")
-        content = member_content("leave", names={}, reason=reason)
-        draft = Draft(type=MEMBER, state_key=requester.user_id, sender=requester.user_id, content=content)
         try:
-            await self.queues.submit(room_id, DraftGroup(drafts=(draft,)))
+            await self.leave_by(requester.user_id, room_id, member_content("leave", names={}, reason=reason))
         except Forbidden:
             if await self._membership(requester, room_id) != "leave":  # they may have left, or been kicked, just now
                 raise
+
+    async def leave_by(
+        self,
+        user_id: UserId,
+        room_id: RoomId,
+        content: dict[str, Any],
+        unless: Callable[[UserId, dict[str, Any]], bool] | None = None,
+    ) -> EventId:
+        """Leave by a member event of this content, `unless` the one in place makes it needless; its id. Raises
+        `NotFound` for an unknown room, `Forbidden` for who is neither joined nor invited and does not knock."""
+        if not await self.remote.servers.is_here(room_id):
+            return await self.remote.leave(user_id, room_id, content)
+        draft = Draft(type=MEMBER, state_key=user_id, sender=user_id, content=content)
+        try:
+            (event_id,) = await self.queues.submit(room_id, DraftGroup(drafts=(draft,), unless=unless))
+        except (Forbidden, RoomBroken) as error:
+            try:
+                return await self.remote.leave(user_id, room_id, content)
+            except (Forbidden, NotFound):
+                raise error from None
+        return event_id
 
     async def _membership(self, requester: Requester, room_id: RoomId) -> str | None:
         async with self.database.connection() as connection:

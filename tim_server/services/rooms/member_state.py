@@ -12,6 +12,7 @@ from tim_server.services.accounts.requester import Requester
 from tim_server.services.rooms.draft import Draft, DraftGroup
 from tim_server.services.rooms.invite_permission import check_take_invites
 from tim_server.services.rooms.join import RoomJoin
+from tim_server.services.rooms.leave import RoomLeave
 from tim_server.services.rooms.member_content import AUTHORISED_VIA, MEMBER, load_names, with_names
 from tim_server.services.rooms.moderate import require_invitable, require_removable
 from tim_server.services.rooms.permission import check_may_act
@@ -28,6 +29,7 @@ class MemberState:
     codec: Codec
     queues: RoomQueues
     join: RoomJoin
+    leaving: RoomLeave
 
     async def set(self, requester: Requester, room_id: RoomId, target: UserId, content: Mapping[str, Any]) -> EventId:
         """Send a member event; where the same sender has sent the same content, that event stands. A content without
@@ -51,6 +53,8 @@ class MemberState:
         def is_in_place(sender: UserId, present: dict[str, Any]) -> bool:
             return sender == requester.user_id and present == told
 
+        if is_own and membership == "leave":
+            return await self.leaving.leave_by(target, room_id, told, unless=is_in_place)
         draft = Draft(type=MEMBER, state_key=target, sender=requester.user_id, content=told)
         require = None if is_own else _REQUIRED.get(membership)
         (event_id,) = await self.queues.submit(

@@ -24,7 +24,7 @@ from tim_server.services.rooms.notify import EventOutcomes
 from tim_server.services.rooms.receive import EventsMissing, Incoming, Receiver
 from tim_server.services.rooms.relate import load_related
 from tim_server.storage.client_transactions import load_known_transactions
-from tim_server.storage.database import DuplicateKey
+from tim_server.storage.database import CONNECTION_FAILURES, DuplicateKey
 from tim_server.storage.events import load_redacted
 from tim_server.storage.store import Store
 from tim_server.storage.writer import HeadMoved, TransactionKnown
@@ -50,6 +50,12 @@ class DecidedAlone:
     """What is decided by itself on the room's head, and again where the head moved; `decide` gives one answer."""
 
     decide: Callable[[RoomHead], Awaitable[Decision]]
+
+
+class RoomBroken(Unavailable):
+    """M_UNKNOWN: what is known of the room does not let anything be decided, and will not later."""
+
+    default_message = "Nothing can be sent to this room"
 
 
 Group: TypeAlias = DraftGroup | Incoming | DecidedAlone
@@ -177,10 +183,10 @@ class RoomQueues:
                 except (MatrixError, EventsMissing) as error:
                     for item in batch:
                         item.settle(error)
-                except Exception:
+                except Exception as error:
                     log.exception("a room's drafts could not be processed", room_id=room_id)
                     for item in batch:
-                        item.settle(Unavailable())
+                        item.settle(Unavailable() if isinstance(error, CONNECTION_FAILURES) else RoomBroken())
         finally:
             del self._waiting[room_id], self._tasks[room_id]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tim_server.matrix.errors import MatrixError
+from tim_server.matrix.errors import MatrixError, NotFound
 from tim_server.matrix.events.order import in_order
 from tim_server.matrix.events.record import Event
 from tim_server.matrix.identifiers import EventId, RoomId, ServerName
@@ -16,6 +16,7 @@ from tim_server.services.rooms.head import RoomHead
 from tim_server.services.rooms.queue import RoomQueues
 from tim_server.services.rooms.receive import EventsMissing, Incoming
 from tim_server.services.rooms.remote.check_pdus import PduCheck, event_id_of_any
+from tim_server.services.rooms.remote.rescinded import Rescissions
 from tim_server.services.rooms.resident.participation import Participation
 from tim_server.services.trust.gate import ChokePoint, TrustGate
 from tim_server.storage.events import load_events_by_id
@@ -34,11 +35,14 @@ class PduReceiver:
     participation: Participation
     check: PduCheck
     gate: TrustGate
+    rescissions: Rescissions
 
     async def receive(self, origin: ServerName, room_id: RoomId, pdus: Sequence[Any]) -> Outcomes:
         """What became of the PDUs, which say to be of this room. Those that have not even an id are left out."""
         try:
             head = await self.participation.check_acl(room_id, origin)
+        except NotFound as error:  # unless it is about a user of ours who is not in the room either
+            return await self._refuse_all(room_id, pdus, error.message) | await self.rescissions.receive(room_id, pdus)
         except MatrixError as error:
             return await self._refuse_all(room_id, pdus, error.message)
         checked = await self.check.check(pdus, head.version, room_id)
