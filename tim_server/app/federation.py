@@ -10,12 +10,13 @@ from tim_server.services.rooms.resident.participation import Participation
 from tim_server.services.servers.authenticate import ServerAuthenticator
 from tim_server.services.servers.publish_keys import KeyPublication
 from tim_server.services.transactions.receive import TransactionReceiver
+from tim_server.services.transactions.receive_edus import EduReceiver
 
 
-def federation_services(parts: Parts) -> Services:
-    """Build them over what they share."""
+def federation_services(parts: Parts, edus: EduReceiver) -> Services:
+    """Build them over what they share, and what takes in EDUs."""
     federation = parts.federation
-    receiver = _transaction_receiver(parts)
+    receiver = _transaction_receiver(parts, edus)
     return Services(
         fields={
             "server_authenticator": ServerAuthenticator(
@@ -29,7 +30,7 @@ def federation_services(parts: Parts) -> Services:
     )
 
 
-def _transaction_receiver(parts: Parts) -> TransactionReceiver:
+def _transaction_receiver(parts: Parts, edus: EduReceiver) -> TransactionReceiver:
     participation = Participation(server_name=parts.author.server_name, heads=parts.heads, parsed=parts.parsed)
     check = PduCheck(keys=parts.federation.keys)
     return TransactionReceiver(
@@ -41,4 +42,5 @@ def _transaction_receiver(parts: Parts) -> TransactionReceiver:
             gate=parts.federation.gate,
             rescissions=Rescissions(check=check, gate=parts.federation.gate, outside=parts.outside),
         ),
+        edus=edus,
     )

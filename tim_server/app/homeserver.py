@@ -16,6 +16,7 @@ from tim_server.app.cache_budget import (
     cache_budget,
 )
 from tim_server.app.directory import directory_services
+from tim_server.app.edus import edu_receiving
 from tim_server.app.ephemeral import ephemeral_services, presence_tracking
 from tim_server.app.federation import federation_services
 from tim_server.app.federation_parts import FederationParts, federation_parts
@@ -97,19 +98,22 @@ def _build(parts: Parts) -> OpenHomeserver:
     ephemeral = ephemeral_services(parts, accounts.fields["account_data"], presence)
     sync = sync_services(parts, accounts.fields["filters"], presence, rooms.fields)
     fields = accounts.fields | rooms.fields | directory_services(parts).fields | ephemeral.fields | sync.fields
-    federation, membership = federation_services(parts), membership_services(parts)
+    edus = edu_receiving(parts, ephemeral.fields["typing"], presence.audience)
+    federation = federation_services(parts, edus.fields["edu_receiver"])
+    membership = membership_services(parts)
     fields |= push_services(parts).fields | federation.fields | membership.fields
     return OpenHomeserver(
         homeserver=Homeserver(server_name=parts.author.server_name, **fields),
         store=parts.store,
         federation=parts.federation,
         host_names=parts.tenant.host_names,
-        loops=(*reaping_loops(parts.store), *rooms.loops, *ephemeral.loops),
+        loops=(*reaping_loops(parts.store), *rooms.loops, *ephemeral.loops, *edus.loops),
         closers=(
             *sync.closers,
             *rooms.closers,
             *ephemeral.closers,
             *federation.closers,
+            *edus.closers,
             parts.queues.close,
             *accounts.closers,
             parts.resolver.close,

@@ -18,7 +18,10 @@ from tim_server.storage.table_contract import TableContract
 
 TABLES = (
     TableContract(
-        name="presence", owner="services.presence", bound="one row an account", reaper="erasure of the account"
+        name="presence",
+        owner="services.presence",
+        bound="one row an account, and one a user of another server of whom it speaks",
+        reaper="erasure of the account; background.reap",
     ),
     TableContract(
         name="presence_devices",
@@ -57,17 +60,20 @@ async def load_presence(tx: Connection, codec: Codec, users: Collection[UserId])
 
 
 PUT_PRESENCE = """
-INSERT INTO presence AS p (user_id, presence, status_msg, last_active_ts, position)
-SELECT user_id, presence, status_msg, last_active_ts, $5
+INSERT INTO presence AS p (user_id, presence, status_msg, last_active_ts, position, expires_ts)
+SELECT user_id, presence, status_msg, last_active_ts, $5, $6
 FROM unnest($1::text[], $2::text[], $3::bytea[], $4::bigint[]) AS new (user_id, presence, status_msg, last_active_ts)
 ON CONFLICT (user_id) DO UPDATE
 SET presence = excluded.presence, status_msg = excluded.status_msg, position = excluded.position,
-    last_active_ts = greatest(p.last_active_ts, excluded.last_active_ts)
+    last_active_ts = greatest(p.last_active_ts, excluded.last_active_ts), expires_ts = excluded.expires_ts
 """
 
 
-async def put_presence(tx: Connection, codec: Codec, changed: Sequence[UserPresence], position: int) -> None:
-    """Set what others are told of these users from now on."""
+async def put_presence(
+    tx: Connection, codec: Codec, changed: Sequence[UserPresence], position: int, *, expires_ts: int | None = None
+) -> None:
+    """Set what others are told of these users from now on. `expires_ts` is of users of other servers: until when it
+    holds what their server has said."""
     await tx.execute(
         PUT_PRESENCE,
         [presence.user_id for presence in changed],
@@ -75,7 +81,26 @@ async def put_presence(tx: Connection, codec: Codec, changed: Sequence[UserPrese
         [None if p.status_msg is None else codec.encode(p.status_msg.encode()) for p in changed],
         [presence.last_active_ts for presence in changed],
         position,
+        expires_ts,
     )
+
+
+PROLONG_PRESENCE = "UPDATE presence SET expires_ts = $2 WHERE user_id = ANY($1) AND expires_ts IS NOT NULL"
+
+
+async def prolong_presence(tx: Connection, users: Collection[UserId], *, expires_ts: int) -> None:
+    """It holds longer what other servers have said of these users."""
+    await tx.execute(PROLONG_PRESENCE, list(users), expires_ts)
+
+
+FIND_SILENT = """
+SELECT user_id FROM presence WHERE expires_ts <= $1 AND presence <> 'offline' ORDER BY expires_ts LIMIT $2
+"""
+
+
+async def find_silent(tx: Connection, *, expired_by: int, limit: int) -> list[UserId]:
+    """Users of other servers who are said to be present, though that no longer holds."""
+    return [UserId(row["user_id"]) for row in await tx.fetch(FIND_SILENT, expired_by, limit)]
 
 
 PUT_ACTIVITY = """
@@ -134,7 +159,7 @@ async def load_devices(tx: Connection, users: Collection[UserId], *, synced_afte
 
 FIND_DUE = """
 SELECT p.user_id FROM presence AS p
-WHERE p.presence <> 'offline' AND (
+WHERE p.presence <> 'offline' AND p.expires_ts IS NULL AND (
     (p.presence = 'online' AND p.last_active_ts <= $1)
     OR (p.last_active_ts <= $2 AND NOT EXISTS (
         SELECT FROM presence_devices AS d WHERE d.user_id = p.user_id AND d.synced_ts > $2
@@ -146,7 +171,8 @@ IS_ANYBODY_PRESENT = "SELECT EXISTS (SELECT FROM presence WHERE presence <> 'off
 
 
 async def find_due(tx: Connection, *, idle_by: int, gone_by: int, limit: int) -> list[UserId]:
-    """Users who are said to be online though not active since then, or present though nothing is heard of them."""
+    """Users of this server who are said to be online though not active since then, or present though nothing is heard
+    of them."""
     return [UserId(row["user_id"]) for row in await tx.fetch(FIND_DUE, idle_by, gone_by, limit)]
 
 
@@ -169,9 +195,16 @@ async def delete_presence(tx: Connection, user_id: UserId) -> None:
     await tx.execute(DELETE_DEVICES_OF_USER, user_id)
 
 
+REAP_PRESENCE = """
+DELETE FROM presence
+WHERE presence = 'offline' AND expires_ts < extract(epoch FROM clock_timestamp()) * 1000 - 86400000
+"""
+
+
 async def reap(tx: Connection) -> None:
-    """Remove devices that have not synced for a day."""
+    """Remove devices that have not synced for a day, and users of other servers who have been offline for so long."""
     await tx.execute(REAP_DEVICES)
+    await tx.execute(REAP_PRESENCE)
 
 
 LOAD_ROOMS_TO_TELL = """

@@ -8,6 +8,7 @@ Spec: https://spec.matrix.org/v1.19/client-server-api/#receipts
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tim_server.matrix.identifiers import EventId, UserId
 from tim_server.storage.commit_log import Fact
@@ -54,6 +55,18 @@ class Receipt:
         return Fact(RECEIPTS, self.room_nid, value)
 
 
+def reach_of(position: int, minor: int) -> int:
+    """The position up to which the timeline is read once the event there is. History that came later into the hole
+    before a position stands before the event there."""
+    return position if minor == 0 else position - 1
+
+
+def may_stand_at(thread_id: str, event_id: str, event_thread: str | None) -> bool:
+    """Whether a receipt for this thread may stand at an event of that one. The root of a thread is part of the main
+    timeline, and may also stand for the beginning of its own thread."""
+    return thread_id in (UNTHREADED, event_thread or MAIN_THREAD, event_id)
+
+
 def reader_of_private(fact: Fact) -> UserId | None:
     """The only user whom the fact concerns; None for what everybody in the room is told."""
     if fact.stream != RECEIPTS or fact.value[1] == READ:
@@ -89,6 +102,28 @@ async def put_receipts(tx: Connection, receipts: Sequence[Receipt], position: in
     )
     moved = {(row["room_nid"], row["user_id"], row["receipt_type"], row["thread_id"]) for row in rows}
     return [r for r in receipts if (r.room_nid, r.user_id, r.receipt_type, r.thread_id) in moved]
+
+
+class MarkedEvent(NamedTuple):
+    """An event that a receipt may stand at."""
+
+    event_id: EventId
+    room_nid: int
+    position: int
+    minor: int
+    thread_id: EventId | None
+
+
+LOAD_MARKED = """
+SELECT event_id, room_nid, position, minor, thread_id FROM events
+WHERE event_id = ANY($1) AND position IS NOT NULL AND rejected IS NULL AND NOT soft_failed
+"""
+
+
+async def load_marked(tx: Connection, event_ids: Collection[EventId]) -> dict[EventId, MarkedEvent]:
+    """Those of these events that stand in timelines."""
+    rows = (MarkedEvent(EventId(row[0]), *tuple(row)[1:]) for row in await tx.fetch(LOAD_MARKED, list(event_ids)))
+    return {row.event_id: row for row in rows}
 
 
 LOAD_REACHED = """

@@ -1,8 +1,9 @@
 """Which servers take part in which rooms, and when they did. Reads memberships; owns no table."""
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-from tim_server.matrix.identifiers import ServerName, UserId
+from tim_server.matrix.identifiers import RoomId, ServerName, UserId
 from tim_server.storage.database import Connection
 from tim_server.storage.state import MembershipRow
 
@@ -86,3 +87,39 @@ async def has_ever_joined(tx: Connection, room_nid: int, server_name: ServerName
     """Whether anybody of the server was joined to the room at any time."""
     found: bool = await tx.fetchval(HAS_EVER_JOINED, room_nid, server_name)
     return found
+
+
+class JoinedMember(NamedTuple):
+    """Somebody who is joined to a room, and the room's access control list, if it has one."""
+
+    room_nid: int
+    room_id: RoomId
+    room_version: str
+    user_id: UserId
+    acl_nid: int | None
+
+
+FIND_JOINED = """
+SELECT r.nid, r.room_id, r.room_version, m.user_id, acl.event_nid
+FROM unnest($1::text[], $2::text[]) AS wanted (room_id, user_id)
+JOIN rooms AS r ON r.room_id = wanted.room_id
+JOIN memberships AS m ON m.user_id = wanted.user_id AND m.room_nid = r.nid AND m.membership = 'join'
+LEFT JOIN current_state AS acl ON acl.room_nid = r.nid AND acl.type = 'm.room.server_acl' AND acl.state_key = ''
+"""
+
+
+async def find_joined(tx: Connection, wanted: Sequence[tuple[RoomId, UserId]]) -> list[JoinedMember]:
+    """Those of these users who are joined to these rooms."""
+    rows = await tx.fetch(FIND_JOINED, [room_id for room_id, _ in wanted], [user_id for _, user_id in wanted])
+    return [JoinedMember(row[0], RoomId(row[1]), row[2], UserId(row[3]), row[4]) for row in rows]
+
+
+FIND_JOINED_ANYWHERE = """
+SELECT wanted.user_id FROM unnest($1::text[]) AS wanted (user_id)
+WHERE (SELECT true FROM memberships AS m WHERE m.user_id = wanted.user_id AND m.membership = 'join' LIMIT 1)
+"""
+
+
+async def find_joined_anywhere(tx: Connection, user_ids: Iterable[UserId]) -> list[UserId]:
+    """Those of the users who are joined to any room."""
+    return [UserId(row["user_id"]) for row in await tx.fetch(FIND_JOINED_ANYWHERE, list(user_ids))]

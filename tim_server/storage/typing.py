@@ -8,6 +8,8 @@ Spec: https://spec.matrix.org/v1.19/client-server-api/#typing-notifications
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+import asyncpg
+
 from tim_server.matrix.identifiers import UserId
 from tim_server.storage.commit_log import Fact
 from tim_server.storage.database import Connection
@@ -28,39 +30,42 @@ USERS_MAX = 100
 """How many of those who type in a room are told of."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class TypingKey:
     """A user in a room."""
 
     room_nid: int
     user_id: UserId
 
-    def as_fact(self) -> Fact:
+    def as_fact(self, *, is_typing: bool) -> Fact:
         """That the user has begun or ceased to type."""
-        return Fact(TYPING, self.room_nid, (self.user_id,))
+        return Fact(TYPING, self.room_nid, (self.user_id, int(is_typing)))
 
 
 PROLONG_TYPING = """
-UPDATE typing SET expires_ts = $3 WHERE room_nid = $1 AND user_id = $2 AND is_typing AND expires_ts > $4 RETURNING true
+UPDATE typing AS t SET expires_ts = $3 FROM unnest($1::bigint[], $2::text[]) AS going (room_nid, user_id)
+WHERE t.room_nid = going.room_nid AND t.user_id = going.user_id AND t.is_typing AND t.expires_ts > $4
+RETURNING t.room_nid, t.user_id
 """
 
 
-async def prolong_typing(tx: Connection, key: TypingKey, *, expires_ts: int, now_ms: int) -> bool:
-    """Move the end of what goes on, which is no news to anybody; False where the user is not typing."""
-    found = await tx.fetchval(PROLONG_TYPING, key.room_nid, key.user_id, expires_ts, now_ms)
-    return found is not None
+async def prolong_typing(tx: Connection, keys: Sequence[TypingKey], *, expires_ts: int, now_ms: int) -> set[TypingKey]:
+    """Move the end of what goes on, which is no news to anybody; those who are typing."""
+    rows = await tx.fetch(PROLONG_TYPING, *_columns(keys), expires_ts, now_ms)
+    return {_read_key(row) for row in rows}
 
 
 BEGIN_TYPING = """
-INSERT INTO typing (room_nid, user_id, is_typing, expires_ts, position) VALUES ($1, $2, true, $3, $4)
+INSERT INTO typing (room_nid, user_id, is_typing, expires_ts, position)
+SELECT room_nid, user_id, true, $3, $4 FROM unnest($1::bigint[], $2::text[]) AS begun (room_nid, user_id)
 ON CONFLICT (room_nid, user_id) DO UPDATE
 SET is_typing = true, expires_ts = excluded.expires_ts, position = excluded.position
 """
 
 
-async def begin_typing(tx: Connection, key: TypingKey, *, expires_ts: int, position: int) -> None:
-    """The user types from now on."""
-    await tx.execute(BEGIN_TYPING, key.room_nid, key.user_id, expires_ts, position)
+async def begin_typing(tx: Connection, keys: Sequence[TypingKey], *, expires_ts: int, position: int) -> None:
+    """These users type from now on."""
+    await tx.execute(BEGIN_TYPING, *_columns(keys), expires_ts, position)
 
 
 END_TYPING = """
@@ -78,18 +83,26 @@ async def end_typing(
 ) -> list[TypingKey]:
     """These users cease to type, those only who were not to type for longer than `expired_by`, if that is given; who
     did. Of whom nothing is known any more after a crash did, too: readers have been told that they type."""
-    room_nids, user_ids = [key.room_nid for key in keys], [key.user_id for key in keys]
-    rows = await tx.fetch(END_TYPING, room_nids, user_ids, expired_by, now_ms, position)
-    return [TypingKey(room_nid=row["room_nid"], user_id=UserId(row["user_id"])) for row in rows]
+    return [_read_key(row) for row in await tx.fetch(END_TYPING, *_columns(keys), expired_by, now_ms, position)]
 
 
-IS_TYPING = "SELECT EXISTS (SELECT FROM typing WHERE room_nid = $1 AND user_id = $2 AND is_typing)"
+FIND_TYPING = """
+SELECT t.room_nid, t.user_id FROM unnest($1::bigint[], $2::text[]) AS wanted (room_nid, user_id)
+JOIN typing AS t ON t.room_nid = wanted.room_nid AND t.user_id = wanted.user_id WHERE t.is_typing
+"""
 
 
-async def is_typing(tx: Connection, key: TypingKey) -> bool:
-    """Whether the user has begun to type and not ceased."""
-    found: bool = await tx.fetchval(IS_TYPING, key.room_nid, key.user_id)
-    return found
+async def find_typing(tx: Connection, keys: Sequence[TypingKey]) -> set[TypingKey]:
+    """Those who have begun to type and not ceased."""
+    return {_read_key(row) for row in await tx.fetch(FIND_TYPING, *_columns(keys))}
+
+
+def _columns(keys: Sequence[TypingKey]) -> tuple[list[int], list[UserId]]:
+    return [key.room_nid for key in keys], [key.user_id for key in keys]
+
+
+def _read_key(row: asyncpg.Record) -> TypingKey:
+    return TypingKey(room_nid=row["room_nid"], user_id=UserId(row["user_id"]))
 
 
 FIND_EXPIRED = "SELECT room_nid, user_id FROM typing WHERE is_typing AND expires_ts <= $1 ORDER BY expires_ts LIMIT $2"
@@ -98,8 +111,7 @@ IS_ANYBODY_TYPING = "SELECT EXISTS (SELECT FROM typing WHERE is_typing)"
 
 async def find_expired(tx: Connection, *, expired_by: int, limit: int) -> list[TypingKey]:
     """Who should have ceased to type by then, and has not."""
-    rows = await tx.fetch(FIND_EXPIRED, expired_by, limit)
-    return [TypingKey(room_nid=row["room_nid"], user_id=UserId(row["user_id"])) for row in rows]
+    return [_read_key(row) for row in await tx.fetch(FIND_EXPIRED, expired_by, limit)]
 
 
 async def is_anybody_typing(tx: Connection) -> bool:

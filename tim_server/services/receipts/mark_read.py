@@ -22,7 +22,7 @@ from tim_server.storage.commit_log import Fact
 from tim_server.storage.database import Connection, Database
 from tim_server.storage.events import EventRow, load_events_by_id
 from tim_server.storage.memberships import find_room_for_user
-from tim_server.storage.receipts import MAIN_THREAD, UNTHREADED, Receipt, load_reached, put_receipts
+from tim_server.storage.receipts import UNTHREADED, Receipt, load_reached, may_stand_at, put_receipts, reach_of
 from tim_server.storage.writer import Writer
 
 FULLY_READ = "m.fully_read"
@@ -123,20 +123,15 @@ class ReadMarkers:
 
 
 def _thread_of(mark: Mark, row: EventRow) -> str:
-    """The receipt's thread; raises `InvalidParam` where the event is not part of it. The root of a thread is part of
-    the main timeline, and may also stand for the beginning of its own thread."""
-    if mark.thread_id != UNTHREADED:
-        thread_id = row.thread_id or MAIN_THREAD
-        if mark.thread_id not in (thread_id, row.event_id):
-            raise InvalidParam("thread_id: the event is not part of this thread")
+    """The receipt's thread; raises `InvalidParam` where the event is not part of it."""
+    if not may_stand_at(mark.thread_id, row.event_id, row.thread_id):
+        raise InvalidParam("thread_id: the event is not part of this thread")
     return mark.thread_id
 
 
 def _reach_of(row: EventRow) -> int:
-    """The position up to which the timeline is read once this event is. History that came later into the hole before a
-    position stands before the event there."""
     assert row.position is not None
-    return row.position if row.minor == 0 else row.position - 1
+    return reach_of(row.position, row.minor)
 
 
 def _is_ahead(row: EventRow, others: Iterable[EventRow | None]) -> bool:

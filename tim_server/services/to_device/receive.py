@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tim_server.matrix.errors import MatrixError
+from tim_server.matrix.errors import MatrixError, Unavailable
 from tim_server.matrix.events.read import is_key_storable
 from tim_server.matrix.identifiers import InvalidIdentifier, ServerName, UserId
 from tim_server.services.to_device.queue import (
@@ -40,8 +40,8 @@ class ToDeviceReceiver:
         writes = [write for content in contents if (write := self._read(origin, content)) is not None]
         for outcome in await asyncio.gather(*map(self.writer.write, writes), return_exceptions=True):
             if isinstance(outcome, BaseException):
-                if not isinstance(outcome, MatrixError):
-                    raise outcome
+                if not isinstance(outcome, MatrixError) or isinstance(outcome, Unavailable):
+                    raise outcome  # and the other server sends them again
             else:
                 report_dropped(outcome, self.policy)
 

@@ -7,7 +7,7 @@ Spec: https://spec.matrix.org/v1.19/client-server-api/#typing-notifications
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,8 +29,8 @@ from tim_server.storage.typing import (
     begin_typing,
     end_typing,
     find_expired,
+    find_typing,
     is_anybody_typing,
-    is_typing,
     prolong_typing,
 )
 from tim_server.storage.writer import Writer
@@ -38,6 +38,8 @@ from tim_server.storage.writer import Writer
 TIMEOUT_MS = 30_000
 """How long one types who does not say."""
 TIMEOUT_MS_MIN = 500
+TOLD_TIMEOUT_MS = 60_000
+"""How long users of another server type of whom it says nothing more; servers are known to repeat it after 40 s."""
 SWEEP_GRACE_MS = 2_000
 """How long after its time the end is left to the process that was told of the beginning."""
 SWEPT_MAX = 1_000
@@ -69,9 +71,9 @@ class Typing:
         now_ms = self.now_ms()
         async with self.database.transaction() as tx:
             key = await _key_of_member(tx, room_id, user_id)
-            goes_on = await prolong_typing(tx, key, expires_ts=now_ms + lasts_ms, now_ms=now_ms)
-        if not goes_on:
-            await self.writer.write(_Begin(key=key, expires_ts=now_ms + lasts_ms))
+            going = await prolong_typing(tx, (key,), expires_ts=now_ms + lasts_ms, now_ms=now_ms)
+        if key not in going:
+            await self.writer.write(_Begin(keys=(key,), expires_ts=now_ms + lasts_ms))
         self._end_after(key, lasts_ms)
 
     async def end(self, requester: Requester, user_id: UserId, room_id: RoomId) -> None:
@@ -79,10 +81,29 @@ class Typing:
         _check_is_self(requester, user_id)
         async with self.database.connection() as connection:
             key = await _key_of_member(connection, room_id, user_id)
-            is_news = key in self._timers or await is_typing(connection, key)
+            is_news = key in self._timers or await find_typing(connection, (key,))
         self._forget(key)
         if is_news:
             await self.writer.write(_End(keys=(key,), now_ms=self.now_ms()))
+
+    async def hear(self, told: Mapping[TypingKey, bool]) -> None:
+        """What another server says of its users, who are members of the rooms: whether they type."""
+        now_ms = self.now_ms()
+        begun, ended = [key for key, types in told.items() if types], [key for key, types in told.items() if not types]
+        async with self.database.transaction() as tx:
+            going = await prolong_typing(tx, begun, expires_ts=now_ms + TOLD_TIMEOUT_MS, now_ms=now_ms)
+            stopped = {key for key in ended if key in self._timers} | await find_typing(tx, ended)
+        new = [key for key in begun if key not in going]
+        writes: list[_Begin | _End] = []
+        if new:
+            writes.append(_Begin(keys=new, expires_ts=now_ms + TOLD_TIMEOUT_MS))
+        if stopped:
+            writes.append(_End(keys=sorted(stopped), now_ms=now_ms))
+        await asyncio.gather(*map(self.writer.write, writes))
+        for key in begun:
+            self._end_after(key, TOLD_TIMEOUT_MS)
+        for key in stopped:
+            self._forget(key)
 
     async def sweep(self) -> None:
         """End what should have ended by now: a process that died can't. Looks only while somebody may be typing."""
@@ -169,17 +190,17 @@ async def _key_of_member(tx: Connection, room_id: RoomId, user_id: UserId) -> Ty
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Begin:
-    key: TypingKey
+    keys: Sequence[TypingKey]
     expires_ts: int
     users: tuple[UserId, ...] = ()
     streams: tuple[str, ...] = ()
 
     @property
     def facts(self) -> tuple[Fact, ...]:
-        return (self.key.as_fact(),)
+        return tuple(key.as_fact(is_typing=True) for key in self.keys)
 
     async def store(self, tx: Connection, position: int) -> None:
-        await begin_typing(tx, self.key, expires_ts=self.expires_ts, position=position)
+        await begin_typing(tx, self.keys, expires_ts=self.expires_ts, position=position)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -193,4 +214,4 @@ class _End:
 
     async def store(self, tx: Connection, position: int) -> None:
         ended = await end_typing(tx, self.keys, expired_by=self.expired_by, now_ms=self.now_ms, position=position)
-        self.facts = tuple(key.as_fact() for key in ended)
+        self.facts = tuple(key.as_fact(is_typing=False) for key in ended)
