@@ -133,8 +133,8 @@ async def test_other_servers_and_networks(hospital: Hospital) -> None:
     alice = await hospital.person()
     await listed(alice)
     assert (await alice.get("publicRooms", server=SERVER))["chunk"]
-    await alice.refused(404, "M_NOT_FOUND", "GET", "publicRooms", server="elsewhere.example")
-    await alice.refused(404, "M_NOT_FOUND", "POST", "publicRooms", {}, server="elsewhere.example")
+    await alice.refused(502, "M_UNKNOWN", "GET", "publicRooms", server="elsewhere.example")
+    await alice.refused(502, "M_UNKNOWN", "POST", "publicRooms", {}, server="elsewhere.example")
     assert (await alice.post("publicRooms", {"third_party_instance_id": "irc"}))["chunk"] == []
     assert (await alice.post("publicRooms", {"include_all_networks": True}))["chunk"]
 

@@ -20,6 +20,7 @@ from tim_server.services.accounts.deactivate import Deactivation
 from tim_server.services.accounts.directory import AccountDirectory
 from tim_server.services.accounts.login import Login
 from tim_server.services.accounts.logout import Logout
+from tim_server.services.accounts.openid import OpenIdTokens
 from tim_server.services.accounts.passwords import PasswordHashing
 from tim_server.services.accounts.policy import (
     AttemptPolicy,
@@ -39,6 +40,7 @@ from tim_server.services.filters.define import FilterPolicy, Filters
 from tim_server.services.profile.change import ProfileChange
 from tim_server.services.profile.fields import ProfilePolicy
 from tim_server.services.profile.read import ProfileReader
+from tim_server.services.profile.remote import RemoteProfiles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,8 +208,13 @@ def _belongings(parts: Parts, shared: _Shared) -> dict[str, Any]:
     )
     return {
         "profile_reader": ProfileReader(
-            server_name=tenant.server_name, database=store.database, codec=store.codec, policy=shared.profile
+            server_name=tenant.server_name,
+            database=store.database,
+            codec=store.codec,
+            policy=shared.profile,
+            fetch_remote=RemoteProfiles(client=parts.federation.client).fetch,
         ),
+        "openid_tokens": OpenIdTokens(database=store.database, clock=now_ms, randomness=secrets.token_bytes),
         "profile_change": ProfileChange(
             writer=store.writer, codec=store.codec, policy=shared.profile, propagate=parts.membership.propagate_profile
         ),

@@ -5,6 +5,7 @@ from tim_server.app.parts import Parts
 from tim_server.services.directory.hierarchy import HierarchyPolicy, SpaceHierarchy
 from tim_server.services.directory.mutual_rooms import MutualRooms
 from tim_server.services.directory.public_rooms import DirectoryPolicy, PublicRooms
+from tim_server.services.directory.remote_public_rooms import RemotePublicRooms
 from tim_server.services.directory.summarise import RoomSummaries
 from tim_server.services.directory.users import UserDirectory, UserDirectoryPolicy
 
@@ -15,13 +16,16 @@ def directory_services(parts: Parts) -> Services:
     return Services(
         fields={
             "public_rooms": PublicRooms(
-                server_name=parts.author.server_name,
                 database=database,
                 codec=codec,
                 policy=DirectoryPolicy(
                     page_rooms_max=limits.directory_page_rooms_max,
                     requires_account=parts.tenant.rooms.directory_requires_account,
+                    is_told_to_servers=parts.tenant.rooms.directory_told_to_servers,
                 ),
+            ),
+            "remote_public_rooms": RemotePublicRooms(
+                client=parts.federation.client, page_rooms_max=limits.directory_page_rooms_max
             ),
             "room_summaries": RoomSummaries(database=database, codec=codec),
             "space_hierarchy": SpaceHierarchy(

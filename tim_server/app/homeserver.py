@@ -41,6 +41,7 @@ from tim_server.services.rooms.head import RoomHeads
 from tim_server.services.rooms.queue import QueueOptions, RoomQueues
 from tim_server.services.rooms.receive import Receiver
 from tim_server.services.rooms.resolve_state import StateResolver
+from tim_server.services.servers.resolve_alias import AliasResolution
 from tim_server.storage.codec import make_codec
 from tim_server.storage.database import DatabaseOptions
 from tim_server.storage.store import Remembered, Store, open_store
@@ -126,6 +127,7 @@ def _make_parts(
     settings: Settings, tenant: TenantSettings, store: Store, budget: CacheBudget, *, worker_count: int
 ) -> Parts:
     author = Author(server_name=tenant.server_name, key=read_signing_key(settings.signing_key_path(tenant)))
+    federation = federation_parts(tenant, author)
     heads = RoomHeads(store.database, state_entries_max=budget.entries_max(HEAD_STATE_ENTRIES))
     parsed = ParsedEvents(store.database, store.codec, bytes_max=budget.entries_max(PARSED_EVENTS))
     resolver = StateResolver(database=store.database, parsed=parsed)
@@ -162,6 +164,7 @@ def _make_parts(
         membership=AllRooms(database=store.database, codec=store.codec, queues=queues, leaving=leaving),
         client_events=_make_client_events(store, author.server_name, budget),
         federation=federation,
+        aliases=AliasResolution(server_name=author.server_name, database=store.database, client=federation.client),
     )
 
 

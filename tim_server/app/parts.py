@@ -16,6 +16,7 @@ from tim_server.services.rooms.leave import RoomLeave
 from tim_server.services.rooms.queue import RoomQueues
 from tim_server.services.rooms.remote.outside import OutsideMemberships
 from tim_server.services.rooms.resolve_state import StateResolver
+from tim_server.services.servers.resolve_alias import AliasResolution
 from tim_server.storage.store import Store
 
 
@@ -44,3 +45,4 @@ class Parts:
     membership: AllRooms
     client_events: ClientEvents
     federation: FederationParts
+    aliases: AliasResolution

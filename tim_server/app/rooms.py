@@ -123,6 +123,7 @@ def _naming(parts: Parts) -> dict[str, Any]:
         "room_aliases": RoomAliases(
             server_name=parts.author.server_name, database=store.database, codec=store.codec, queues=parts.queues
         ),
+        "alias_resolution": parts.aliases,
         "room_publication": RoomPublication(database=store.database, codec=store.codec),
     }
 

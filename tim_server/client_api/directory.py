@@ -38,11 +38,11 @@ class GetRoomIdByAliasResponse(ResponseModel):
 
 
 async def get_room_id_by_alias(server: Homeserver, request: RoomAliasRequest) -> GetRoomIdByAliasResponse:
-    """`GET /_matrix/client/v3/directory/room/{roomAlias}`: the room that an alias points to.
+    """`GET /_matrix/client/v3/directory/room/{roomAlias}`: the room that an alias points to, of this server or another.
 
     Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3directoryroomroomalias
     """
-    resolved = await server.room_aliases.resolve(request.room_alias)
+    resolved = await server.alias_resolution.resolve(request.room_alias)
     return GetRoomIdByAliasResponse(room_id=resolved.room_id, servers=list(resolved.servers))
 
 
@@ -79,7 +79,13 @@ async def get_local_aliases(
 
 ROUTES = (
     Route("PUT", "/_matrix/client/v3/directory/room/{roomAlias}", set_room_alias),
-    Route("GET", "/_matrix/client/v3/directory/room/{roomAlias}", get_room_id_by_alias, auth=Auth.NONE),
+    Route(
+        "GET",
+        "/_matrix/client/v3/directory/room/{roomAlias}",
+        get_room_id_by_alias,
+        auth=Auth.NONE,
+        rate_limit="directory",
+    ),
     Route("DELETE", "/_matrix/client/v3/directory/room/{roomAlias}", delete_room_alias),
     Route("GET", "/_matrix/client/v3/rooms/{roomId}/aliases", get_local_aliases),
     Route("GET", "/_matrix/client/unstable/org.matrix.msc2432/rooms/{roomId}/aliases", get_local_aliases),

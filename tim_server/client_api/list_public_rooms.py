@@ -4,13 +4,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tim_server.client_api.published_room import PublishedRoom, published_fields
+from tim_server.matrix.errors import MissingToken
 from tim_server.services.accounts.requester import Requester
-from tim_server.services.directory.public_rooms import PublicRoomsPage, PublicRoomsQuery
+from tim_server.services.directory.public_rooms import PublicRoomsQuery
 from tim_server.services.homeserver import Homeserver
 from tim_server.web.fields import RoomId, ServerName
+from tim_server.web.published_room import PublicRoomsFilter, PublicRoomsResponse, public_rooms_response
 from tim_server.web.request_model import InPath, InQuery, RequestModel
-from tim_server.web.response_model import UNSET, EmptyResponse, ResponseModel, UnsetType
+from tim_server.web.response_model import EmptyResponse, RawJson, ResponseModel
 from tim_server.web.route import Auth, Route
 
 
@@ -64,31 +65,15 @@ class GetPublicRoomsRequest(RequestModel):
     server: InQuery[ServerName | None] = None
 
 
-class PublicRoomsResponse(ResponseModel):
-    """A page of the directory."""
-
-    chunk: list[PublishedRoom]
-    total_room_count_estimate: int
-    next_batch: str | UnsetType = UNSET
-    prev_batch: str | UnsetType = UNSET
-
-
 async def get_public_rooms(
     server: Homeserver, requester: Requester | None, request: GetPublicRoomsRequest
-) -> PublicRoomsResponse:
-    """`GET /_matrix/client/v3/publicRooms`: the rooms that the directory lists, those with most members first.
+) -> PublicRoomsResponse | RawJson:
+    """`GET /_matrix/client/v3/publicRooms`: the rooms that a directory lists, those with most members first.
 
     Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3publicrooms
     """
     query = PublicRoomsQuery(server=request.server, limit=request.limit, since=request.since)
-    return _response(await server.public_rooms.page(requester, query))
-
-
-class PublicRoomsFilter(RequestModel):
-    """Which rooms."""
-
-    generic_search_term: str | None = None
-    room_types: tuple[str | None, ...] | None = None
+    return await _page(server, requester, query)
 
 
 class QueryPublicRoomsRequest(RequestModel):
@@ -104,7 +89,7 @@ class QueryPublicRoomsRequest(RequestModel):
 
 async def query_public_rooms(
     server: Homeserver, requester: Requester, request: QueryPublicRoomsRequest
-) -> PublicRoomsResponse:
+) -> PublicRoomsResponse | RawJson:
     """`POST /_matrix/client/v3/publicRooms`: the rooms of the directory that fit a filter.
 
     Spec: https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3publicrooms
@@ -118,16 +103,18 @@ async def query_public_rooms(
         room_types=wanted.room_types,
         third_party_instance_id=None if request.include_all_networks else request.third_party_instance_id,
     )
-    return _response(await server.public_rooms.page(requester, query))
+    return await _page(server, requester, query)
 
 
-def _response(page: PublicRoomsPage) -> PublicRoomsResponse:
-    return PublicRoomsResponse(
-        chunk=[PublishedRoom(**published_fields(summary)) for summary in page.rooms],
-        total_room_count_estimate=page.total,
-        next_batch=page.next_batch or UNSET,
-        prev_batch=page.prev_batch or UNSET,
-    )
+async def _page(
+    server: Homeserver, requester: Requester | None, query: PublicRoomsQuery
+) -> PublicRoomsResponse | RawJson:
+    """A page of this server's directory, or of another's for those who have an account."""
+    if query.server in (None, server.server_name):
+        return public_rooms_response(await server.public_rooms.page(requester, query))
+    if requester is None:
+        raise MissingToken("Reading the directories of other servers takes an account")
+    return RawJson(await server.remote_public_rooms.page(query.server, query))
 
 
 ROUTES = (

@@ -1,9 +1,9 @@
 """Summaries of rooms: `room_summary.yaml`, and the paths that it had before it was specified."""
 
-from tim_server.client_api.published_room import SummarisedRoom, summarised_fields
 from tim_server.services.accounts.requester import Requester
 from tim_server.services.homeserver import Homeserver
 from tim_server.web.fields import RoomIdOrAlias
+from tim_server.web.published_room import SummarisedRoom, summarised_fields
 from tim_server.web.request_model import InPath, RequestModel
 from tim_server.web.response_model import UNSET, UnsetType
 from tim_server.web.route import Auth, Route

@@ -4,11 +4,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tim_server.client_api.published_room import SummarisedRoom, summarised_fields
 from tim_server.services.accounts.requester import Requester
 from tim_server.services.directory.hierarchy import HierarchyQuery
 from tim_server.services.homeserver import Homeserver
 from tim_server.web.fields import RoomId
+from tim_server.web.published_room import SummarisedRoom, summarised_fields
 from tim_server.web.request_model import InPath, InQuery, RequestModel
 from tim_server.web.response_model import UNSET, RawJson, ResponseModel, UnsetType
 from tim_server.web.route import Route

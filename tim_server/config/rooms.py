@@ -26,3 +26,6 @@ class RoomSettings(Section):
     directory_requires_account: bool = Field(
         default=False, description="Whether reading the list of public rooms takes an account."
     )
+    directory_told_to_servers: bool = Field(
+        default=False, description="Whether other servers may read the list of public rooms."
+    )

@@ -66,7 +66,10 @@ class CheckedResolver(AbstractResolver):
         else:
             address = host
         loop = asyncio.get_running_loop()
-        infos = await loop.getaddrinfo(address, port, type=socket.SOCK_STREAM, family=family)
+        try:
+            infos = await loop.getaddrinfo(address, port, type=socket.SOCK_STREAM, family=family)
+        except UnicodeError:  # not even the form of a name, such as two dots in a row
+            raise OSError(f"{host} is not a host name") from None
         results = [_resolve_result(host, info) for info in infos]
         allowed = [found for found in results if mapped is not None or self.may_connect(found["host"], port)]
         if not allowed:

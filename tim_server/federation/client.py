@@ -14,6 +14,7 @@ from urllib.parse import quote
 from yarl import URL
 
 from tim_server.egress.client import OutgoingClient, OutgoingRequest, StreamedResponse
+from tim_server.egress.errors import RemoteUnreachable
 from tim_server.federation.discovery import Discovery
 from tim_server.federation.errors import RemoteError
 from tim_server.matrix.canonical_json import CanonicalJsonError, decode_lenient, encode_relaxed
@@ -99,7 +100,10 @@ class FederationClient:
         """An answer of any status, read chunk by chunk. `uri` is a path with its query, percent-encoded."""
         bounds = bounds or self.bounds
         located = await self.discovery.locate(destination)
-        url = URL(f"https://{located.authority}{uri}")  # normalised, so that what is signed is what is sent
+        try:
+            url = URL(f"https://{located.authority}{uri}")  # normalised, so that what is signed is what is sent
+        except ValueError:
+            raise RemoteUnreachable(f"{located.authority} is no host and port") from None
         message = signed_request(
             method=method,
             uri=url.raw_path_qs,

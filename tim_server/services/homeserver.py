@@ -14,6 +14,7 @@ from tim_server.services.accounts.deactivate import Deactivation
 from tim_server.services.accounts.directory import AccountDirectory
 from tim_server.services.accounts.login import Login
 from tim_server.services.accounts.logout import Logout
+from tim_server.services.accounts.openid import OpenIdTokens
 from tim_server.services.accounts.refresh import Refresh
 from tim_server.services.accounts.register import Registration
 from tim_server.services.accounts.registration_tokens import RegistrationTokens
@@ -23,6 +24,7 @@ from tim_server.services.devices.manage import DeviceManagement
 from tim_server.services.directory.hierarchy import SpaceHierarchy
 from tim_server.services.directory.mutual_rooms import MutualRooms
 from tim_server.services.directory.public_rooms import PublicRooms
+from tim_server.services.directory.remote_public_rooms import RemotePublicRooms
 from tim_server.services.directory.summarise import RoomSummaries
 from tim_server.services.directory.users import UserDirectory
 from tim_server.services.discovery import Capabilities, WellKnown
@@ -69,6 +71,7 @@ from tim_server.services.rooms.threads import RoomThreads
 from tim_server.services.rooms.upgrade import RoomUpgrade
 from tim_server.services.servers.authenticate import ServerAuthenticator
 from tim_server.services.servers.publish_keys import KeyPublication
+from tim_server.services.servers.resolve_alias import AliasResolution
 from tim_server.services.sync.event_stream import EventStream
 from tim_server.services.sync.initial_sync import InitialSync
 from tim_server.services.sync.sync import Sync
@@ -107,6 +110,7 @@ class Homeserver:
     to_device_sender: ToDeviceSender
     backup_versions: BackupVersions
     backup_keys: BackupKeys
+    openid_tokens: OpenIdTokens
     profile_reader: ProfileReader
     profile_change: ProfileChange
     account_data: AccountData
@@ -127,6 +131,7 @@ class Homeserver:
     invite_receipt: InviteReceipt
     moderation: Moderation
     room_aliases: RoomAliases
+    alias_resolution: AliasResolution
     room_publication: RoomPublication
     room_event: RoomEvent
     room_state: RoomState
@@ -143,6 +148,7 @@ class Homeserver:
     reporting: Reporting
     report_review: ReportReview
     public_rooms: PublicRooms
+    remote_public_rooms: RemotePublicRooms
     room_summaries: RoomSummaries
     space_hierarchy: SpaceHierarchy
     mutual_rooms: MutualRooms

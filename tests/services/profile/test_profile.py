@@ -33,7 +33,7 @@ async def test_there_is_no_profile_without_an_account(account_services: AccountS
             await account_services.profile_reader.profile(UserId(name), None)
 
 
-async def test_profiles_of_other_servers_are_asked_for_there(store: Store) -> None:
+async def test_profiles_of_other_servers_are_asked_for_there_by_who_has_an_account(store: Store) -> None:
     asked: list[UserId] = []
 
     async def fetch(user_id: UserId) -> dict[str, bytes]:
@@ -48,8 +48,13 @@ async def test_profiles_of_other_servers_are_asked_for_there(store: Store) -> No
         policy=ProfilePolicy(),
         fetch_remote=fetch,
     )
-    assert await reader.field(UserId("@bo:elsewhere.example"), "displayname", None) == b'"Remote"'
-    assert asked == ["@bo:elsewhere.example"]
+    remote = UserId("@bo:elsewhere.example")
+    with pytest.raises(Forbidden):
+        await reader.field(remote, "displayname", None)
+    assert asked == []
+    requester = Requester(user_id=UserId("@emil:hospital.example"), device_id=None, token_id=0)
+    assert await reader.field(remote, "displayname", requester) == b'"Remote"'
+    assert asked == [remote]
 
 
 async def test_fields_are_kept_as_given(account_services: AccountServices) -> None:

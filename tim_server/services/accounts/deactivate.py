@@ -22,6 +22,7 @@ from tim_server.storage.database import Connection
 from tim_server.storage.device_removal import remove_all_devices
 from tim_server.storage.key_backups import delete_all_versions
 from tim_server.storage.notifications import delete_notifications
+from tim_server.storage.openid_tokens import delete_openid_tokens
 from tim_server.storage.presence import delete_presence
 from tim_server.storage.profiles import delete_profile
 from tim_server.storage.push_rules import PUSH_RULES, delete_push_rules
@@ -85,6 +86,7 @@ class _Deactivate:
         self.facts[:] = await remove_all_devices(tx, user_id, position)
         await delete_all_cross_signing(tx, user_id)
         await delete_all_versions(tx, user_id)
+        await delete_openid_tokens(tx, user_id)
         if self.erase:
             await append_audit(tx, AuditEntry(actor=user_id, action="user.erase", object=user_id))
             await erase_user(tx, user_id, position)

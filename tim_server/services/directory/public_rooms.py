@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tim_server.matrix.errors import InvalidParam, MissingToken, NotFound
+from tim_server.matrix.errors import Forbidden, InvalidParam, MissingToken
 from tim_server.matrix.identifiers import ServerName
 from tim_server.matrix.room_versions import room_version
 from tim_server.services.accounts.requester import Requester
@@ -27,10 +27,11 @@ _TOKEN = re.compile(r"([np])([0-9]{1,9})_([0-9]{1,18})")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DirectoryPolicy:
-    """The longest page, and whether reading the directory takes an account."""
+    """The longest page, whether reading the directory takes an account, and whether other servers may read it."""
 
     page_rooms_max: int = 500
     requires_account: bool = False
+    is_told_to_servers: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,18 +73,24 @@ class PublicRoomsPage:
 class PublicRooms:
     """Reads the public directory."""
 
-    server_name: ServerName
     database: Database
     codec: Codec
     policy: DirectoryPolicy
 
     async def page(self, requester: Requester | None, query: PublicRoomsQuery) -> PublicRoomsPage:
-        """A page of the directory. Raises `NotFound` for the directory of another server, `InvalidParam` for a token
-        that is none of this server, `MissingToken` where reading takes an account."""
+        """A page of the directory. Raises `InvalidParam` for a token that is none of this server, `MissingToken` where
+        reading takes an account."""
         if requester is None and self.policy.requires_account:
             raise MissingToken()
-        if query.server not in (None, self.server_name):
-            raise NotFound("This server can't read the directories of other servers")
+        return await self._page(query)
+
+    async def page_for_server(self, query: PublicRoomsQuery) -> PublicRoomsPage:
+        """A page for another server. Raises `Forbidden` where others are not told, and `InvalidParam`."""
+        if not self.policy.is_told_to_servers:
+            raise Forbidden("This server does not tell others which public rooms it has")
+        return await self._page(query)
+
+    async def _page(self, query: PublicRoomsQuery) -> PublicRoomsPage:
         start = None if query.since is None else _place_of(query.since)
         if query.third_party_instance_id is not None:
             return PublicRoomsPage()  # no room here belongs to a third-party network

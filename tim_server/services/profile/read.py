@@ -37,6 +37,8 @@ class ProfileReader:
             return await self.local_profile(user_id)
         if self.fetch_remote is None:
             raise NotFound("There is no such profile")
+        if requester is None:
+            raise Forbidden("Looking up profiles of other servers takes an account")
         return await self.fetch_remote(user_id)
 
     async def field(self, user_id: UserId, field: str, requester: Requester | None) -> bytes:

@@ -4,7 +4,6 @@ Spec: https://spec.matrix.org/v1.19/client-server-api/#room-aliases
 """
 
 import contextlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,21 +19,13 @@ from tim_server.services.rooms.queue import RoomQueues
 from tim_server.services.rooms.view import is_world_readable, load_current_events
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection, Database
-from tim_server.storage.memberships import count_joined_by_server, find_room_for_user
+from tim_server.storage.memberships import find_room_for_user
 from tim_server.storage.room_directory import delete_alias, find_alias, insert_alias, load_aliases_of_room
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ResolvedAlias:
-    """The room that an alias points to, and servers that are in it."""
-
-    room_id: RoomId
-    servers: Sequence[str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RoomAliases:
-    """Makes, resolves, removes and lists aliases."""
+    """Makes, removes and lists aliases."""
 
     server_name: ServerName
     database: Database
@@ -52,16 +43,6 @@ class RoomAliases:
                 raise Forbidden("You aren't a member of the room")
             if not await insert_alias(tx, alias, room.room_nid, requester.user_id):
                 raise AliasExists(f"Room alias {alias} already exists.")
-
-    async def resolve(self, alias: RoomAlias) -> ResolvedAlias:
-        """Where an alias points; raises `NotFound`."""
-        async with self.database.read() as tx:
-            found = await find_alias(tx, alias)
-            if found is None:
-                raise NotFound(f"Room alias {alias} not found.")
-            joined = await count_joined_by_server(tx, found[0])
-        others = sorted(joined.keys() - {self.server_name}, key=lambda server: -joined[server])
-        return ResolvedAlias(room_id=found[1], servers=(self.server_name, *others))
 
     async def delete(self, requester: Requester, alias: RoomAlias) -> None:
         """Remove an alias, and where the requester may, from the room's canonical alias. Raises `NotFound`, and

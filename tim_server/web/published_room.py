@@ -1,8 +1,11 @@
-"""What lists and summaries tell of a room: `public_rooms_chunk.yaml` and `room_summary.yaml` of `definitions/`."""
+"""What lists and summaries tell of rooms, to clients and to other servers: `public_rooms_chunk.yaml`,
+`public_rooms_response.yaml` and `room_summary.yaml` of `definitions/`."""
 
 from typing import Any
 
+from tim_server.services.directory.public_rooms import PublicRoomsPage
 from tim_server.services.directory.room_summary import RoomSummary
+from tim_server.web.request_model import RequestModel
 from tim_server.web.response_model import UNSET, ResponseModel, UnsetType
 
 
@@ -52,3 +55,29 @@ def summarised_fields(summary: RoomSummary) -> dict[str, Any]:
         "encryption": summary.encryption or UNSET,
         "allowed_room_ids": [*summary.access.allowed_room_ids] or UNSET,
     }
+
+
+class PublicRoomsFilter(RequestModel):
+    """Which rooms of a directory."""
+
+    generic_search_term: str | None = None
+    room_types: tuple[str | None, ...] | None = None
+
+
+class PublicRoomsResponse(ResponseModel):
+    """A page of the directory."""
+
+    chunk: list[PublishedRoom]
+    total_room_count_estimate: int
+    next_batch: str | UnsetType = UNSET
+    prev_batch: str | UnsetType = UNSET
+
+
+def public_rooms_response(page: PublicRoomsPage) -> PublicRoomsResponse:
+    """The response for a page."""
+    return PublicRoomsResponse(
+        chunk=[PublishedRoom(**published_fields(summary)) for summary in page.rooms],
+        total_room_count_estimate=page.total,
+        next_batch=page.next_batch or UNSET,
+        prev_batch=page.prev_batch or UNSET,
+    )
