@@ -144,7 +144,6 @@ def _make_parts(
         now_ms=now_ms,
         options=QueueOptions(waiting_max=settings.limits.room_queue_length_max),
     )
-    federation = federation_parts(tenant, author)
     outside = make_outside(settings, store, heads, author.server_name)
     leaving = make_leaving(queues, outside, federation)
     return Parts(
