@@ -11,6 +11,7 @@ from tim_server.services.servers.authenticate import ServerAuthenticator
 from tim_server.services.servers.publish_keys import KeyPublication
 from tim_server.services.transactions.receive import TransactionReceiver
 from tim_server.services.transactions.receive_edus import EduReceiver
+from tim_server.services.trust.review import TrustReview
 
 
 def federation_services(parts: Parts, edus: EduReceiver) -> Services:
@@ -25,6 +26,13 @@ def federation_services(parts: Parts, edus: EduReceiver) -> Services:
             "key_publication": KeyPublication(author=parts.author, now_ms=now_ms),
             "transaction_receiver": receiver,
             **resident_reading(parts),
+            "trust_review": TrustReview(
+                profile=parts.tenant.trust.profile,
+                knowledge=federation.trust.knowledge,
+                directory=federation.trust.directory,
+                database=parts.store.database,
+                now_ms=now_ms,
+            ),
         },
         closers=(receiver.close,),
     )

@@ -87,7 +87,9 @@ async def open_homeserver(settings: Settings, tenant: TenantSettings, *, worker_
         alone=worker_count == 1,
     )
     try:
-        return _build(_make_parts(settings, tenant, store, budget, worker_count=worker_count))
+        opened = _build(_make_parts(settings, tenant, store, budget, worker_count=worker_count))
+        await opened.federation.trust.load()
+        return opened
     except BaseException:
         await store.close()
         raise
@@ -108,7 +110,13 @@ def _build(parts: Parts) -> OpenHomeserver:
         store=parts.store,
         federation=parts.federation,
         host_names=parts.tenant.host_names,
-        loops=(*reaping_loops(parts.store), *rooms.loops, *ephemeral.loops, *edus.loops),
+        loops=(
+            *reaping_loops(parts.store),
+            *rooms.loops,
+            *ephemeral.loops,
+            *edus.loops,
+            *parts.federation.trust.loops,
+        ),
         closers=(
             *sync.closers,
             *rooms.closers,
@@ -118,7 +126,7 @@ def _build(parts: Parts) -> OpenHomeserver:
             parts.queues.close,
             *accounts.closers,
             parts.resolver.close,
-            parts.federation.outgoing.close,
+            *parts.federation.closers,
         ),
     )
 
@@ -127,7 +135,7 @@ def _make_parts(
     settings: Settings, tenant: TenantSettings, store: Store, budget: CacheBudget, *, worker_count: int
 ) -> Parts:
     author = Author(server_name=tenant.server_name, key=read_signing_key(settings.signing_key_path(tenant)))
-    federation = federation_parts(tenant, author)
+    federation = federation_parts(tenant, author, store, now_ms)
     heads = RoomHeads(store.database, state_entries_max=budget.entries_max(HEAD_STATE_ENTRIES))
     parsed = ParsedEvents(store.database, store.codec, bytes_max=budget.entries_max(PARSED_EVENTS))
     resolver = StateResolver(database=store.database, parsed=parsed)

@@ -1,12 +1,16 @@
-"""Figures of a process for Prometheus, besides those of requests: queues, the commit log, dropped log lines."""
+"""Figures of a process for Prometheus, besides those of requests: queues, the commit log, dropped log lines, trust."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from prometheus_client.registry import CollectorRegistry
 
 from tim_server.app.homeserver import OpenHomeserver
+from tim_server.app.parts import now_ms
 from tim_server.observability.log_writer import LogWriter
-from tim_server.observability.metrics import ReadAtScrape
+from tim_server.observability.metrics import CountsAtScrape, ReadAtScrape
+from tim_server.services.trust.choke_points import ChokePoint
+from tim_server.services.trust.health import health_of
 
 
 def register_process_metrics(
@@ -29,5 +33,40 @@ def register_process_metrics(
         ),
         ReadAtScrape("tim_writer_queue_length", "Writes that wait for the database", waiting),
         ReadAtScrape("tim_commits_remembered", "Commits remembered to wake waiting syncs with", remembered),
+    ):
+        registry.register(metric)
+    _register_trust(registry, homeservers)
+
+
+def _register_trust(registry: CollectorRegistry, homeservers: Sequence[OpenHomeserver]) -> None:
+    """How often contact was refused, and how old what is decided by is. No server is named."""
+    directories = [each.federation.trust.directory for each in homeservers]
+    refreshes = [each for each in directories if each is not None]
+
+    def refusals() -> dict[str, float]:
+        counts: Counter[str] = Counter()
+        for opened in homeservers:
+            counts.update(opened.federation.trust.decisions.refusal_counts)
+        return {point: float(counts[point]) for point in ChokePoint}
+
+    def without_directory() -> float:
+        return sum(health_of(each.knowledge, each.status, now_ms()).needs_somebody for each in refreshes)
+
+    def age_s() -> float:
+        checked = [each.status.checked_ts for each in refreshes]
+        return max(((now_ms() - ts) / 1000 for ts in checked if ts is not None), default=0.0)
+
+    for metric in (
+        CountsAtScrape("tim_trust_refusals", "Contacts with other servers that were refused", "point", refusals),
+        ReadAtScrape(
+            "tim_trust_directories_expired", "Homeservers whose directory is missing or has expired", without_directory
+        ),
+        ReadAtScrape("tim_trust_directory_age_seconds", "Since when a directory has not been found current", age_s),
+        ReadAtScrape(
+            "tim_trust_directory_failures",
+            "Attempts to refresh a directory that failed",
+            lambda: float(sum(each.failure_count for each in refreshes)),
+            is_counter=True,
+        ),
     ):
         registry.register(metric)

@@ -20,7 +20,7 @@ def outgoing_client(federation: FederationSettings, gate: TrustGate | None = Non
             allowed_networks=federation.private_networks_allowed,
         ),
         gate=gate,
-        tls=_system_tls() if federation.ca_file is None else _own_tls(federation.ca_file),
+        tls=_system_tls() if federation.ca_file is None else own_tls(federation.ca_file, "federation.ca_file"),
     )
 
 
@@ -30,9 +30,11 @@ def _system_tls() -> ssl.SSLContext:
     return client_tls()
 
 
-def _own_tls(ca_file: Path) -> ssl.SSLContext:
+def own_tls(ca_file: Path, key: str) -> ssl.SSLContext:
+    """A context that trusts the authorities in `ca_file` only; raises `ConfigurationError`, which names the option
+    `key`."""
     try:
         return client_tls(ca_files=[ca_file], use_system_cas=False)
     except (OSError, ssl.SSLError) as error:
-        problem = Problem(source=str(ca_file), line=None, key="federation.ca_file", reason=f"cannot be used: {error}")
+        problem = Problem(source=str(ca_file), line=None, key=key, reason=f"cannot be used: {error}")
         raise ConfigurationError([problem]) from None

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from tim_server.config.listeners import TlsSettings
 from tim_server.config.load import ConfigurationError, Problem, load_settings
-from tim_server.config.settings import Settings
+from tim_server.config.settings import Settings, TenantSettings
 from tim_server.config.signing_key import read_signing_key
+from tim_server.trust.profiles import RULES
 
 
 def check_config(config: Path) -> str:
@@ -38,10 +39,21 @@ def _problems(config: Path, settings: Settings) -> Iterator[Problem]:
                 read_signing_key(path)
             except ConfigurationError as error:
                 yield from error.problems
-        authorities = tenant.federation.ca_file
-        reason = _authorities_problem(authorities) if authorities is not None else None
-        if reason is not None:
-            yield Problem(source=str(config), line=None, key="federation.ca_file", reason=reason)
+        for key, file in _authority_files(tenant):
+            reason = _authorities_problem(file)
+            if reason is not None:
+                yield Problem(source=str(config), line=None, key=key, reason=reason)
+
+
+def _authority_files(tenant: TenantSettings) -> Iterator[tuple[str, Path]]:
+    """The options that name files of certificate authorities, and the files."""
+    directory = tenant.trust.sources.directory
+    files = (
+        ("federation.ca_file", tenant.federation.ca_file),
+        ("trust.sources.directory.anchors_file", directory.anchors_file),
+        ("trust.sources.directory.ca_file", directory.ca_file),
+    )
+    return ((key, file) for key, file in files if file is not None)
 
 
 def _may_be_folder(path: Path) -> bool:
@@ -70,10 +82,17 @@ def _tls_problem(tls: TlsSettings) -> str | None:
     return None
 
 
+def _partners(tenant: TenantSettings) -> str:
+    rules = RULES[tenant.trust.profile]
+    if not rules.needs_listing:
+        return "any server that TLS verifies"
+    return f"servers that {' or '.join(tenant.trust.sources.directory.urls)} lists"
+
+
 def _summary(settings: Settings) -> Iterator[str]:
     for tenant in settings.tenants:
         where = "PostgreSQL of its own" if tenant.database.dsn is not None else "the embedded PostgreSQL"
-        yield f"homeserver {tenant.server_name}: data in {where}"
+        yield f"homeserver {tenant.server_name}: data in {where}; talks to {_partners(tenant)}"
     for listener in settings.listeners:
         protocol = "http" if listener.tls is None else "https"
         yield f"listens on {protocol}://{listener.address}:{listener.port} for {', '.join(listener.resources)}"

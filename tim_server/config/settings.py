@@ -28,6 +28,7 @@ from tim_server.config.observability import ObservabilitySettings
 from tim_server.config.presence import PresenceSettings
 from tim_server.config.rate_limits import RateLimitSettings
 from tim_server.config.rooms import RoomSettings
+from tim_server.config.trust import TrustSettings
 from tim_server.config.user_directory import UserDirectorySettings
 from tim_server.config.well_known import WellKnownSettings
 from tim_server.matrix.identifiers import ServerName
@@ -66,6 +67,7 @@ class TenantSettings(Section):
         default=WellKnownSettings(), description="What https://<server_name>/.well-known/matrix/ answers."
     )
     federation: FederationSettings = Field(default=FederationSettings(), description="Contact with other servers.")
+    trust: TrustSettings = Field(default=TrustSettings(), description="The trust gate: whom this server talks to.")
     compatibility: CompatibilitySettings = Field(
         default=CompatibilitySettings(), description="Old habits of clients, off unless needed."
     )

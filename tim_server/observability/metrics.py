@@ -4,7 +4,7 @@ Labels are route templates, methods and statuses: never users, rooms, servers or
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -41,6 +41,23 @@ class ReadAtScrape(Collector):
     def collect(self) -> Iterator[Metric]:
         """The one sample."""
         yield self._family(self._name, self._help_text, value=self._read())
+
+
+class CountsAtScrape(Collector):
+    """Counters kept elsewhere, one for each value of a label; they are read when they are asked for."""
+
+    def __init__(self, name: str, help_text: str, label: str, read: Callable[[], Mapping[str, float]]) -> None:
+        self._name = name
+        self._help_text = help_text
+        self._label = label
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        """A sample for each value."""
+        family = CounterMetricFamily(self._name, self._help_text, labels=(self._label,))
+        for value, count in self._read().items():
+            family.add_metric((value,), count)
+        yield family
 
 
 class RequestMetrics(Collector):

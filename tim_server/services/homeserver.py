@@ -77,6 +77,7 @@ from tim_server.services.sync.initial_sync import InitialSync
 from tim_server.services.sync.sync import Sync
 from tim_server.services.to_device.send import ToDeviceSender
 from tim_server.services.transactions.receive import TransactionReceiver
+from tim_server.services.trust.review import TrustReview
 from tim_server.services.typing.set_typing import Typing
 
 
@@ -88,6 +89,7 @@ class Homeserver:
     authenticator: Authenticator
     server_authenticator: ServerAuthenticator
     key_publication: KeyPublication
+    trust_review: TrustReview
     transaction_receiver: TransactionReceiver
     registration: Registration
     registration_tokens: RegistrationTokens

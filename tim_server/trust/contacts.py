@@ -7,12 +7,15 @@ Server names are compared without regard to case, with their ports.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from tim_server.matrix.identifiers import ServerName
 from tim_server.trust.directory import Directory, Organisation
-from tim_server.trust.organisation_certificate import OrganisationCertificate
 from tim_server.trust.profiles import ProfileRules
 from tim_server.trust.verdict import Verdict
+
+if TYPE_CHECKING:  # certificates take memory that a server of the open profile need not spend
+    from tim_server.trust.organisation_certificate import OrganisationCertificate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +53,7 @@ def judge_name(server_name: ServerName, view: TrustView) -> Verdict:
 
 
 def judge_contact(
-    server_name: ServerName, view: TrustView, certificate: OrganisationCertificate | None, now: datetime
+    server_name: ServerName, view: TrustView, certificate: "OrganisationCertificate | None", now: datetime
 ) -> Verdict:
     """Whether to talk to a server that has proved to be who it is with `certificate`, or has not (None)."""
     by_name = judge_name(server_name, view)

@@ -1,0 +1,82 @@
+"""Two hospitals that a signed directory lists, a server that it does not, and what becomes of them as it changes."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from tests.circle_of_trust import CircleOfTrust, run_circle
+from tests.hospitals import NetworkedHospital
+from tests.peer import Peer, run_peer
+from tim_server.egress.errors import ContactRefused
+from tim_server.matrix.identifiers import ServerName
+
+VERSION = "/_matrix/federation/v1/version"
+
+
+@pytest.fixture(scope="module")
+async def circle(
+    make_tenant_dsn: Callable[[], Awaitable[str]], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[CircleOfTrust]:
+    dsns = [await make_tenant_dsn(), await make_tenant_dsn()]
+    folder = tmp_path_factory.mktemp("circle")
+    others = ["peer.example", "stranger.example"]
+    async with run_circle(["a.example", "b.example"], dsns, folder, others=others) as circle:
+        yield circle
+
+
+@pytest.fixture(scope="module")
+async def stranger(circle: CircleOfTrust) -> AsyncIterator[Peer]:
+    async with run_peer(circle.network, "stranger.example") as peer:
+        yield peer
+
+
+async def ask(asking: NetworkedHospital, asked: str) -> str:
+    """What the hospital is told of another server's software."""
+    federation = asking.process.homeservers[0].federation
+    answer = await federation.client.get(ServerName(asked), VERSION)
+    return str(answer["server"]["name"])
+
+
+async def test_listed_hospitals_talk(circle: CircleOfTrust) -> None:
+    a, b = circle.hospitals
+    assert (await ask(a, "b.example"), await ask(b, "a.example")) == ("tim-server", "tim-server")
+
+
+async def test_a_stranger_is_refused_before_anything_is_asked_of_it(circle: CircleOfTrust, stranger: Peer) -> None:
+    status, answer = await stranger.ask("a.example", "GET", VERSION)
+    assert (status, answer["errcode"]) == (403, "M_FORBIDDEN")
+    assert stranger.requests == []  # not even its keys
+
+
+async def test_nothing_leaves_for_a_stranger(circle: CircleOfTrust, stranger: Peer) -> None:
+    with pytest.raises(ContactRefused, match="no directory lists"):
+        await ask(circle.hospitals[0], "stranger.example")
+    assert stranger.requests == []
+
+
+async def test_who_is_listed_no_more_is_cut_off(circle: CircleOfTrust) -> None:
+    async with run_peer(circle.network, "peer.example") as peer:
+        peer.answers["GET", VERSION] = {"server": {"name": "peer"}}
+        circle.directory.publish("a.example", "b.example", "peer.example")
+        await circle.refresh()
+        a = circle.hospitals[0]
+        assert (await peer.ask("a.example", "GET", VERSION))[0] == 200
+        assert await ask(a, "peer.example") == "peer"
+        circle.directory.publish("a.example", "b.example")
+        await circle.refresh()
+        count = len(peer.requests)
+        assert (await peer.ask("a.example", "GET", VERSION))[0] == 403
+        with pytest.raises(ContactRefused):
+            await ask(a, "peer.example")
+        assert len(peer.requests) == count
+
+
+async def test_hospitals_talk_on_while_the_directory_is_down(circle: CircleOfTrust) -> None:
+    circle.directory.is_down = True
+    a, _ = circle.hospitals
+    try:
+        with pytest.raises(Exception, match="503"):
+            await circle.refresh()
+        assert await ask(a, "b.example") == "tim-server"
+    finally:
+        circle.directory.is_down = False

@@ -1,0 +1,93 @@
+"""What a homeserver decides by whom it may talk to: the signed directory, fetched and kept.
+
+Apart from the gate, since it loads what reads certificates, which a server of the open profile does without.
+"""
+
+import ssl
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from cryptography import x509
+
+from tim_server.app.outgoing import own_tls
+from tim_server.app.trust_parts import TICK_S, TrustParts
+from tim_server.background.supervise import Loop
+from tim_server.config.load import ConfigurationError, Problem
+from tim_server.config.settings import TenantSettings
+from tim_server.config.trust import DirectorySettings
+from tim_server.egress.documents import DocumentFetcher, endpoint_of
+from tim_server.services.trust.health import HealthWatch, health_of
+from tim_server.services.trust.refresh import DirectoryRefresh, DirectorySource
+from tim_server.storage.store import Store
+from tim_server.trust.certificates import CertificateRefused, read_certificates
+from tim_server.trust.publication import NOTHING_NEWER
+from tim_server.trust.signed_directory import DIRECTORY_BYTES_MAX, SignerRules
+
+WATCH_INTERVAL_S = 60.0
+OWN_DIRECTORY = "directory"
+"""The source's name in the database."""
+
+
+def with_directory(parts: TrustParts, tenant: TenantSettings, store: Store, now_ms: Callable[[], int]) -> TrustParts:
+    """The gate with the directory that is configured; nothing is fetched yet. Raises `ConfigurationError` for anchors
+    that can't be read."""
+    settings, knowledge = tenant.trust.sources.directory, parts.knowledge
+    fetcher = _directory_fetcher(settings)
+    directory = DirectoryRefresh(
+        source=directory_source(settings),
+        store=store,
+        fetch=partial(fetcher.get, size_bytes_max=DIRECTORY_BYTES_MAX, nothing_newer=NOTHING_NEWER),
+        knowledge=knowledge,
+        decisions=parts.decisions,
+        now_ms=now_ms,
+    )
+    store.commit_log.subscribe(directory.follow)
+    store.writer.on_restored.append(directory.look)
+    watch = HealthWatch(health=lambda: health_of(knowledge, directory.status, now_ms()), now_ms=now_ms)
+    return replace(
+        parts,
+        gate=replace(parts.gate, look_again=directory.look_again),
+        directory=directory,
+        loops=(
+            *parts.loops,
+            Loop(name="refresh trust", interval_s=TICK_S, work=directory.tick),
+            Loop(name="watch trust", interval_s=WATCH_INTERVAL_S, work=watch.tick),
+        ),
+        closers=(directory.close, fetcher.close, *parts.closers),
+    )
+
+
+def directory_source(directory: DirectorySettings) -> DirectorySource:
+    """The source that is configured; raises `ConfigurationError`."""
+    assert directory.anchors_file is not None, "checked with the configuration"
+    return DirectorySource(
+        name=OWN_DIRECTORY,
+        urls=directory.urls,
+        rules=SignerRules(
+            anchors=read_anchors(directory.anchors_file, "trust.sources.directory.anchors_file"),
+            common_name=directory.signer_common_name,
+            policy=directory.signer_policy,
+        ),
+        refresh_interval_ms=round(directory.refresh_interval_s * 1000),
+        unknown_server_interval_ms=round(directory.unknown_server_interval_s * 1000),
+    )
+
+
+def read_anchors(file: Path, key: str) -> tuple[x509.Certificate, ...]:
+    """The certificates in `file`; raises `ConfigurationError`, which names the option `key`."""
+    try:
+        return read_certificates(file.read_bytes())
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror}"
+    except CertificateRefused as error:
+        reason = str(error)
+    raise ConfigurationError([Problem(source=str(file), line=None, key=key, reason=reason)])
+
+
+def _directory_fetcher(directory: DirectorySettings) -> DocumentFetcher:
+    tls: ssl.SSLContext | None = None
+    if directory.ca_file is not None:
+        tls = own_tls(directory.ca_file, "trust.sources.directory.ca_file")
+    return DocumentFetcher(hosts=frozenset(endpoint_of(url) for url in directory.urls), tls=tls)

@@ -1,0 +1,92 @@
+"""Who may talk to this server: the profile, and where its directories come from."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, model_validator
+
+from tim_server.config.base import HttpUrlOption, PathOption, Section
+from tim_server.trust.profiles import RULES, Profile
+
+
+def _check_profile(value: Profile) -> Profile:
+    if value not in RULES:
+        raise ValueError(f"the profile {value} is not part of this release, only {' and '.join(RULES)} are")
+    return value
+
+
+class DirectorySettings(Section):
+    """A signed directory of organisations."""
+
+    urls: tuple[HttpUrlOption, ...] = Field(
+        default=(),
+        examples=[["https://directory.example.org/directory.jws"]],
+        description="Where the directory is fetched from; of several places, the first that has an acceptable one.",
+    )
+    anchors_file: PathOption | None = Field(
+        default=None,
+        examples=["/etc/tim-server/directory-anchors.pem"],
+        description="Certificates in PEM form. Only a directory whose signer was certified by one of them, directly or "
+        "through others, is accepted.",
+    )
+    signer_common_name: str | None = Field(
+        default=None,
+        examples=["Directory Signer"],
+        description="The common name of the signer's certificate, where the authority can't issue the extended key "
+        "usage for signing directories; with it, or with signer_policy, that usage is not asked for.",
+    )
+    signer_policy: str | None = Field(
+        default=None,
+        pattern=r"^[0-9]+(\.[0-9]+)+$",
+        examples=["2.25.1"],
+        description="A certificate policy, as a dotted number, that the signer's certificate must have.",
+    )
+    ca_file: PathOption | None = Field(
+        default=None,
+        examples=["/etc/tim-server/authorities.pem"],
+        description="Certificate authorities in PEM form for the TLS of these places, instead of the system's. What is "
+        "fetched is believed for its own signature only.",
+    )
+    refresh_interval_s: float = Field(
+        default=300.0,
+        ge=1,
+        description="How often the directory and the revocation lists are fetched. It bounds for how long a server "
+        "that was removed, or whose certificate was revoked, is still talked to.",
+    )
+    unknown_server_interval_s: float = Field(
+        default=60.0,
+        ge=1,
+        description="Whoever is not in the directory makes it be fetched once more, at most this often.",
+    )
+
+
+class SourceSettings(Section):
+    """Where it is known from who belongs to the circle of trust."""
+
+    directory: DirectorySettings = Field(
+        default=DirectorySettings(), description="A signed directory, as `tim-server trust authority` makes it."
+    )
+
+
+class TrustSettings(Section):
+    """The trust gate: whom this server talks to."""
+
+    profile: Annotated[Profile, AfterValidator(_check_profile)] = Field(
+        default=Profile.OPEN,
+        description="open: any server that TLS verifies, for interoperation and trials. directory: only servers that a "
+        "signed directory lists.",
+    )
+    sources: SourceSettings = Field(
+        default=SourceSettings(), description="Where it is known from who belongs to the circle of trust."
+    )
+    decisions_kept_max: int = Field(
+        default=10_000,
+        ge=100,
+        description="How many kinds of refusals are kept for each place where the gate is asked; the oldest go first.",
+    )
+
+    @model_validator(mode="after")
+    def _check_together(self) -> "TrustSettings":
+        rules, directory = RULES[self.profile], self.sources.directory
+        if rules.needs_listing and (not directory.urls or directory.anchors_file is None):
+            raise ValueError(f"the profile {self.profile} needs urls and anchors_file in sources.directory")
+        return self
