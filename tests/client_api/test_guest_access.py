@@ -58,6 +58,14 @@ async def test_guests_join_where_they_may_and_talk_there(hospital: Hospital) -> 
     assert (await guest.event(room_id, event_id))["sender"] == guest.user_id
 
 
+async def test_guests_join_no_longer_where_what_let_them_in_is_redacted(hospital: Hospital) -> None:
+    alice, guest = await hospital.person(), await make_guest(hospital)
+    room_id = await alice.create_room()
+    access = await alice.set_state(room_id, "m.room.guest_access", CAN_JOIN)
+    await alice.put(f"rooms/{room_id}/redact/{access}/1", {})
+    await guest.refused(403, "M_GUEST_ACCESS_FORBIDDEN", "POST", f"rooms/{room_id}/join", {})
+
+
 async def test_guests_have_keys_and_see_their_devices(hospital: Hospital) -> None:
     alice, guest = await hospital.person(), await make_guest(hospital)
     identity = DeviceIdentity(guest)

@@ -4,6 +4,7 @@ import secrets
 from typing import Any
 
 from tim_server.app.accounts import Services
+from tim_server.app.joins import make_remote_join
 from tim_server.app.parts import Parts, now_ms
 from tim_server.app.push import make_push_rule_change
 from tim_server.background.supervise import Loop
@@ -26,6 +27,7 @@ from tim_server.services.rooms.moderate import Moderation
 from tim_server.services.rooms.publish import RoomPublication
 from tim_server.services.rooms.redact import Redaction
 from tim_server.services.rooms.relations import RoomRelations
+from tim_server.services.rooms.remote.join import RemoteJoin
 from tim_server.services.rooms.send import RoomSender
 from tim_server.services.rooms.state import RoomState
 from tim_server.services.rooms.threads import RoomThreads
@@ -39,13 +41,16 @@ def room_services(parts: Parts) -> Services:
     guests = GuestRemoval(database=parts.store.database, codec=parts.store.codec, queues=parts.queues)
     parts.store.commit_log.subscribe(guests.follow)
     parts.store.writer.on_restored.append(guests.forget)
+    remote = make_remote_join(parts)
+    join = _make_join(parts, remote)
     return Services(
-        fields=_sending(parts) | _membership(parts) | _naming(parts) | _reading(parts) | _reports(parts),
+        fields=_sending(parts, join) | _membership(parts, join) | _naming(parts) | _reading(parts) | _reports(parts),
         loops=(Loop(name="remove guests", interval_s=GUEST_SWEEP_INTERVAL_S, work=guests.sweep),),
+        closers=(remote.close,),
     )
 
 
-def _sending(parts: Parts) -> dict[str, Any]:
+def _sending(parts: Parts, join: RoomJoin) -> dict[str, Any]:
     store, queues = parts.store, parts.queues
     redaction = Redaction(database=store.database, codec=store.codec, queues=queues)
     check = CanonicalAliasCheck(database=store.database, codec=store.codec)
@@ -58,7 +63,7 @@ def _sending(parts: Parts) -> dict[str, Any]:
                 database=store.database,
                 codec=store.codec,
                 queues=queues,
-                join=_make_join(parts),
+                join=join,
                 leaving=parts.leaving,
             ),
             canonical_alias_check=check,
@@ -86,13 +91,14 @@ def _sending(parts: Parts) -> dict[str, Any]:
     }
 
 
-def _make_join(parts: Parts) -> RoomJoin:
+def _make_join(parts: Parts, remote: RemoteJoin) -> RoomJoin:
     return RoomJoin(
         server_name=parts.author.server_name,
         database=parts.store.database,
         codec=parts.store.codec,
         queues=parts.queues,
         carry_over=_make_carry_over(parts),
+        remote=remote,
     )
 
 
@@ -107,10 +113,10 @@ def _make_carry_over(parts: Parts) -> CarryOver:
     )
 
 
-def _membership(parts: Parts) -> dict[str, Any]:
+def _membership(parts: Parts, join: RoomJoin) -> dict[str, Any]:
     store, queues = parts.store, parts.queues
     return {
-        "room_join": _make_join(parts),
+        "room_join": join,
         "room_leave": parts.leaving,
         "room_forget": RoomForget(database=store.database, writer=store.writer),
         "moderation": Moderation(database=store.database, codec=store.codec, queues=queues),

@@ -8,7 +8,7 @@ from tim_server.matrix.identifiers import RoomAlias, RoomId
 from tim_server.services.accounts.requester import Requester
 from tim_server.services.homeserver import Homeserver
 from tim_server.web import fields
-from tim_server.web.request_model import InPath, RequestModel, WholeBody
+from tim_server.web.request_model import InPath, InQuery, RequestModel, WholeBody
 from tim_server.web.response_model import ResponseModel
 from tim_server.web.route import Auth, Route
 
@@ -17,17 +17,22 @@ NOT_IN_EVENTS = frozenset({"third_party_signed"})
 
 
 class JoinRoomByIdRequest(RequestModel):
-    """Which room, and why. All that the body holds goes into the member event, as clients have it there."""
+    """Which room, through which servers (`server_name` is what `via` was called before), and why. All that the body
+    holds goes into the member event, as clients have it there."""
 
     room_id: InPath[fields.RoomId]
+    via: InQuery[list[str]] = Field(default_factory=list)
+    server_name: InQuery[list[str]] = Field(default_factory=list)
     reason: str | None = None
     body: WholeBody[dict[str, Any]] = Field(default_factory=dict)
 
 
 class JoinRoomRequest(RequestModel):
-    """Which room, by id or alias, and why; with the body as in `JoinRoomByIdRequest`."""
+    """Which room, by id or alias; else as in `JoinRoomByIdRequest`."""
 
     room_id_or_alias: InPath[fields.RoomIdOrAlias]
+    via: InQuery[list[str]] = Field(default_factory=list)
+    server_name: InQuery[list[str]] = Field(default_factory=list)
     reason: str | None = None
     body: WholeBody[dict[str, Any]] = Field(default_factory=dict)
 
@@ -58,7 +63,8 @@ async def _join(
     server: Homeserver, requester: Requester, room: RoomId | RoomAlias, request: JoinRoomByIdRequest | JoinRoomRequest
 ) -> JoinRoomResponse:
     custom = {key: value for key, value in request.body.items() if key not in NOT_IN_EVENTS and value is not None}
-    return JoinRoomResponse(room_id=await server.room_join.join(requester, room, custom))
+    servers = fields.server_names([*request.via, *request.server_name])
+    return JoinRoomResponse(room_id=await server.room_join.join(requester, room, custom, servers))
 
 
 ROUTES = (

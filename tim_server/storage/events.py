@@ -87,22 +87,26 @@ async def load_events_by_id(tx: Connection, codec: Codec, event_ids: Iterable[st
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventNode:
-    """A stored event without its body: where it is, and whether it was rejected."""
+    """A stored event without its body: where it is, whether it was rejected, and whether it is an outlier."""
 
     nid: int
     room_nid: int
     rejected: bool
+    outlier: bool
 
 
-LOAD_NODES_BY_ID = (
-    "SELECT event_id, nid, room_nid, rejected IS NOT NULL AS rejected FROM events WHERE event_id = ANY($1)"
-)
+LOAD_NODES_BY_ID = """
+SELECT event_id, nid, room_nid, rejected IS NOT NULL AS rejected, position IS NULL AS outlier
+FROM events WHERE event_id = ANY($1)
+"""
 
 
 async def load_nodes_by_id(tx: Connection, event_ids: Iterable[str]) -> dict[EventId, EventNode]:
     """The events of these ids, without their bodies; those that are not stored are left out."""
     return {
-        EventId(row["event_id"]): EventNode(nid=row["nid"], room_nid=row["room_nid"], rejected=row["rejected"])
+        EventId(row["event_id"]): EventNode(
+            nid=row["nid"], room_nid=row["room_nid"], rejected=row["rejected"], outlier=row["outlier"]
+        )
         for row in await tx.fetch(LOAD_NODES_BY_ID, list(event_ids))
     }
 

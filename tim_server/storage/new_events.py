@@ -14,7 +14,8 @@ from tim_server.storage.state import bigint_array
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewEvent:
     """An event to be stored, without its position. `snapshot` is the state before it; an outlier has none.
-    `redacts_id`: the event that it redacts, where that one is not stored yet."""
+    `redacts_id`: the event that it redacts, where that one is not stored yet. `is_stored`: it is an outlier that is
+    stored already, under this nid, and now gets its place."""
 
     nid: int
     event_id: EventId
@@ -35,6 +36,7 @@ class NewEvent:
     thread_id: EventId | None = None
     relation: Relation | None = None
     redacts_id: EventId | None = None
+    is_stored: bool = False
 
 
 class PlacedEvent(NamedTuple):
@@ -63,7 +65,11 @@ FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::integer[], $5::bigint[
 
 
 async def insert_events(tx: Connection, codec: Codec, placed: Sequence[PlacedEvent]) -> None:
-    """Store the events, none of which is stored yet."""
+    """Store the events, none of which is stored yet unless it says so."""
+    stored = [each for each in placed if each.event.is_stored]
+    if stored:
+        await _place_outliers(tx, stored)
+        placed = [each for each in placed if not each.event.is_stored]
     if not placed:
         return
     events = [each.event for each in placed]
@@ -87,6 +93,38 @@ async def insert_events(tx: Connection, codec: Codec, placed: Sequence[PlacedEve
         [bigint_array(event.prev_nids) for event in events],
         [bigint_array(event.auth_nids) for event in events],
         [codec.encode(event.body) for event in events],
+        [event.redacts_id for event in events],
+        [event.thread_id for event in events],
+    )
+
+
+PLACE_OUTLIERS = """
+UPDATE events AS e
+SET position = new.position, minor = new.minor, snapshot = new.snapshot, replaces = new.replaces,
+    notify_class = new.notify_class, soft_failed = new.soft_failed, rejected = new.rejected,
+    prev_nids = new.prev_nids::bigint[], redacts_id = new.redacts_id, thread_id = new.thread_id
+FROM unnest($1::bigint[], $2::bigint[], $3::integer[], $4::bigint[], $5::bigint[], $6::smallint[], $7::boolean[],
+            $8::text[], $9::text[], $10::text[], $11::text[])
+     AS new (nid, position, minor, snapshot, replaces, notify_class, soft_failed, rejected, prev_nids, redacts_id,
+             thread_id)
+WHERE e.nid = new.nid
+"""
+
+
+async def _place_outliers(tx: Connection, placed: Sequence[PlacedEvent]) -> None:
+    """What was not known of the events while they were outliers; their bodies and what authorises them stay."""
+    events = [each.event for each in placed]
+    await tx.execute(
+        PLACE_OUTLIERS,
+        [event.nid for event in events],
+        [each.position for each in placed],
+        [each.minor for each in placed],
+        [event.snapshot for event in events],
+        [event.replaces for event in events],
+        [event.notify_class for event in events],
+        [event.soft_failed for event in events],
+        [event.rejected for event in events],
+        [bigint_array(event.prev_nids) for event in events],
         [event.redacts_id for event in events],
         [event.thread_id for event in events],
     )

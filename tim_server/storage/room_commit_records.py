@@ -23,7 +23,8 @@ class StateChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MembershipChange:
-    """A user's resolved membership changes with the event of this index in the commit."""
+    """A user's resolved membership changes with the event of this index in the commit, or with the head where the
+    commit has no events."""
 
     event_index: int
     user_id: UserId
@@ -91,6 +92,11 @@ class PlacedCommit:
     last_position: int
     rows: tuple[EventRow, ...] = field(default=())
 
+    def position_of(self, event_index: int) -> int:
+        """Where something takes effect that goes with an event, which may be an outlier, or with the head alone."""
+        position = self.positions[event_index] if self.positions else None
+        return position or self.last_position
+
 
 def place(commits: Iterable[RoomCommit], after: int) -> tuple[list[PlacedCommit], int]:
     """Give each event its position, counting on from `after`; the last position given."""
@@ -142,7 +148,7 @@ def owed_by(placed: Iterable[PlacedCommit]) -> dict[tuple[ServerName, ...], tupl
     owed: dict[tuple[ServerName, ...], list[OwedEvent]] = {}
     for p in placed:
         for each in p.commit.outbox:
-            position = p.positions[each.event_index] or p.last_position
+            position = p.position_of(each.event_index)
             event = OwedEvent(position, p.commit.events[each.event_index].nid)
             owed.setdefault(each.destinations, []).append(event)
     return {destinations: tuple(events) for destinations, events in owed.items()}

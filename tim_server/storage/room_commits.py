@@ -157,7 +157,7 @@ async def _write_memberships(tx: Connection, placed: Sequence[PlacedCommit]) -> 
                 room_nid=p.commit.room_nid,
                 membership=change.membership,
                 event_nid=change.event_nid,
-                position=p.positions[change.event_index] or p.last_position,
+                position=p.position_of(change.event_index),
             )
             for p in placed
             for change in p.commit.memberships
@@ -201,7 +201,7 @@ async def _insert_notifications(tx: Connection, placed: Sequence[PlacedCommit]) 
     await insert_notifications(
         tx,
         [
-            (notification, p.commit.room_nid, p.positions[notification.event_index] or p.last_position)
+            (notification, p.commit.room_nid, p.position_of(notification.event_index))
             for p in placed
             for notification in p.commit.notifications
         ],
@@ -218,7 +218,7 @@ async def _insert_holes(tx: Connection, placed: Sequence[PlacedCommit]) -> None:
         [
             HoleRow(
                 room_nid=p.commit.room_nid,
-                position=p.positions[hole.event_index] or p.last_position,
+                position=p.position_of(hole.event_index),
                 missing=hole.missing,
             )
             for p in placed

@@ -6,7 +6,7 @@ Import the identifiers from here in request models; to a type checker and at run
 Spec: https://spec.matrix.org/v1.19/appendices/#common-identifier-format
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
 from pydantic import GetPydanticSchema
@@ -38,3 +38,14 @@ def _parse_room_id_or_alias(value: str) -> identifiers.RoomId | identifiers.Room
 
 
 RoomIdOrAlias = Annotated[identifiers.RoomId | identifiers.RoomAlias, _parsed_by(_parse_room_id_or_alias)]
+
+
+def server_names(values: Iterable[str]) -> list[identifiers.ServerName]:
+    """The server names among values such as those of `via`, which clients take from wherever they found the room."""
+    found = []
+    for value in values:
+        try:
+            found.append(identifiers.ServerName.parse(value))
+        except identifiers.InvalidIdentifier:
+            continue
+    return found

@@ -3,20 +3,26 @@
 Spec: https://spec.matrix.org/v1.19/client-server-api/#restricted-rooms
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from tim_server.matrix.canonical_json import decode_lenient
 from tim_server.matrix.errors import Forbidden, UnableToGrantJoin
 from tim_server.matrix.event_auth.power_levels import PowerLevels
 from tim_server.matrix.events.read import read_stored_pdu
+from tim_server.matrix.events.record import Event
 from tim_server.matrix.identifiers import InvalidIdentifier, RoomId, ServerName, UserId
 from tim_server.matrix.room_versions import RoomVersion
 from tim_server.services.rooms.member_content import MEMBER, membership_in
 from tim_server.services.rooms.view import load_current_events
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection
-from tim_server.storage.memberships import find_any_joined, find_joined, is_joined_to_any
+from tim_server.storage.memberships import (
+    count_joined_by_server,
+    find_any_joined,
+    find_joined,
+    is_joined_to_any,
+)
 from tim_server.storage.rooms import RoomRow
 
 CREATE = ("m.room.create", "")
@@ -33,8 +39,7 @@ async def authorising_user(
     Raises `Forbidden` where the user fulfils no condition, `UnableToGrantJoin` where no local member may invite.
     """
     member = (MEMBER, joining)
-    rows = await load_current_events(tx, codec, room.nid, [CREATE, JOIN_RULES, POWER_LEVELS, member])
-    state = {key: read_stored_pdu(decode_lenient(row.body), version, row.event_id) for key, row in rows.items()}
+    state = await _load_state(tx, codec, room, version, [CREATE, JOIN_RULES, POWER_LEVELS, member])
     rules = state.get(JOIN_RULES)
     if not version.restricted_join_rule or rules is None or rules.content.get("join_rule") not in RESTRICTED:
         return None
@@ -46,6 +51,27 @@ async def authorising_user(
     if found is None:
         raise UnableToGrantJoin()
     return found
+
+
+async def servers_that_may_grant(
+    tx: Connection, codec: Codec, room: RoomRow, version: RoomVersion, *, server_name: ServerName
+) -> list[ServerName]:
+    """Servers other than this one of which a joined member may authorise restricted joins, by the members' levels."""
+    state = await _load_state(tx, codec, room, version, [CREATE, POWER_LEVELS])
+    power = PowerLevels.of(state.get(POWER_LEVELS), state.get(CREATE))
+    named = {user_id for user_id in power.users.keys() | power.infinite if power.user_level(user_id) >= power.invite}
+    joined = await find_joined(tx, room.nid, named)
+    servers = [user_id.server_name for user_id in sorted(joined, key=power.user_level, reverse=True)]
+    if power.users_default >= power.invite:
+        servers += map(ServerName, await count_joined_by_server(tx, room.nid))
+    return [server for server in dict.fromkeys(servers) if server != server_name]
+
+
+async def _load_state(
+    tx: Connection, codec: Codec, room: RoomRow, version: RoomVersion, keys: Collection[tuple[str, str]]
+) -> dict[tuple[str, str], Event]:
+    rows = await load_current_events(tx, codec, room.nid, keys)
+    return {key: read_stored_pdu(decode_lenient(row.body), version, row.event_id) for key, row in rows.items()}
 
 
 async def _who_may_invite(tx: Connection, room: RoomRow, power: PowerLevels, server_name: ServerName) -> UserId | None:

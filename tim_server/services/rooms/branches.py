@@ -81,8 +81,14 @@ class Branches:
         for state in states:
             if state.nids == resolved:
                 return state
-        old, new = set(first.nids.values()), set(resolved.values())
-        return self._snapshot(resolved, first, added=tuple(sorted(new - old)), removed=tuple(sorted(old - new)))
+        return self.changed(first, resolved)
+
+    def changed(self, before: State, nids: StateNids) -> State:
+        """The state with these nids, told by what differs from another one."""
+        old, new = set(before.nids.values()), set(nids.values())
+        if old == new:
+            return before
+        return self._snapshot(nids, before, added=tuple(sorted(new - old)), removed=tuple(sorted(old - new)))
 
     def _snapshot(self, nids: StateNids, parent: State, *, added: Sequence[int], removed: Sequence[int]) -> State:
         depth = parent.snapshot_depth + 1

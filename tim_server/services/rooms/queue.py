@@ -217,7 +217,7 @@ class RoomQueues:
                 continue
             try:
                 placed = await self.store.writer.commit_room(decision.commit)
-            except HeadMoved:
+            except (HeadMoved, DuplicateKey):  # or one of the events has been stored meanwhile, as an outlier
                 self.heads.forget(room_id)
             except TransactionKnown:
                 batch = await self._answer_known(batch)

@@ -9,6 +9,7 @@ Spec: https://spec.matrix.org/v1.19/server-server-api/#checks-performed-on-recei
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from tim_server.matrix.canonical_json import encode_relaxed
 from tim_server.matrix.errors import EventRejected
@@ -16,17 +17,17 @@ from tim_server.matrix.event_auth import auth_types_for, check_auth_events, chec
 from tim_server.matrix.event_auth.power_levels import PowerLevels
 from tim_server.matrix.events.record import Event
 from tim_server.matrix.identifiers import EventId, UserId
-from tim_server.matrix.memberships import MemberStep, membership_steps
 from tim_server.matrix.relations import relation_of
 from tim_server.services.rooms.auth_events import ParsedEvents
 from tim_server.services.rooms.branches import Branches, State, StateNids, changes_between, pending_of
-from tim_server.services.rooms.decide import DEPTH_MAX, Decision, membership_of
-from tim_server.services.rooms.head import RoomHead, joined_servers_after
+from tim_server.services.rooms.changed_memberships import changed_memberships
+from tim_server.services.rooms.decide import DEPTH_MAX, Decision
+from tim_server.services.rooms.head import RoomHead
 from tim_server.services.rooms.relate import thread_of
 from tim_server.services.rooms.resolve_state import StateResolver
 from tim_server.storage.events import EventRow, load_early_redactions, load_events_by_id
 from tim_server.storage.new_events import NewEvent
-from tim_server.storage.room_commit_records import MembershipChange, RoomCommit, StateChange
+from tim_server.storage.room_commit_records import RoomCommit, StateChange
 from tim_server.storage.store import Store
 
 CREATE = ("m.room.create", "")
@@ -261,8 +262,9 @@ class Receiver:
         head = receipt.head
         state = await receipt.branches.before(list(receipt.extremities))
         changes = changes_between(head.state, state.nids)
-        positioned = [i for i, event in enumerate(receipt.events) if not event.outlier]
-        memberships, joined = await self._memberships(receipt, state.nids, positioned)
+        memberships, joined = await changed_memberships(
+            partial(self._load, receipt), head.state, state.nids, receipt.events, head.joined_servers
+        )
         told = {
             (event.type, event.state_key): event.nid
             for event in receipt.events
@@ -297,42 +299,6 @@ class Receiver:
         )
         events = tuple(event for _, event in receipt.new.values())
         return Decision(answers=(accepted,), commit=commit, head=after, events=events)
-
-    async def _memberships(
-        self, receipt: _Receipt, state: StateNids, positioned: Sequence[int]
-    ) -> tuple[tuple[MembershipChange, ...], Mapping[str, int]]:
-        """What changes of the resolved memberships, and who is joined then."""
-        if state is receipt.head.state and not any(receipt.events[i].type == MEMBER for i in positioned):
-            return (), receipt.head.joined_servers
-        before, after = members_of(receipt.head.state), members_of(state)
-        steps = [
-            MemberStep(index=i, user_id=event.state_key, nid=event.nid, replaces=event.replaces)
-            for i in positioned
-            if (event := receipt.events[i]).type == MEMBER and event.state_key is not None
-        ]
-        last = positioned[-1] if positioned else len(receipt.events) - 1
-        changes = membership_steps(before, steps, after, last)
-        named = {nid for _, user, nid in changes for nid in (nid, before.get(user)) if nid is not None}
-        events = await self._load(receipt, list(named))
-        running, joined, rows = dict(before), receipt.head.joined_servers, []
-        for index, user, nid in changes:
-            old = running.get(user)
-            membership = "leave" if nid is None else membership_of(events[nid])
-            joined = joined_servers_after(
-                joined, UserId(user), None if old is None else membership_of(events[old]), membership
-            )
-            running[user] = nid or old or 0
-            rows.append(
-                MembershipChange(
-                    event_index=index, user_id=UserId(user), membership=membership, event_nid=nid or old or 0
-                )
-            )
-        return tuple(rows), joined
-
-
-def members_of(state: StateNids) -> dict[str, int]:
-    """The member events of a state, by user."""
-    return {key[1]: nid for key, nid in state.items() if key[0] == MEMBER}
 
 
 def _named_by(event: Event) -> tuple[EventId, ...]:

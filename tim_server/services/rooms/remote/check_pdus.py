@@ -3,7 +3,7 @@
 Spec: https://spec.matrix.org/v1.19/server-server-api/#checks-performed-on-receipt-of-a-pdu
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +35,12 @@ class PduCheck:
         """Checks 1 to 3. A PDU whose content hash does not match passes as redacted ("Passes hash checks, otherwise it
         is redacted before being processed further"). What has not even an event id is left out.
         """
+        read = self.read(pdus, version, room_id)
+        verified = await self.verify(read.events)
+        return CheckedPdus(events=verified.events, refused={**read.refused, **verified.refused})
+
+    def read(self, pdus: Iterable[Any], version: RoomVersion, room_id: RoomId) -> CheckedPdus:
+        """Check 1, the form: the events, which nobody need have signed."""
         events: dict[EventId, Event] = {}
         refused: dict[EventId, str] = {}
         for pdu in pdus:
@@ -49,9 +55,13 @@ class PduCheck:
                 refused[event.event_id] = "the event is of another room"
             else:
                 events.setdefault(event.event_id, event)
-        unverified = await self.keys.unverified(list(events.values()))
-        passed = tuple(_with_right_hash(event) for event_id, event in events.items() if event_id not in unverified)
-        return CheckedPdus(events=passed, refused=refused | unverified)
+        return CheckedPdus(events=tuple(events.values()), refused=refused)
+
+    async def verify(self, events: Sequence[Event]) -> CheckedPdus:
+        """Checks 2 and 3, signatures and hashes, of events that have been read."""
+        unverified = await self.keys.unverified(events)
+        passed = tuple(_with_right_hash(event) for event in events if event.event_id not in unverified)
+        return CheckedPdus(events=passed, refused=unverified)
 
 
 def _with_right_hash(event: Event) -> Event:

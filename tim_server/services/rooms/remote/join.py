@@ -1,0 +1,109 @@
+"""Joining rooms that this server is not in, through servers that are.
+
+Spec: https://spec.matrix.org/v1.19/server-server-api/#joining-rooms
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from tim_server.federation.client import FederationClient
+from tim_server.federation.errors import RemoteError
+from tim_server.federation.joining import JoinAnswerBounds, JoinSending
+from tim_server.federation.membership import make_member_event
+from tim_server.matrix.events.build import Author
+from tim_server.matrix.identifiers import EventId, RoomId, ServerName, UserId
+from tim_server.services.rooms.remote.ask_in_turn import AskingBounds, ask_in_turn
+from tim_server.services.rooms.remote.check_join import JoinCheck
+from tim_server.services.rooms.remote.enter import RoomEntry
+from tim_server.services.rooms.remote.key_prefetch import KeyPrefetch
+from tim_server.services.rooms.remote.known_rooms import KnownRooms
+from tim_server.services.rooms.remote.member_template import check_template, member_event
+from tim_server.services.rooms.remote.servers_of_room import ServersOfRoom
+from tim_server.services.rooms.remote.take_in_state import StateIntake, StateRefused
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedJoin:
+    """Who wants to join which room, with what content of the member event, and the servers that the user named.
+
+    `although_here`: also where this server is in the room, for a restricted join that others must authorise.
+    """
+
+    user_id: UserId
+    room_id: RoomId
+    content: Mapping[str, Any]
+    servers: Sequence[ServerName] = ()
+    although_here: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class RemoteJoin:
+    """Joins through other servers. Joins of one room follow each other, so that the second finds the room here; a user
+    who asks twice shares one join, which is carried out also if they do not wait for it."""
+
+    author: Author
+    client: FederationClient
+    servers: ServersOfRoom
+    known_rooms: KnownRooms
+    intake: StateIntake
+    check: JoinCheck
+    entry: RoomEntry
+    now_ms: Callable[[], int]
+    asking: AskingBounds = field(default_factory=AskingBounds)
+    answers: JoinAnswerBounds = field(default_factory=JoinAnswerBounds)
+    _running: "dict[tuple[RoomId, UserId], asyncio.Task[EventId | None]]" = field(default_factory=dict)
+
+    async def join(self, wanted: WantedJoin) -> EventId | None:
+        """The join event's id; None where this server has come into the room meanwhile, so that it decides itself.
+
+        Raises `NotFound` where nobody is known to be in the room, `Forbidden` and other errors that the servers in the
+        room gave, `BadGateway` where none of them could help, `UnsupportedRoomVersion`, `Unavailable`.
+        """
+        key = (wanted.room_id, wanted.user_id)
+        task = self._running.get(key)
+        if task is None:
+            before = [task for (room_id, _), task in self._running.items() if room_id == wanted.room_id]
+            task = asyncio.create_task(self._follow(before, wanted), name="remote-join")
+            self._running[key] = task
+            task.add_done_callback(lambda _: self._running.pop(key))
+        return await asyncio.shield(task)
+
+    async def close(self) -> None:
+        """End what is going on: it can be begun anew at any time."""
+        running = list(self._running.values())
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    async def _follow(self, before: "Sequence[asyncio.Task[EventId | None]]", wanted: WantedJoin) -> EventId | None:
+        if before:
+            await asyncio.wait(before)
+        if not wanted.although_here and await self.servers.is_here(wanted.room_id):
+            return None
+        servers = await self.servers.to_ask(wanted.room_id, wanted.user_id, wanted.servers)
+        _, event_id = await ask_in_turn(servers, partial(self._join_through, wanted), self.asking)
+        return event_id
+
+    async def _join_through(self, wanted: WantedJoin, server: ServerName) -> EventId:
+        template = await make_member_event(self.client, server, "join", wanted.room_id, wanted.user_id)
+        checked = check_template(template, server, wanted.room_id, wanted.user_id, "join")
+        head = await self.known_rooms.know(wanted.room_id, checked.version)
+        (number,) = await self.known_rooms.store.writer.take_nids(1)
+        now_ms = self.now_ms()
+        event = member_event(
+            checked, wanted.user_id, wanted.content, author=self.author, now_ms=now_ms, unique=f"{number}.{now_ms}"
+        )
+        keys = KeyPrefetch(keys=self.check.check.keys, version=checked.version)
+        sending = JoinSending(client=self.client, bounds=self.answers, note=keys.note)
+        answer = await sending.send(server, event)
+        await keys.fetch()
+        try:
+            event = await self.check.with_signature(event, answer.event)
+            before = await self.intake.take_in(head, answer.state, answer.auth_chain)
+            await self.check.check_allowed(head, event, before)
+        except StateRefused as error:
+            raise RemoteError.malformed(server, str(error)) from None
+        return await self.entry.enter(event, before)
