@@ -8,6 +8,8 @@ from tests.peer import Asked, Peer
 from tests.peer_room import FEDERATION, MEMBER, PeerRoom
 from tests.people import Person
 from tim_server.matrix.events.record import Event
+from tim_server.matrix.events.signatures import sign_event
+from tim_server.matrix.room_versions import room_version
 
 STRIPPED = ("m.room.create", "m.room.join_rules", "m.room.name")
 
@@ -76,3 +78,16 @@ async def send_pdus(peer: Peer, server: str, *pdus: Any) -> Any:
     status, answer = await peer.ask(server, "PUT", f"{FEDERATION}/v1/send/{secrets.token_hex(8)}", body)
     assert status == 200, answer
     return answer["pdus"]
+
+
+def serve_invites(peer: Peer, **answer: Any) -> list[Asked]:
+    """Have the peer sign every invite that comes; `answer` goes into the answer. The requests."""
+    asked_for: list[Asked] = []
+
+    async def sign(asked: Asked) -> Any:
+        asked_for.append(asked)
+        version = room_version(asked.json["room_version"])
+        return {"event": sign_event(asked.json["event"], version, peer.name, peer.author.key)} | answer
+
+    peer.answers["PUT", f"{FEDERATION}/v2/invite/*"] = sign
+    return asked_for

@@ -9,12 +9,14 @@ from tim_server.services.rooms.head import RoomHeads
 from tim_server.services.rooms.leave import RoomLeave
 from tim_server.services.rooms.queue import RoomQueues
 from tim_server.services.rooms.remote.check_pdus import PduCheck
+from tim_server.services.rooms.remote.invite import Invites
 from tim_server.services.rooms.remote.invited import InviteReceipt
 from tim_server.services.rooms.remote.leave import RemoteLeave
 from tim_server.services.rooms.remote.outside import OutsideMemberships
 from tim_server.services.rooms.remote.servers_of_room import ServersOfRoom
 from tim_server.services.rooms.remote.told_state import ToldState
 from tim_server.services.rooms.resident.participation import Participation
+from tim_server.services.rooms.resident.tell_state import StateTelling
 from tim_server.storage.store import Store
 
 
@@ -38,6 +40,19 @@ def make_leaving(queues: RoomQueues, outside: OutsideMemberships, federation: Fe
         database=database,
         queues=queues,
         remote=RemoteLeave(client=federation.client, servers=servers, outside=outside, now_ms=now_ms),
+    )
+
+
+def make_invites(parts: Parts) -> Invites:
+    """What sends invites."""
+    store, federation = parts.store, parts.federation
+    return Invites(
+        server_name=parts.author.server_name,
+        queues=parts.queues,
+        client=federation.client,
+        keys=federation.keys,
+        gate=federation.gate,
+        telling=StateTelling(database=store.database, codec=store.codec),
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from tim_server.app.accounts import Services
 from tim_server.app.joins import make_remote_join
+from tim_server.app.membership import make_invites
 from tim_server.app.parts import Parts, now_ms
 from tim_server.app.push import make_push_rule_change
 from tim_server.background.supervise import Loop
@@ -65,6 +66,7 @@ def _sending(parts: Parts, join: RoomJoin) -> dict[str, Any]:
                 queues=queues,
                 join=join,
                 leaving=parts.leaving,
+                invites=make_invites(parts),
             ),
             canonical_alias_check=check,
         ),
@@ -73,6 +75,7 @@ def _sending(parts: Parts, join: RoomJoin) -> dict[str, Any]:
             database=store.database,
             codec=store.codec,
             queues=queues,
+            invites=make_invites(parts),
             policy=CreationPolicy(
                 default_version=parts.tenant.rooms.default_version,
                 invites_max=parts.settings.limits.invites_per_room_creation_max,
@@ -119,7 +122,9 @@ def _membership(parts: Parts, join: RoomJoin) -> dict[str, Any]:
         "room_join": join,
         "room_leave": parts.leaving,
         "room_forget": RoomForget(database=store.database, writer=store.writer),
-        "moderation": Moderation(database=store.database, codec=store.codec, queues=queues),
+        "moderation": Moderation(
+            database=store.database, codec=store.codec, queues=queues, invites=make_invites(parts)
+        ),
     }
 
 

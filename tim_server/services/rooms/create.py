@@ -25,6 +25,7 @@ from tim_server.services.rooms.member_content import MEMBER, load_names
 from tim_server.services.rooms.new_room_state import InitialState, NewRoom, Preset, drafts_of
 from tim_server.services.rooms.permission import check_may_act
 from tim_server.services.rooms.queue import RoomNames, RoomQueues
+from tim_server.services.rooms.remote.invite import InviteRefused, Invites
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Database
 
@@ -72,6 +73,7 @@ class RoomCreation:
     database: Database
     codec: Codec
     queues: RoomQueues
+    invites: Invites
     policy: CreationPolicy
     randomness: Callable[[int], bytes]
 
@@ -79,12 +81,14 @@ class RoomCreation:
         """Create a room; its id.
 
         Raises `UnsupportedRoomVersion`, `InvalidRoomState` where the authorisation rules refuse one of its events,
-        `RoomInUse` for a taken alias, `InviteBlocked`, `ThreepidDenied`, `InvalidParam`, `BadJson`, `TooLarge`.
+        `RoomInUse` for a taken alias, `InviteBlocked`, `ThreepidDenied`, `InvalidParam`, `BadJson`, `TooLarge`, and
+        what `Invites.submit` raises for a user of another server.
         """
         check_may_act(requester)
         version = self._version(options)
         alias = self._alias(options)
         self._check_invites(options)
+        await self.invites.check_servers(options.invited)
         async with self.database.connection() as connection:
             await check_take_invites(connection, self.codec, options.invited)
             names = await load_names(connection, self.codec, [requester.user_id, *options.invite])
@@ -109,7 +113,11 @@ class RoomCreation:
         room_id = None if version.room_id_is_create_hash else self._new_room_id()
         room_names = RoomNames(aliases=() if alias is None else (alias,), is_published=options.is_public)
         try:
-            created = await self.queues.create(room_id, version, DraftGroup(drafts=drafts), room_names)
+            created = await self.queues.create(
+                room_id, version, DraftGroup(drafts=drafts), room_names, sign=self.invites.sign_new_room
+            )
+        except InviteRefused:
+            raise
         except Forbidden as error:
             raise InvalidRoomState(f"The room can't begin like this: {error.message}") from error
         return created.room_id

@@ -17,6 +17,7 @@ from tim_server.services.rooms.member_content import AUTHORISED_VIA, MEMBER, loa
 from tim_server.services.rooms.moderate import require_invitable, require_removable
 from tim_server.services.rooms.permission import check_may_act
 from tim_server.services.rooms.queue import RoomQueues
+from tim_server.services.rooms.remote.invite import Invites
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Database
 
@@ -30,6 +31,7 @@ class MemberState:
     queues: RoomQueues
     join: RoomJoin
     leaving: RoomLeave
+    invites: Invites
 
     async def set(self, requester: Requester, room_id: RoomId, target: UserId, content: Mapping[str, Any]) -> EventId:
         """Send a member event; where the same sender has sent the same content, that event stands. A content without
@@ -57,9 +59,10 @@ class MemberState:
             return await self.leaving.leave_by(target, room_id, told, unless=is_in_place)
         draft = Draft(type=MEMBER, state_key=target, sender=requester.user_id, content=told)
         require = None if is_own else _REQUIRED.get(membership)
-        (event_id,) = await self.queues.submit(
-            room_id, DraftGroup(drafts=(draft,), unless=is_in_place, require=require)
-        )
+        group = DraftGroup(drafts=(draft,), unless=is_in_place, require=require)
+        if membership == "invite":
+            return await self.invites.submit(room_id, group)
+        (event_id,) = await self.queues.submit(room_id, group)
         return event_id
 
 

@@ -15,6 +15,7 @@ from tim_server.services.rooms.invite_permission import check_take_invites
 from tim_server.services.rooms.member_content import MEMBER, load_names, member_content, membership_in
 from tim_server.services.rooms.permission import check_may_act
 from tim_server.services.rooms.queue import RoomQueues
+from tim_server.services.rooms.remote.invite import Invites
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Database
 
@@ -26,16 +27,19 @@ class Moderation:
     database: Database
     codec: Codec
     queues: RoomQueues
+    invites: Invites
 
     async def invite(self, requester: Requester, room_id: RoomId, target: UserId, reason: str | None) -> None:
         """Invite a user; whoever is invited already stays so. Raises `Forbidden` for who is joined or banned,
-        `InviteBlocked` for who takes no invites."""
+        `InviteBlocked` for who takes no invites; of a user of another server also what `Invites.submit` raises."""
         check_may_act(requester)
+        await self.invites.check_servers([target])
         async with self.database.connection() as connection:
             await check_take_invites(connection, self.codec, [target])
             names = await load_names(connection, self.codec, [target])
         content = member_content("invite", names=names.get(target, {}), reason=reason)
-        await self._change(requester, room_id, target, content, require_invitable)
+        group = _group(requester, target, content, require_invitable)
+        await self.invites.submit(room_id, group)
 
     async def kick(self, requester: Requester, room_id: RoomId, target: UserId, reason: str | None) -> None:
         """Make a user leave, or take an invite or knock back. Raises `Forbidden` for who is not in the room."""
@@ -61,14 +65,24 @@ class Moderation:
         require: Callable[[Mapping[str, Any] | None], None],
     ) -> None:
         check_may_act(requester)
+        await self.queues.submit(room_id, _group(requester, target, content, require))
 
-        def is_in_place(_sender: UserId, present: dict[str, Any]) -> bool:
-            same_reason = present.get("reason") == content.get("reason")
-            same_membership = membership_in(present) == content["membership"]
-            return same_membership and (same_reason or content["membership"] == "invite")
 
-        draft = Draft(type=MEMBER, state_key=target, sender=requester.user_id, content=content)
-        await self.queues.submit(room_id, DraftGroup(drafts=(draft,), unless=is_in_place, require=require))
+def _group(
+    requester: Requester,
+    target: UserId,
+    content: dict[str, Any],
+    require: Callable[[Mapping[str, Any] | None], None],
+) -> DraftGroup:
+    """The member event with this content, unless the membership is in place."""
+
+    def is_in_place(_sender: UserId, present: dict[str, Any]) -> bool:
+        same_reason = present.get("reason") == content.get("reason")
+        same_membership = membership_in(present) == content["membership"]
+        return same_membership and (same_reason or content["membership"] == "invite")
+
+    draft = Draft(type=MEMBER, state_key=target, sender=requester.user_id, content=content)
+    return DraftGroup(drafts=(draft,), unless=is_in_place, require=require)
 
 
 def require_invitable(present: Mapping[str, Any] | None) -> None:

@@ -14,6 +14,7 @@ import structlog
 
 from tim_server.matrix.errors import LimitExceeded, MatrixError, NotFound, Unavailable
 from tim_server.matrix.events.build import Author
+from tim_server.matrix.events.record import Event
 from tim_server.matrix.identifiers import EventId, RoomAlias, RoomId
 from tim_server.matrix.room_versions import RoomVersion
 from tim_server.services.rooms.auth_events import ParsedEvents
@@ -23,6 +24,7 @@ from tim_server.services.rooms.head import RoomHead, RoomHeads
 from tim_server.services.rooms.notify import EventOutcomes
 from tim_server.services.rooms.receive import EventsMissing, Incoming, Receiver
 from tim_server.services.rooms.relate import load_related
+from tim_server.services.rooms.relay import relayed
 from tim_server.storage.client_transactions import load_known_transactions
 from tim_server.storage.database import CONNECTION_FAILURES, DuplicateKey
 from tim_server.storage.events import load_redacted
@@ -30,6 +32,7 @@ from tim_server.storage.store import Store
 from tim_server.storage.writer import HeadMoved, TransactionKnown
 
 CREATE_ATTEMPTS = 20
+NOT_IN_ROOM = "This server is not in the room"
 
 Answer: TypeAlias = tuple[EventId, ...] | MatrixError
 
@@ -127,10 +130,32 @@ class RoomQueues:
             self._tasks[room_id] = asyncio.create_task(self._work(room_id), name="room-queue")
         return await item.done
 
+    async def propose(self, room_id: RoomId, group: DraftGroup) -> Event | EventId:
+        """The event that the group's only draft makes, authorised and signed but not committed, so that another server
+        can sign it; or the id of the event in place that makes it needless. Raises what `submit` raises."""
+        made: list[Event] = []
+
+        async def decide(head: RoomHead) -> Decision:
+            if not head.extremities:
+                raise NotFound(NOT_IN_ROOM)
+            decision = await self._decide_drafts(head, [group])
+            made[:] = decision.events
+            return replace(decision, commit=None, head=head)
+
+        (event_id,) = await self.submit(room_id, DecidedAlone(decide=decide))
+        return made[0] if made else event_id
+
     async def create(
-        self, room_id: RoomId | None, version: RoomVersion, group: DraftGroup, names: RoomNames
+        self,
+        room_id: RoomId | None,
+        version: RoomVersion,
+        group: DraftGroup,
+        names: RoomNames,
+        *,
+        sign: Callable[[Decision], Awaitable[Decision]] | None = None,
     ) -> CreatedRoom:
-        """Make a room of the group's events, in one commit; `room_id` None: the create event's hash (since v12).
+        """Make a room of the group's events, in one commit; `room_id` None: the create event's hash (since v12). `sign`
+        has other servers sign what must bear their signatures.
 
         Raises `Forbidden` where the rules refuse one of them, `RoomInUse` where an alias is taken; nothing is stored
         then.
@@ -140,6 +165,8 @@ class RoomQueues:
             # Since v12 two rooms that one user makes in the same millisecond would have the same id.
             self._created_ms = max(self._created_ms + 1, now_ms + attempt)
             decision = await self._decide_new(room_id, version, group, self._created_ms)
+            if sign is not None:
+                decision = await sign(decision)
             assert decision.commit is not None
             commit = replace(
                 decision.commit,
@@ -207,7 +234,7 @@ class RoomQueues:
         for _ in range(self.options.attempts_max):
             head = await self.heads.get(room_id)
             if head is None or (not head.extremities and isinstance(batch[0].group, DraftGroup)):
-                raise NotFound("This server is not in the room")
+                raise NotFound(NOT_IN_ROOM)
             decision = await self.outcomes.add_to(await self._decide(head, batch))
             if decision.commit is None:
                 if await self.heads.is_current(head):
@@ -234,10 +261,13 @@ class RoomQueues:
 
     async def _decide(self, head: RoomHead, batch: Sequence[_Waiting]) -> Decision:
         if isinstance(batch[0].group, Incoming):
-            return await self.receiver.decide(head, batch[0].group)
+            decision = await self.receiver.decide(head, batch[0].group)
+            return relayed(decision, head, self.author.server_name) if batch[0].group.is_relayed else decision
         if isinstance(batch[0].group, DecidedAlone):
             return await batch[0].group.decide(head)
-        groups = [item.group for item in batch if isinstance(item.group, DraftGroup)]
+        return await self._decide_drafts(head, [item.group for item in batch if isinstance(item.group, DraftGroup)])
+
+    async def _decide_drafts(self, head: RoomHead, groups: Sequence[DraftGroup]) -> Decision:
         nids = {nid for key in needed_keys(head, groups) if (nid := head.state.get(key)) is not None}
         known = await self.parsed.load(nids, head.version)
         redacted = await self._load_redacted(head, groups)

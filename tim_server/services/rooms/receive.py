@@ -46,9 +46,10 @@ class EventsMissing(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incoming:
-    """Events of one room, each after those that it refers to."""
+    """Events of one room, each after those that it refers to. `is_relayed`: we tell the other servers in the room."""
 
     events: tuple[Event, ...]
+    is_relayed: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
