@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tim_server.egress.client import OutgoingClient, OutgoingSettings
+from tim_server.egress.client import OutgoingClient, OutgoingRequest, OutgoingSettings
 from tim_server.egress.tls import client_tls
 from tim_server.trust.verdict import Verdict
 
@@ -148,3 +148,12 @@ async def make_client(authority):
     yield make
     for client in clients:
         await client.close()
+
+
+def get(url, **options):
+    return OutgoingRequest(method="GET", url=url, **options)
+
+
+def at(peer, *names):
+    """A static map that leads `names` to the peer."""
+    return {name: f"127.0.0.1:{peer.port}" for name in names}

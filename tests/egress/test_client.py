@@ -2,27 +2,16 @@
 
 import asyncio
 import gzip
-import ssl
 import time
 
 import pytest
 from aiohttp import web
 
-from tests.egress.conftest import Gate
+from tests.egress.conftest import Gate, at, get
 from tim_server.egress.client import OutgoingRequest
 from tim_server.egress.connector import CheckedResolver
 from tim_server.egress.errors import ContactRefused, RemoteUnreachable, ResponseRefused
-from tim_server.egress.tls import client_tls
 from tim_server.matrix.identifiers import ServerName
-
-
-def get(url, **options):
-    return OutgoingRequest(method="GET", url=url, **options)
-
-
-def at(peer, *names):
-    """A static map that leads `names` to the peer."""
-    return {name: f"127.0.0.1:{peer.port}" for name in names}
 
 
 async def test_a_listed_server_is_reached_by_its_own_name(start_peer, make_client):
@@ -181,6 +170,22 @@ async def test_a_redirect_leads_neither_into_our_network_nor_out_of_tls(start_pe
     assert inner.connections == set()
 
 
+async def test_a_redirect_to_another_host_is_contact_with_that_host(start_peer, make_client):
+    peer = await start_peer({"/a": redirect_to("https://c.example/b")})
+    gate = Gate()
+    client = make_client(gate, hosts=at(peer, "b.example", "c.example"))
+    await client.send(get("https://b.example/a", server_name=ServerName("b.example"), redirects_max=1))
+    assert gate.asked == ["b.example", "c.example"]
+
+
+async def test_a_redirect_below_the_servers_own_name_is_contact_with_the_same_server(start_peer, make_client):
+    peer = await start_peer({"/a": redirect_to("https://c.example/b")})
+    gate = Gate()
+    client = make_client(gate, hosts=at(peer, "b.example", "c.example"))
+    await client.send(get("https://b.example/a", server_name=ServerName("example:8448"), redirects_max=1))
+    assert gate.asked == ["example:8448", "example:8448"]
+
+
 async def test_credentials_do_not_go_to_another_origin(start_peer, make_client):
     peer = await start_peer({"/a": redirect_to("/b"), "/b": redirect_to("https://c.example/c")})
     client = make_client(Gate(), hosts=at(peer, "b.example", "c.example"))
@@ -208,73 +213,6 @@ async def test_a_request_with_a_body_is_not_sent_elsewhere(start_peer, make_clie
     with pytest.raises(ResponseRefused):
         await client.send(OutgoingRequest(method="POST", url="https://b.example/a", body=b"x", redirects_max=3))
     assert [request[0] for request in peer.requests] == ["/a"]
-
-
-# TLS
-
-
-async def test_the_certificate_must_have_the_name(start_peer, make_client):
-    peer = await start_peer()
-    client = make_client(Gate(), hosts=at(peer, "evil.example"))
-    with pytest.raises(RemoteUnreachable):
-        await client.send(get("https://evil.example/"))
-    response = await client.send(get("https://evil.example/", tls_server_name="b.example"))
-    assert response.status == 200
-    assert len(peer.requests) == 1
-
-
-async def test_the_certificate_must_reach_an_anchor(start_peer, make_client):
-    peer = await start_peer()
-    client = make_client(Gate(), tls=client_tls(), hosts=at(peer, "b.example"))
-    with pytest.raises(RemoteUnreachable):
-        await client.send(get("https://b.example/"))
-    assert peer.requests == []
-
-
-@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
-async def test_old_tls_is_refused(start_peer, make_client, authority):
-    context = authority.server_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1
-    context.maximum_version = ssl.TLSVersion.TLSv1_1
-    context.set_ciphers("ALL:@SECLEVEL=0")
-    peer = await start_peer(context=context)
-    with pytest.raises(RemoteUnreachable):
-        await make_client(Gate(), hosts=at(peer, "b.example")).send(get("https://b.example/"))
-
-
-async def test_our_certificate_is_shown_where_the_other_side_asks(start_peer, make_client, authority):
-    context = authority.server_context()
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.load_verify_locations(authority.ca)
-    peer = await start_peer(context=context)
-    ours = client_tls(
-        ca_files=[authority.ca], use_system_cas=False, client_certificate=(authority.certificate, authority.key)
-    )
-    assert (
-        await make_client(Gate(), tls=ours, hosts=at(peer, "b.example")).send(get("https://b.example/"))
-    ).status == 200
-    with pytest.raises(RemoteUnreachable):
-        await make_client(Gate(), hosts=at(peer, "b.example")).send(get("https://b.example/"))
-
-
-async def test_each_new_connection_is_inspected_before_anything_is_sent(start_peer, make_client, authority):
-    peer = await start_peer()
-    seen = []
-
-    async def check(connection):
-        seen.append(connection)
-        if connection.host == "c.example":
-            raise ContactRefused("revoked")
-
-    client = make_client(Gate(), peer_check=check, hosts=at(peer, "b.example", "c.example"))
-    for _ in range(2):
-        await client.send(get("https://b.example/"))
-    with pytest.raises(ContactRefused, match="revoked"):
-        await client.send(get("https://c.example/"))
-    assert [connection.host for connection in seen] == ["b.example", "c.example"]
-    assert (seen[0].address, seen[0].port) == ("127.0.0.1", peer.port)
-    assert seen[0].certificate == ssl.PEM_cert_to_DER_cert(authority.certificate.read_text())
-    assert len(peer.requests) == 2
 
 
 # Limits

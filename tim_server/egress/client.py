@@ -18,7 +18,15 @@ import aiohttp
 from yarl import URL
 
 from tim_server.egress.addresses import AddressPolicy
-from tim_server.egress.connector import CheckedConnector, CheckedResolver, PeerCheck, split_host_port
+from tim_server.egress.connector import (
+    CheckedConnector,
+    CheckedResolver,
+    Peer,
+    PeerCheck,
+    certificate_complaint,
+    current_peer,
+    split_host_port,
+)
 from tim_server.egress.errors import (
     AddressRefused,
     ContactRefused,
@@ -91,6 +99,8 @@ class StreamedResponse:
     headers: Mapping[str, str]
     chunks: AsyncIterator[bytes]
     url: str
+    finding: str | None = None
+    """What the check of the connection found about the peer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,13 +147,14 @@ class OutgoingClient:
         async with self._lease() as session:
             with _outgoing_errors(request):
                 async with asyncio.timeout_at(deadline):
-                    response = await self._follow(session, request)
+                    response, peer = await self._follow(session, request)
             try:
                 yield StreamedResponse(
                     status=response.status,
                     headers=response.headers,
                     chunks=_chunks(response, request, deadline),
                     url=str(response.url),
+                    finding=peer.finding,
                 )
             finally:
                 response.close()  # a body that was read to its end has given its connection back already
@@ -162,21 +173,26 @@ class OutgoingClient:
             await self._pool.session.close()
             self._pool = None
 
-    async def _follow(self, session: aiohttp.ClientSession, request: OutgoingRequest) -> aiohttp.ClientResponse:
+    async def _follow(
+        self, session: aiohttp.ClientSession, request: OutgoingRequest
+    ) -> tuple[aiohttp.ClientResponse, Peer]:
         """The answer to `request`, or to where it redirects to: each step is checked like the first."""
         redirects_left = request.redirects_max
         while True:
-            response = await self._open(session, request)
+            peer = Peer(server_name=request.server_name)
+            response = await self._open(session, request, peer)
             location = response.headers.get("Location")
             if response.status not in _REDIRECTS or location is None or request.redirects_max == 0:
-                return response
+                return response, peer
             response.close()
             if redirects_left == 0 or request.method not in _SAFE_METHODS:
                 raise ResponseRefused(f"{response.url.host} redirects too often, or what can't be redirected")
             redirects_left -= 1
             request = _redirected(request, response.url.join(_parse_url(location)))
 
-    async def _open(self, session: aiohttp.ClientSession, request: OutgoingRequest) -> aiohttp.ClientResponse:
+    async def _open(
+        self, session: aiohttp.ClientSession, request: OutgoingRequest, peer: Peer
+    ) -> aiohttp.ClientResponse:
         url = URL(request.url).with_fragment(None)
         refusal = await self._refusal(url, request)
         if self._record is not None:
@@ -190,6 +206,7 @@ class OutgoingClient:
             )
         if refusal is not None:
             raise ContactRefused(refusal)
+        current_peer.set(peer)
         return await session.request(
             request.method,
             url,
@@ -288,11 +305,21 @@ async def _chunks(response: aiohttp.ClientResponse, request: OutgoingRequest, de
 
 
 def _redirected(request: OutgoingRequest, target: URL) -> OutgoingRequest:
-    """The request for where it was redirected to; another origin gets no credentials and no TLS name of ours."""
+    """The request for where it was redirected to; another origin gets no credentials and no TLS name of ours. The
+    contact is still with the same server where the target is its host, or one below it."""
     if target.origin() == URL(request.url).origin():
         return replace(request, url=str(target))
+    server_name = request.server_name
+    if server_name is not None and not _is_within(target.host or "", server_name):
+        server_name = None
     headers = {name: value for name, value in request.headers.items() if name.lower() in _HARMLESS_HEADERS}
-    return replace(request, url=str(target), headers=headers, tls_server_name=None)
+    return replace(request, url=str(target), server_name=server_name, headers=headers, tls_server_name=None)
+
+
+def _is_within(host: str, server_name: ServerName) -> bool:
+    """Whether `host` is the server's own, or a name below it, which the same organisation gives out."""
+    own = server_name.lower().partition(":")[0]
+    return host.lower() == own or host.lower().endswith(f".{own}")
 
 
 @contextmanager
@@ -309,6 +336,9 @@ def _outgoing_errors(request: OutgoingRequest) -> Iterator[None]:
         refused = _refused_address(error)
         if refused is not None:
             raise ContactRefused(str(refused)) from None
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
+            complaint = certificate_complaint(error)
+            raise RemoteUnreachable(f"{host}'s certificate is not accepted: {complaint}") from error
         if isinstance(error, aiohttp.InvalidURL):
             raise ContactRefused("not a URL that may be asked") from None
         raise RemoteUnreachable(f"{host} can't be reached: {type(error).__name__}") from error

@@ -7,30 +7,56 @@ resolve differently the second time.
 import asyncio
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from tim_server.egress.addresses import AddressPolicy
-from tim_server.egress.errors import AddressRefused, ContactRefused
+from tim_server.egress.errors import AddressRefused
+from tim_server.egress.presented_chain import presented_chain
+from tim_server.matrix.identifiers import ServerName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerConnection:
-    """A connection just made, before anything is sent over it."""
+    """A connection before a request is sent over it."""
 
+    server_name: ServerName | None
+    """Whom the contact is with, where the request says so."""
     host: str
     address: str
     port: int
-    certificate: bytes | None
-    """The peer's certificate, DER; None without TLS."""
+    certificates: tuple[bytes, ...]
+    """What the peer presented, DER: its own certificate first; empty without TLS."""
 
 
-PeerCheck = Callable[[PeerConnection], Awaitable[None]]
-"""Inspects each new connection; raises ContactRefused to close it unused."""
+class PeerCheck(Protocol):
+    """Looks at whom we are connected to."""
+
+    async def check(self, connection: PeerConnection, /) -> str | None:
+        """Inspect a connection, each time before it is used; raises ContactRefused to close it. What is returned about
+        the peer goes along with the response."""
+        ...
+
+    def handshake_failed(self, server_name: ServerName | None, reason: str, /) -> None:
+        """TLS did not accept the peer's certificate, so that there is no connection to inspect."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Peer:
+    """Who a request is for, and what the check of the connection found."""
+
+    server_name: ServerName | None
+    finding: str | None = None
+
+
+current_peer: ContextVar[Peer] = ContextVar("current_peer")
+"""Set while a request is made: aiohttp hands nothing of the kind through to its connector."""
 
 
 def split_host_port(text: str) -> tuple[str, int]:
@@ -81,7 +107,7 @@ class CheckedResolver(AbstractResolver):
 
 
 class CheckedConnector(aiohttp.TCPConnector):
-    """aiohttp's connector with the policy at the socket, and a check of each new connection before it is used."""
+    """aiohttp's connector with the policy at the socket, and a check of each connection before it is used."""
 
     def __init__(
         self,
@@ -109,25 +135,38 @@ class CheckedConnector(aiohttp.TCPConnector):
             raise AddressRefused(f"connections to {sockaddr[0]} are not allowed")
         return socket.socket(family=family, type=kind, proto=protocol)
 
-    async def _wrap_create_connection(self, *args: Any, req: Any, **kwargs: Any) -> Any:
-        transport, protocol = await super()._wrap_create_connection(*args, req=req, **kwargs)
+    async def connect(self, req: Any, traces: Any, timeout: Any) -> Any:  # noqa: ASYNC109 (the signature of aiohttp)
+        """A connection, new or pooled, that the check lets pass."""
+        peer = current_peer.get()
+        try:
+            connection = await super().connect(req, traces, timeout)
+        except aiohttp.ClientConnectorCertificateError as error:
+            if self._peer_check is not None:
+                self._peer_check.handshake_failed(peer.server_name, certificate_complaint(error))
+            raise
         if self._peer_check is not None:
             try:
-                await self._peer_check(_peer_connection(req, transport))
-            except ContactRefused:
-                transport.abort()
+                peer.finding = await self._peer_check.check(_peer_connection(req, connection.transport, peer))
+            except BaseException:
+                connection.close()
                 raise
-        return transport, protocol
+        return connection
 
 
-def _peer_connection(request: Any, transport: asyncio.Transport) -> PeerConnection:
+def certificate_complaint(error: aiohttp.ClientConnectorCertificateError) -> str:
+    """What TLS has against a certificate."""
+    cause = error.certificate_error
+    return str(getattr(cause, "verify_message", None) or type(cause).__name__)
+
+
+def _peer_connection(request: Any, transport: Any, peer: Peer) -> PeerConnection:
     address, port = transport.get_extra_info("peername")[:2]
-    secured = transport.get_extra_info("ssl_object")
     return PeerConnection(
+        server_name=peer.server_name,
         host=request.server_hostname or request.url.host,
         address=address,
         port=port,
-        certificate=None if secured is None else secured.getpeercert(binary_form=True),
+        certificates=presented_chain(transport.get_extra_info("ssl_object")),
     )
 
 
