@@ -10,6 +10,7 @@ from tim_server.egress.client import OutgoingClient
 from tim_server.federation.client import FederationClient
 from tim_server.federation.discovery import Discovery
 from tim_server.federation.keys import KeyRing
+from tim_server.federation.srv import look_up_srv
 from tim_server.matrix.events.build import Author
 from tim_server.services.trust.gate import TrustGate
 from tim_server.storage.store import Store
@@ -42,7 +43,9 @@ def federation_parts(
     trust = _trust_parts(tenant, store, now_ms)
     outgoing = outgoing_client(tenant.federation, trust.gate)
     trust.knowledge.on_change.append(outgoing.close_connections)
-    client = FederationClient(author=author, outgoing=outgoing, discovery=Discovery())
+    mapped = frozenset(name.lower() for name in tenant.federation.hosts)
+    discovery = Discovery(outgoing=outgoing, look_up_srv=look_up_srv, mapped=mapped)
+    client = FederationClient(author=author, outgoing=outgoing, discovery=discovery)
     return FederationParts(trust=trust, outgoing=outgoing, client=client, keys=KeyRing(client=client))
 
 

@@ -30,6 +30,7 @@ from tim_server.egress.connector import (
 from tim_server.egress.errors import (
     AddressRefused,
     ContactRefused,
+    GateRefused,
     OutgoingError,
     RemoteUnreachable,
     ResponseRefused,
@@ -65,7 +66,8 @@ class OutgoingSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutgoingRequest:
-    """One request. `server_name` is whom the contact is with; None means the URL's host.
+    """One request. `server_name` is whom the contact is with, also where it is redirected to another host; None means
+    the URL's host.
 
     `tls_server_name` is the name that the certificate must have, where it is not the URL's host.
     """
@@ -159,6 +161,18 @@ class OutgoingClient:
             finally:
                 response.close()  # a body that was read to its end has given its connection back already
 
+    async def admit(self, server_name: ServerName) -> None:
+        """Raise `GateRefused` unless the trust gate allows contact with the server: to be asked before anything about
+        it is looked up elsewhere."""
+        verdict = await self._gate.may_contact(server_name)
+        if not verdict.is_allowed:
+            self._note(Contact(server_name=server_name, host="", method="", refusal=verdict.reason))
+            raise GateRefused(verdict.reason)
+
+    def _note(self, contact: Contact) -> None:
+        if self._record is not None:
+            self._record(contact)
+
     async def close_connections(self) -> None:
         """Leave the pooled connections: what comes next connects, and is checked, anew. What is in flight goes on."""
         pool, self._pool = self._pool, None
@@ -195,17 +209,16 @@ class OutgoingClient:
     ) -> aiohttp.ClientResponse:
         url = URL(request.url).with_fragment(None)
         refusal = await self._refusal(url, request)
-        if self._record is not None:
-            self._record(
-                Contact(
-                    server_name=request.server_name or "",
-                    host=url.host_port_subcomponent or "",
-                    method=request.method,
-                    refusal=refusal,
-                )
+        self._note(
+            Contact(
+                server_name=request.server_name or "",
+                host=url.host_port_subcomponent or "",
+                method=request.method,
+                refusal=None if refusal is None else str(refusal),
             )
+        )
         if refusal is not None:
-            raise ContactRefused(refusal)
+            raise refusal
         current_peer.set(peer)
         return await session.request(
             request.method,
@@ -216,21 +229,21 @@ class OutgoingClient:
             server_hostname=request.tls_server_name,
         )
 
-    async def _refusal(self, url: URL, request: OutgoingRequest) -> str | None:
+    async def _refusal(self, url: URL, request: OutgoingRequest) -> ContactRefused | None:
         """Why `url` may not be asked; None where it may."""
         if url.host is None or url.user is not None or url.scheme not in ("https", "http"):
-            return "not a URL that may be asked"
+            return ContactRefused("not a URL that may be asked")
         if self._endpoint is not None:
             is_endpoint = (url.host, url.port) == self._endpoint
-            return None if is_endpoint else f"{url.host} is not the configured endpoint"
+            return None if is_endpoint else ContactRefused(f"{url.host} is not the configured endpoint")
         if url.scheme != "https":
-            return f"{url.host} may be asked over TLS only"
+            return ContactRefused(f"{url.host} may be asked over TLS only")
         try:
             server_name = request.server_name or ServerName.parse(url.host_port_subcomponent or "")
         except InvalidIdentifier:
-            return f"{url.host} is not a server name"
+            return ContactRefused(f"{url.host} is not a server name")
         verdict = await self._gate.may_contact(server_name)
-        return None if verdict.is_allowed else verdict.reason
+        return None if verdict.is_allowed else GateRefused(verdict.reason)
 
     @asynccontextmanager
     async def _lease(self) -> AsyncIterator[aiohttp.ClientSession]:

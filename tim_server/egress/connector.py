@@ -34,6 +34,10 @@ class PeerConnection:
     """What the peer presented, DER: its own certificate first; empty without TLS."""
 
 
+MAPPED_MAX = 10_000
+"""How many addresses are remembered to which the static map has led."""
+
+
 class PeerCheck(Protocol):
     """Looks at whom we are connected to."""
 
@@ -76,7 +80,7 @@ class CheckedResolver(AbstractResolver):
     def __init__(self, policy: AddressPolicy | None, hosts: Mapping[str, str]) -> None:
         self._policy = policy
         self._hosts = {name.lower(): split_host_port(target) for name, target in hosts.items()}
-        self._mapped = frozenset(self._hosts.values())
+        self._mapped = set(self._hosts.values())
 
     def may_connect(self, address: str, port: int) -> bool:
         """Whether a socket to `address` may be made; without a policy any may."""
@@ -97,6 +101,8 @@ class CheckedResolver(AbstractResolver):
         except UnicodeError:  # not even the form of a name, such as two dots in a row
             raise OSError(f"{host} is not a host name") from None
         results = [_resolve_result(host, info) for info in infos]
+        if mapped is not None and len(self._mapped) < MAPPED_MAX:
+            self._mapped.update((found["host"], port) for found in results)  # where the map leads to a name
         allowed = [found for found in results if mapped is not None or self.may_connect(found["host"], port)]
         if not allowed:
             raise AddressRefused(f"{host} has no address that may be connected to")

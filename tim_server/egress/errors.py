@@ -9,6 +9,10 @@ class ContactRefused(OutgoingError):
     """The trust gate, or a rule of this server, forbids the contact. Trying again does not help."""
 
 
+class GateRefused(ContactRefused):
+    """The trust gate forbids the contact."""
+
+
 class RemoteUnreachable(OutgoingError):
     """The other side could not be reached in time: names, addresses, TLS, or silence. Try again later."""
 

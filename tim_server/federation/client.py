@@ -130,8 +130,12 @@ class FederationClient:
             timeout_seconds=bounds.timeout_s,
             response_size_bytes_max=bounds.size_bytes_max,
         )
-        async with self.outgoing.stream(request) as response:
-            yield response
+        try:
+            async with self.outgoing.stream(request) as response:
+                yield response
+        except RemoteUnreachable:
+            self.discovery.forget(destination)
+            raise
 
     async def _json(
         self, method: str, destination: ServerName, uri: str, content: bytes | None, bounds: RequestBounds | None
@@ -151,7 +155,7 @@ class FederationClient:
         except CanonicalJsonError:
             answer = None
         if response.status != 200:
-            raise RemoteError.of(destination, response.status, answer)
+            raise RemoteError.of(destination, response.status, answer, response.headers.get("Retry-After"))
         return answer
 
 

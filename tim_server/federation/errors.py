@@ -4,18 +4,23 @@ errors of `egress`."""
 from typing import Any
 
 MESSAGE_LENGTH_MAX = 500
+RETRY_AFTER_MS_MAX = 3_600_000
 
 
 class RemoteError(Exception):
     """An answer of another server that is an error, or that is not what was asked for (`status` 200).
 
-    `message` is the other server's word: for logs shortened, for clients to be quoted with care.
+    `message` is the other server's word: for logs shortened, for clients to be quoted with care. `retry_after_ms` is
+    how long it wants not to be asked, where it says so (429, 503).
     """
 
-    def __init__(self, server_name: str, status: int, errcode: str, message: str) -> None:
+    def __init__(
+        self, server_name: str, status: int, errcode: str, message: str, *, retry_after_ms: int | None = None
+    ) -> None:
         super().__init__(f"{server_name} answered with {status} {errcode}")
         self.server_name, self.status, self.errcode = server_name, status, errcode
         self.message = message[:MESSAGE_LENGTH_MAX]
+        self.retry_after_ms = retry_after_ms
 
     @property
     def is_unrecognized(self) -> bool:
@@ -25,8 +30,9 @@ class RemoteError(Exception):
         )
 
     @classmethod
-    def of(cls, server_name: str, status: int, body: Any) -> "RemoteError":
-        """The error of an answer with another status than 200; `body` is its JSON, or None."""
+    def of(cls, server_name: str, status: int, body: Any, retry_after: str | None = None) -> "RemoteError":
+        """The error of an answer with another status than 200; `body` is its JSON, or None, `retry_after` the header of
+        that name (seconds; dates are not understood)."""
         fields = body if isinstance(body, dict) else {}
         errcode, message = fields.get("errcode"), fields.get("error")
         return cls(
@@ -34,9 +40,19 @@ class RemoteError(Exception):
             status,
             errcode if isinstance(errcode, str) and errcode.isprintable() else "M_UNKNOWN",
             message if isinstance(message, str) else "",
+            retry_after_ms=_retry_after_ms(fields.get("retry_after_ms"), retry_after),
         )
 
     @classmethod
     def malformed(cls, server_name: str, message: str) -> "RemoteError":
         """An answer that is not what the specification says."""
         return cls(server_name, 200, "M_BAD_JSON", message)
+
+
+def _retry_after_ms(told: Any, header: str | None) -> int | None:
+    """What the header says counts before the body, which no longer should."""
+    if header is not None and header.strip().isdigit():
+        return min(int(header.strip()[:9]) * 1000, RETRY_AFTER_MS_MAX)
+    if isinstance(told, int) and told >= 0:
+        return min(told, RETRY_AFTER_MS_MAX)
+    return None
