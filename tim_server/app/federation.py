@@ -1,6 +1,7 @@
 """The services for other homeservers."""
 
 from tim_server.app.accounts import Services
+from tim_server.app.joins import resident_joins
 from tim_server.app.parts import Parts, now_ms
 from tim_server.app.resident import resident_reading
 from tim_server.services.rooms.remote.check_pdus import PduCheck
@@ -26,6 +27,7 @@ def federation_services(parts: Parts, edus: EduReceiver) -> Services:
             "key_publication": KeyPublication(author=parts.author, now_ms=now_ms),
             "transaction_receiver": receiver,
             **resident_reading(parts),
+            **resident_joins(parts),
             "trust_review": TrustReview(
                 profile=parts.tenant.trust.profile,
                 knowledge=federation.trust.knowledge,

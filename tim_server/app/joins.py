@@ -1,5 +1,7 @@
 """The services of joining across servers, in both directions."""
 
+from typing import Any
+
 from tim_server.app.parts import Parts, now_ms
 from tim_server.services.rooms.remote.check_join import JoinCheck
 from tim_server.services.rooms.remote.check_pdus import PduCheck
@@ -9,6 +11,11 @@ from tim_server.services.rooms.remote.known_rooms import KnownRooms
 from tim_server.services.rooms.remote.outliers import Outliers
 from tim_server.services.rooms.remote.servers_of_room import ServersOfRoom
 from tim_server.services.rooms.remote.take_in_state import StateIntake
+from tim_server.services.rooms.resident.make_join import JoinTemplates, RestrictedJoins
+from tim_server.services.rooms.resident.member_templates import MemberTemplates
+from tim_server.services.rooms.resident.participation import Participation
+from tim_server.services.rooms.resident.send_join import JoinReceipt
+from tim_server.services.rooms.resident.take_over import EventTakeOver
 
 
 def make_remote_join(parts: Parts) -> RemoteJoin:
@@ -33,3 +40,26 @@ def make_remote_join(parts: Parts) -> RemoteJoin:
         ),
         now_ms=now_ms,
     )
+
+
+def resident_joins(parts: Parts) -> dict[str, Any]:
+    """Build what lets users of other servers into rooms of this one."""
+    server_name, store, federation = parts.author.server_name, parts.store, parts.federation
+    participation = Participation(server_name=server_name, heads=parts.heads, parsed=parts.parsed)
+    restricted = RestrictedJoins(server_name=server_name, database=store.database, codec=store.codec)
+    return {
+        "join_templates": JoinTemplates(
+            participation=participation,
+            gate=federation.gate,
+            templates=MemberTemplates(server_name=server_name, parsed=parts.parsed, now_ms=now_ms),
+            restricted=restricted,
+        ),
+        "join_receipt": JoinReceipt(
+            author=parts.author,
+            store=store,
+            participation=participation,
+            gate=federation.gate,
+            take_over=EventTakeOver(server_name=server_name, queues=parts.queues, keys=federation.keys),
+            restricted=restricted,
+        ),
+    }

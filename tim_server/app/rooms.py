@@ -102,6 +102,7 @@ def _make_join(parts: Parts, remote: RemoteJoin) -> RoomJoin:
         queues=parts.queues,
         carry_over=_make_carry_over(parts),
         remote=remote,
+        aliases=parts.aliases,
     )
 
 

@@ -64,6 +64,8 @@ from tim_server.services.rooms.remote.invited import InviteReceipt
 from tim_server.services.rooms.resident.event import ResidentEvent
 from tim_server.services.rooms.resident.event_by_time import ResidentEventByTime
 from tim_server.services.rooms.resident.history import ResidentHistory
+from tim_server.services.rooms.resident.make_join import JoinTemplates
+from tim_server.services.rooms.resident.send_join import JoinReceipt
 from tim_server.services.rooms.resident.state import ResidentState
 from tim_server.services.rooms.send import RoomSender
 from tim_server.services.rooms.state import RoomState
@@ -147,6 +149,8 @@ class Homeserver:
     resident_event: ResidentEvent
     resident_event_by_time: ResidentEventByTime
     resident_state: ResidentState
+    join_templates: JoinTemplates
+    join_receipt: JoinReceipt
     reporting: Reporting
     report_review: ReportReview
     public_rooms: PublicRooms

@@ -40,6 +40,20 @@ async def find_rooms_with(tx: Connection, server_name: ServerName, room_nids: Se
     return {row["room_nid"] for row in await tx.fetch(FIND_ROOMS_WITH, server_name, room_nids)}
 
 
+FIND_ROOM_IDS_WITH = """
+SELECT r.room_id FROM rooms AS r
+WHERE r.room_id = ANY($2) AND (
+    SELECT true FROM memberships AS s
+    WHERE s.server_name = $1 AND s.room_nid = r.nid AND s.membership = 'join' LIMIT 1
+)
+"""
+
+
+async def find_room_ids_with(tx: Connection, server_name: ServerName, room_ids: Sequence[RoomId]) -> set[RoomId]:
+    """As `find_rooms_with`, of rooms by their ids, which need not be known."""
+    return {RoomId(row["room_id"]) for row in await tx.fetch(FIND_ROOM_IDS_WITH, server_name, list(room_ids))}
+
+
 LOAD_SERVERS_OF_ROOMS = """
 SELECT DISTINCT room_nid, server_name FROM memberships WHERE room_nid = ANY($1) AND membership = 'join'
 """

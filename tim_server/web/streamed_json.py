@@ -5,9 +5,16 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 import orjson
 
 
-async def object_of_arrays(members: Mapping[str, AsyncIterator[Sequence[bytes]]]) -> AsyncIterator[bytes]:
-    """An object whose members are arrays; the JSON of their items comes some at a time."""
+async def object_of_arrays(
+    members: Mapping[str, AsyncIterator[Sequence[bytes]]], *, others: Mapping[str, bytes] | None = None
+) -> AsyncIterator[bytes]:
+    """An object whose members are arrays; the JSON of their items comes some at a time. Before them come `others`,
+    whose JSON is held already."""
     before = b"{"
+    for name, value in (others or {}).items():
+        yield before + orjson.dumps(name) + b":" + value
+        before = b","
+    end = b"}" if before == b"," else b"{}"
     for name, batches in members.items():
         yield before + orjson.dumps(name) + b":["
         is_first = True
@@ -15,5 +22,13 @@ async def object_of_arrays(members: Mapping[str, AsyncIterator[Sequence[bytes]]]
             if items:
                 yield (b"" if is_first else b",") + b",".join(items)
                 is_first = False
-        before = b"],"
-    yield b"]}" if members else b"{}"
+        before, end = b"],", b"]}"
+    yield end
+
+
+async def pair_with_status(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """`[200, …]`, the form of answers in the first version of some operations."""
+    yield b"[200,"
+    async for piece in pieces:
+        yield piece
+    yield b"]"

@@ -3,11 +3,11 @@
 Spec: https://spec.matrix.org/v1.19/client-server-api/#restricted-rooms
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from tim_server.matrix.canonical_json import decode_lenient
-from tim_server.matrix.errors import Forbidden, UnableToGrantJoin
+from tim_server.matrix.errors import Forbidden, UnableToAuthoriseJoin, UnableToGrantJoin
 from tim_server.matrix.event_auth.power_levels import PowerLevels
 from tim_server.matrix.events.read import read_stored_pdu
 from tim_server.matrix.events.record import Event
@@ -23,6 +23,7 @@ from tim_server.storage.memberships import (
     find_joined,
     is_joined_to_any,
 )
+from tim_server.storage.room_servers import find_room_ids_with
 from tim_server.storage.rooms import RoomRow
 
 CREATE = ("m.room.create", "")
@@ -36,7 +37,8 @@ async def authorising_user(
 ) -> UserId | None:
     """The local member who authorises the join of `joining`; None where the join needs nobody.
 
-    Raises `Forbidden` where the user fulfils no condition, `UnableToGrantJoin` where no local member may invite.
+    Raises `Forbidden` where the user fulfils no condition, `UnableToAuthoriseJoin` where this server can't tell that of
+    another's user, `UnableToGrantJoin` where no local member may invite.
     """
     member = (MEMBER, joining)
     state = await _load_state(tx, codec, room, version, [CREATE, JOIN_RULES, POWER_LEVELS, member])
@@ -45,12 +47,20 @@ async def authorising_user(
         return None
     if member in state and membership_in(state[member].content) in ("join", "invite", "ban"):
         return None
-    if not await is_joined_to_any(tx, joining, allowed_rooms(rules.content)):
-        raise Forbidden("You are in none of the rooms whose members may join this one")
+    await _check_condition(tx, joining, allowed_rooms(rules.content), server_name)
     found = await _who_may_invite(tx, room, PowerLevels.of(state.get(POWER_LEVELS), state.get(CREATE)), server_name)
     if found is None:
         raise UnableToGrantJoin()
     return found
+
+
+async def _check_condition(tx: Connection, joining: UserId, allowed: Sequence[RoomId], server_name: ServerName) -> None:
+    """Whether the user is joined to one of the rooms. In which rooms its own users are, a server always knows."""
+    if await is_joined_to_any(tx, joining, allowed):
+        return
+    if joining.server_name != server_name and set(allowed) - await find_room_ids_with(tx, server_name, allowed):
+        raise UnableToAuthoriseJoin("This server is not in all of the rooms whose members may join")
+    raise Forbidden("You are in none of the rooms whose members may join this one")
 
 
 async def servers_that_may_grant(

@@ -26,6 +26,7 @@ from tim_server.services.rooms.member_content import (
 from tim_server.services.rooms.permission import check_may_act
 from tim_server.services.rooms.queue import RoomQueues
 from tim_server.services.rooms.remote.join import RemoteJoin, WantedJoin
+from tim_server.services.servers.resolve_alias import AliasResolution
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection, Database
 from tim_server.storage.memberships import is_joined_to_any
@@ -52,6 +53,7 @@ class RoomJoin:
     queues: RoomQueues
     carry_over: CarryOver
     remote: RemoteJoin
+    aliases: AliasResolution
 
     async def join(
         self,
@@ -68,7 +70,7 @@ class RoomJoin:
         what `RemoteJoin.join` raises.
         """
         check_may_act(requester)
-        room_id = await self._resolve(room)
+        room_id, servers = await self._resolve(room, servers)
         is_here = await self.remote.servers.is_here(room_id)
         if not is_here and await self._join_elsewhere(requester, room_id, custom, servers):
             return room_id
@@ -165,20 +167,20 @@ class RoomJoin:
         await self._submit(requester, found.room_id, content, is_in_place)
         return found.room_id
 
+    async def _resolve(
+        self, room: RoomId | RoomAlias, servers: Sequence[ServerName]
+    ) -> tuple[RoomId, Sequence[ServerName]]:
+        """The room, and servers that are said to be in it."""
+        if not isinstance(room, RoomAlias):
+            return room, servers
+        found = await self.aliases.resolve(room)
+        return found.room_id, (*servers, *found.servers)
+
     async def _servers_that_may_grant(self, room_id: RoomId) -> Sequence[ServerName]:
         async with self.database.read() as tx:
             found = await self._find(tx, room_id)
             version = room_version(found.room_version)
             return await servers_that_may_grant(tx, self.codec, found, version, server_name=self.server_name)
-
-    async def _resolve(self, room: RoomId | RoomAlias) -> RoomId:
-        if not isinstance(room, RoomAlias):
-            return room
-        async with self.database.connection() as connection:
-            target = await find_alias(connection, room)
-        if target is None:
-            raise NotFound("There is no such room alias")
-        return target[1]
 
     async def _find(self, tx: Connection, room: RoomId | RoomAlias) -> RoomRow:
         if isinstance(room, RoomAlias):

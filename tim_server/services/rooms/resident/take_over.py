@@ -1,0 +1,94 @@
+"""Taking member events of other servers into a room, for servers that ask this one to: as a resident server it tells
+the others in the room of them.
+
+Spec: https://spec.matrix.org/v1.19/server-server-api/#joining-rooms
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from tim_server.federation.keys import KeyRing
+from tim_server.matrix.errors import BadSignature, EventRejected, Forbidden, InvalidParam
+from tim_server.matrix.events.hashes import verify_content_hash
+from tim_server.matrix.events.read import read_pdu
+from tim_server.matrix.events.record import Event
+from tim_server.matrix.identifiers import EventId, RoomId, ServerName
+from tim_server.services.rooms.decide import Decision, membership_of
+from tim_server.services.rooms.head import RoomHead
+from tim_server.services.rooms.member_content import MEMBER
+from tim_server.services.rooms.queue import DecidedAlone, RoomQueues
+from tim_server.services.rooms.receive import EventsMissing, Incoming
+from tim_server.services.rooms.servers_to_tell import remote_servers
+from tim_server.storage.events import EventRow, load_events_by_id
+from tim_server.storage.room_commit_records import Owed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandedIn:
+    """A member event that a server hands in; `event` is not checked."""
+
+    origin: ServerName
+    room_id: RoomId
+    event_id: EventId
+    event: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventTakeOver:
+    """Checks such events, and takes them into the room."""
+
+    server_name: ServerName
+    queues: RoomQueues
+    keys: KeyRing
+
+    def read(self, handed_in: HandedIn, head: RoomHead, membership: str) -> Event:
+        """The event, if it is what was asked for: the own membership of a user of the origin. "The receiving server
+        MUST apply certain validation before accepting the event." Raises `InvalidParam`."""
+        try:
+            event = read_pdu(handed_in.event, head.version)
+            verify_content_hash(event.pdu, head.version)
+        except (EventRejected, BadSignature) as error:
+            raise InvalidParam(f"The event is not valid: {error}") from None
+        if event.event_id != handed_in.event_id or event.room_id != handed_in.room_id:
+            raise InvalidParam("The event is not the one of the path")
+        if event.type != MEMBER or membership_of(event) != membership:
+            raise InvalidParam(f"The event is no {membership}")
+        if event.sender.server_name != handed_in.origin:
+            raise InvalidParam("The sender is not a user of your server")
+        if event.state_key != event.sender:
+            raise InvalidParam("The state_key is not the sender")
+        return event
+
+    async def take_over(self, event: Event) -> EventRow:
+        """The event as it is stored, once it is part of the room. Raises `InvalidParam` where a signature is missing,
+        or events that it refers to are; `Forbidden` where the room does not allow it."""
+        refused = (await self.keys.unverified([event])).get(event.event_id)
+        if refused is not None:
+            raise InvalidParam(f"The event does not verify: {refused}")
+        try:
+            await self.queues.submit(event.room_id, DecidedAlone(decide=partial(self._decide, event)))
+        except EventsMissing:
+            raise InvalidParam("The event refers to others that are not known here") from None
+        store = self.queues.store
+        async with store.database.connection() as connection:
+            row = (await load_events_by_id(connection, store.codec, [event.event_id])).get(event.event_id)
+        if row is None or row.rejected is not None or row.soft_failed:
+            reason = "" if row is None or row.rejected is None else f": {row.rejected}"
+            raise Forbidden(f"The room does not allow it{reason}")
+        return row
+
+    async def _decide(self, event: Event, head: RoomHead) -> Decision:
+        """As what arrives with a transaction, and owed to the other servers that are in the room before it."""
+        decision = await self.queues.receiver.decide(head, Incoming(events=(event,)))
+        told = tuple(
+            server
+            for server in remote_servers(head.joined_servers, self.server_name)
+            if server != event.sender.server_name
+        )
+        if decision.commit is None or not told:
+            return decision
+        placed = [index for index, new in enumerate(decision.commit.events) if not new.outlier]
+        outbox = tuple(Owed(event_index=index, destinations=told) for index in placed)
+        return replace(decision, commit=replace(decision.commit, outbox=outbox))
