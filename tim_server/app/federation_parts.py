@@ -12,6 +12,7 @@ from tim_server.federation.discovery import Discovery
 from tim_server.federation.keys import KeyRing
 from tim_server.federation.srv import look_up_srv
 from tim_server.matrix.events.build import Author
+from tim_server.matrix.server_keys import ServerKeys
 from tim_server.services.trust.gate import TrustGate
 from tim_server.storage.store import Store
 
@@ -37,16 +38,18 @@ class FederationParts:
 
 
 def federation_parts(
-    tenant: TenantSettings, author: Author, store: Store, now_ms: Callable[[], int]
+    tenant: TenantSettings, author: Author, old_keys: ServerKeys, store: Store, now_ms: Callable[[], int]
 ) -> FederationParts:
-    """Build them; nothing is connected yet."""
+    """Build them; nothing is connected yet. `old_keys` are those that the author once signed with."""
     trust = _trust_parts(tenant, store, now_ms)
     outgoing = outgoing_client(tenant.federation, trust.gate)
     trust.knowledge.on_change.append(outgoing.close_connections)
     mapped = frozenset(name.lower() for name in tenant.federation.hosts)
     discovery = Discovery(outgoing=outgoing, look_up_srv=look_up_srv, mapped=mapped)
     client = FederationClient(author=author, outgoing=outgoing, discovery=discovery)
-    return FederationParts(trust=trust, outgoing=outgoing, client=client, keys=KeyRing(client=client))
+    notaries = tenant.federation.notaries
+    keys = KeyRing(client=client, store=store, now_ms=now_ms, own_old_keys=old_keys, notaries=notaries)
+    return FederationParts(trust=trust, outgoing=outgoing, client=client, keys=keys)
 
 
 def _trust_parts(tenant: TenantSettings, store: Store, now_ms: Callable[[], int]) -> TrustParts:

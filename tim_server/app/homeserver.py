@@ -28,7 +28,7 @@ from tim_server.app.sync import sync_services
 from tim_server.background.reap import reaping_loops
 from tim_server.background.supervise import Loop
 from tim_server.config.settings import Settings, TenantSettings
-from tim_server.config.signing_key import read_signing_key
+from tim_server.config.signing_key import read_old_keys, read_signing_key
 from tim_server.matrix.events.build import Author
 from tim_server.matrix.identifiers import ServerName
 from tim_server.services.events.client_events import ClientEvents
@@ -135,7 +135,8 @@ def _make_parts(
     settings: Settings, tenant: TenantSettings, store: Store, budget: CacheBudget, *, worker_count: int
 ) -> Parts:
     author = Author(server_name=tenant.server_name, key=read_signing_key(settings.signing_key_path(tenant)))
-    federation = federation_parts(tenant, author, store, now_ms)
+    old_keys = read_old_keys(settings.signing_key_path(tenant))
+    federation = federation_parts(tenant, author, old_keys, store, now_ms)
     heads = RoomHeads(store.database, state_entries_max=budget.entries_max(HEAD_STATE_ENTRIES))
     parsed = ParsedEvents(store.database, store.codec, bytes_max=budget.entries_max(PARSED_EVENTS))
     resolver = StateResolver(database=store.database, parsed=parsed)

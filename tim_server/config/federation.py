@@ -35,3 +35,8 @@ class FederationSettings(Section):
     backfill_events_max: int = Field(
         default=100, ge=10, le=1_000, description="How many events of a room's history another server gets at once."
     )
+    notaries: tuple[ServerNameOption, ...] = Field(
+        default=(),
+        examples=[["keys.example.org"]],
+        description="Servers to ask for the keys of others that do not answer themselves.",
+    )

@@ -72,6 +72,7 @@ from tim_server.services.rooms.state import RoomState
 from tim_server.services.rooms.threads import RoomThreads
 from tim_server.services.rooms.upgrade import RoomUpgrade
 from tim_server.services.servers.authenticate import ServerAuthenticator
+from tim_server.services.servers.notary import Notary
 from tim_server.services.servers.publish_keys import KeyPublication
 from tim_server.services.servers.resolve_alias import AliasResolution
 from tim_server.services.sync.event_stream import EventStream
@@ -91,6 +92,7 @@ class Homeserver:
     authenticator: Authenticator
     server_authenticator: ServerAuthenticator
     key_publication: KeyPublication
+    notary: Notary
     trust_review: TrustReview
     transaction_receiver: TransactionReceiver
     registration: Registration

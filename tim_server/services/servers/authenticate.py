@@ -3,7 +3,7 @@
 Spec: https://spec.matrix.org/v1.19/server-server-api/#request-authentication
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tim_server.federation.keys import KeyRing
@@ -23,7 +23,6 @@ class ServerAuthenticator:
     server_name: ServerName
     keys: KeyRing
     gate: TrustGate
-    now_ms: Callable[[], int]
 
     async def admit(self, authorization: Sequence[str]) -> RequestSignature:
         """What the `Authorization` headers say; raises `Unauthorized` where they can't be right, or are for somebody
@@ -42,7 +41,7 @@ class ServerAuthenticator:
         """The origin, once its signature over the request is verified; raises `Unauthorized`. `content` are the
         canonical bytes of the body."""
         origin, key_id = signature.origin, signature.key_id
-        keys = await self.keys.keys_of(origin, [key_id], valid_at_ms=self.now_ms())
+        keys = await self.keys.keys_of_now(origin, [key_id])
         if key_id not in keys:
             raise Unauthorized(f"The key {key_id} of {origin} can't be had")
         message = signed_request(
