@@ -127,10 +127,7 @@ async def neighbourhood(
     dsns = [await make_tenant_dsn(), await make_tenant_dsn()]
     folder, others = tmp_path_factory.mktemp("neighbourhood"), ["peer.example", "spare.example"]
     async with (
-        run_hospitals(["a.example", "b.example"], dsns, folder, others=["peer.example", "spare.example"]) as (
-            network,
-            (a, b),
-        ),
+        run_hospitals(["a.example", "b.example"], dsns, folder, others=others) as (network, (a, b)),
         run_peer(network, "peer.example") as peer,
     ):
         yield Neighbourhood(network, a, b, peer)
