@@ -80,6 +80,7 @@ from tim_server.services.sync.initial_sync import InitialSync
 from tim_server.services.sync.sync import Sync
 from tim_server.services.to_device.send import ToDeviceSender
 from tim_server.services.transactions.receive import TransactionReceiver
+from tim_server.services.transactions.review import DestinationReview
 from tim_server.services.trust.review import TrustReview
 from tim_server.services.typing.set_typing import Typing
 
@@ -95,6 +96,7 @@ class Homeserver:
     notary: Notary
     trust_review: TrustReview
     transaction_receiver: TransactionReceiver
+    destination_review: DestinationReview
     registration: Registration
     registration_tokens: RegistrationTokens
     shared_secret_registration: SharedSecretRegistration

@@ -3,7 +3,7 @@
 Spec: https://spec.matrix.org/v1.19/server-server-api/#request-authentication
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tim_server.federation.keys import KeyRing
@@ -23,6 +23,8 @@ class ServerAuthenticator:
     server_name: ServerName
     keys: KeyRing
     gate: TrustGate
+    heard: Callable[[ServerName], None] = lambda server: None
+    """Told of each server that has signed a request."""
 
     async def admit(self, authorization: Sequence[str]) -> RequestSignature:
         """What the `Authorization` headers say; raises `Unauthorized` where they can't be right, or are for somebody
@@ -51,4 +53,5 @@ class ServerAuthenticator:
             verify_message(message, signature.signature, keys[key_id])
         except BadSignature:
             raise Unauthorized("The signature of the request does not verify") from None
+        self.heard(origin)
         return origin
