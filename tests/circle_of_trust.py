@@ -89,6 +89,8 @@ class CircleOfTrust:
     network: Network
     directory: DirectoryServer
     hospitals: tuple[NetworkedHospital, ...]
+    options: Callable[[str], dict[str, Any]]
+    """The section `trust` of a hospital."""
 
     async def refresh(self) -> None:
         """Have each hospital fetch what is published now."""
@@ -113,6 +115,11 @@ def trust_options(network: Network, directory: DirectoryServer, **changes: Any) 
                 "anchors_file": str(network.circle.ca_file),
                 **changes.pop("directory", {}),
             }
+        },
+        "certificates": {
+            "anchors_file": str(network.circle.ca_file),
+            "revocation_hosts": [f"127.0.0.1:{directory.port}"],
+            **changes.pop("certificates", {}),
         },
         **changes,
     }
@@ -149,14 +156,14 @@ async def run_circle(
     async with AsyncExitStack() as stack:
         network, directory = await stack.enter_async_context(run_directory_server(folder, [*names, *others]))
         directory.publish(*names)
+
+        def trust(name: str) -> dict[str, Any]:
+            return trust_options(network, directory, **options(name))
+
         hospitals = [
-            await stack.enter_async_context(
-                run_networked(
-                    network, name, dsn, folder / name, trust=trust_options(network, directory, **options(name))
-                )
-            )
+            await stack.enter_async_context(run_networked(network, name, dsn, folder / name, trust=trust(name)))
             for name, dsn in zip(names, dsns, strict=True)
         ]
-        circle = CircleOfTrust(network, directory, tuple(hospitals))
+        circle = CircleOfTrust(network, directory, tuple(hospitals), trust)
         await circle.refresh()
         yield circle

@@ -18,6 +18,7 @@ import orjson
 from aiohttp import web
 from yarl import URL
 
+from tests.certificates import Certified
 from tests.hospitals import Network
 from tim_server.matrix.canonical_json import encode_relaxed
 from tim_server.matrix.events.build import Author
@@ -127,22 +128,22 @@ class Peer:
             answer = await answer(asked)
         if answer is None:
             return web.json_response({"errcode": "M_UNRECOGNIZED", "error": "not here"}, status=404)
-        if isinstance(answer, web.Response):  # which can be sent once only
-            return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
         if isinstance(answer, web.StreamResponse):
             return answer
         return web.Response(body=orjson.dumps(answer), content_type="application/json")
 
 
 @asynccontextmanager
-async def run_peer(network: Network, name: str, *, seed: int = 7) -> AsyncIterator[Peer]:
-    """A peer that listens at its port of the network."""
+async def run_peer(
+    network: Network, name: str, *, seed: int = 7, certified: Certified | None = None
+) -> AsyncIterator[Peer]:
+    """A peer that listens at its port of the network; it presents `certified`, or one of the network's authority."""
     connector = aiohttp.TCPConnector(ssl=network.circle.client_context())
     async with aiohttp.ClientSession(connector=connector) as session:
         peer = Peer(author=make_author(name, seed), network=network, session=session)
         runner = web.ServerRunner(web.Server(peer._answer, access_log=None))  # type: ignore[arg-type]
         await runner.setup()
-        context = network.circle.server_context(name)
+        context = network.circle.server_context(name, certified)
         await web.TCPSite(runner, "127.0.0.1", network.ports[name], ssl_context=context).start()
         try:
             yield peer

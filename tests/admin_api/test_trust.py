@@ -1,12 +1,14 @@
 """The trust gate as administrators see it: the directory in force, why a server is let in or not, what was decided."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from tests.circle_of_trust import CircleOfTrust, run_circle
 from tests.eventually import eventually
 from tests.hospitals import NetworkedHospital
+from tests.peer import run_peer
 from tests.people import Person
 from tim_server.egress.errors import ContactRefused
 from tim_server.matrix.identifiers import ServerName
@@ -18,7 +20,7 @@ TRUST = "/_tim-server/admin/v1/trust"
 @pytest.fixture(scope="module")
 async def circle(tenant_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[CircleOfTrust]:
     folder = tmp_path_factory.mktemp("circle")
-    async with run_circle(["a.example"], [tenant_dsn], folder, others=["stranger.example"]) as circle:
+    async with run_circle(["a.example"], [tenant_dsn], folder, others=["b.example", "stranger.example"]) as circle:
         yield circle
 
 
@@ -71,6 +73,31 @@ async def test_each_step_of_a_decision_is_explained(admin: Person) -> None:
     assert stranger["reason"] == "no directory lists stranger.example"
 
 
+async def test_members_are_listed_with_what_they_proved(circle: CircleOfTrust, admin: Person) -> None:
+    async with run_peer(circle.network, "b.example") as peer:
+        assert (await peer.ask("a.example", "GET", "/_matrix/federation/v1/version"))[0] == 200
+
+    async def proved() -> dict[str, Any]:
+        return dict(await admin.get(f"{TRUST}/servers"))
+
+    listed = await eventually(proved, lambda page: page["servers"][1]["certificate"])
+    a, b = listed["servers"]
+    assert (a["server_name"], b["server_name"], b["organisation_name"]) == (
+        "a.example",
+        "b.example",
+        "Hospital b.example",
+    )
+    certificate = circle.network.circle.certified["b.example"][-1].certificate
+    assert b["certificate"]["serial"] == f"{certificate.serial_number:x}"
+    assert b["certificate"]["not_after_ts"] == int(certificate.not_valid_after_utc.timestamp() * 1000)
+    assert listed["version"] == circle.directory.version
+    explained = await admin.get(f"{TRUST}/servers/b.example")
+    assert explained["is_allowed"] and b["certificate"]["serial"] in explained["steps"][3]["found"]
+    first = await admin.get(f"{TRUST}/servers", limit=1)
+    assert [first["servers"][0], first["next_batch"]] == [a, "a.example"]
+    assert (await admin.get(f"{TRUST}/servers", from_="a.example"))["servers"] == [b]
+
+
 async def test_refusals_are_listed(hospital: NetworkedHospital, admin: Person) -> None:
     federation = hospital.process.homeservers[0].federation
     for _ in range(2):
@@ -97,6 +124,7 @@ async def test_only_administrators_are_told(hospital: NetworkedHospital) -> None
         ("GET", TRUST),
         ("POST", f"{TRUST}/refresh"),
         ("GET", f"{TRUST}/decisions"),
+        ("GET", f"{TRUST}/servers"),
         ("GET", f"{TRUST}/servers/b.example"),
     ):
         await person.refused(403, "M_FORBIDDEN", method, path)

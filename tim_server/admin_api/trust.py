@@ -8,7 +8,7 @@ from pydantic import Field
 from tim_server.matrix.errors import InvalidParam
 from tim_server.services.accounts.requester import Requester
 from tim_server.services.homeserver import Homeserver
-from tim_server.services.trust.review import DirectoryStatus, TrustStatus
+from tim_server.services.trust.review import LIMIT_MAX, DirectoryStatus, Member, TrustStatus
 from tim_server.storage.trust_decisions import Decision, DecisionFilter
 from tim_server.web.fields import ServerName
 from tim_server.web.request_model import InPath, InQuery, RequestModel
@@ -60,6 +60,76 @@ async def refresh_trust(server: Homeserver, admin: Requester, request: RefreshTr
     return _status_body(await server.trust_review.refresh())
 
 
+class ListTrustedServersRequest(RequestModel):
+    """Which page; `from` is `next_batch` of the page before."""
+
+    start: InQuery[str] = Field(default="", alias="from", max_length=300)
+    limit: InQuery[int] = Field(default=100, ge=1)
+
+
+class CertificateBody(ResponseModel):
+    """A certificate with which a server has proved to be who it is; times in milliseconds. It must be verified again
+    after `holds_until_ts`."""
+
+    sha256: str
+    serial: str
+    not_after_ts: int
+    holds_until_ts: int
+    verified_ts: int
+
+
+class TrustedServerBody(ResponseModel):
+    """A server that the directory lists. `certificate` null: it has not proved itself to this server yet."""
+
+    server_name: str
+    organisation_id: str
+    organisation_name: str
+    kind: str
+    certificate: CertificateBody | None
+
+
+class ListTrustedServersResponse(ResponseModel):
+    """Servers by name, and the directory's version; without `next_batch` there are no more."""
+
+    version: int | None
+    servers: list[TrustedServerBody]
+    next_batch: str | UnsetType = UNSET
+
+
+async def list_trusted_servers(
+    server: Homeserver, admin: Requester, request: ListTrustedServersRequest
+) -> ListTrustedServersResponse:
+    """`GET /_tim-server/admin/v1/trust/servers`: whom the directory lists, and what they proved themselves with."""
+    limit = min(request.limit, LIMIT_MAX)
+    members = await server.trust_review.members(after=request.start.lower(), limit=limit)
+    copy = server.trust_review.knowledge.copy
+    return ListTrustedServersResponse(
+        version=None if copy is None else copy.directory.version,
+        servers=[_server_body(member) for member in members],
+        next_batch=members[-1].server_name if len(members) == limit else UNSET,
+    )
+
+
+def _server_body(member: Member) -> TrustedServerBody:
+    organisation, stored = member.organisation, member.certificate
+    certificate = None
+    if stored is not None:
+        certificate = CertificateBody(
+            sha256=stored.sha256,
+            serial=stored.serial,
+            not_after_ts=stored.not_after_ts,
+            holds_until_ts=stored.holds_until_ts,
+            verified_ts=stored.verified_ts,
+        )
+    return TrustedServerBody(
+        server_name=member.server_name,
+        organisation_id=organisation.id,
+        organisation_name=organisation.name,
+        kind=organisation.kind,
+        certificate=certificate,
+    )
+
+
 class ExplainTrustRequest(RequestModel):
     """Which server."""
 
@@ -85,7 +155,7 @@ class ExplanationBody(ResponseModel):
 
 async def explain_trust(server: Homeserver, admin: Requester, request: ExplainTrustRequest) -> ExplanationBody:
     """`GET /_tim-server/admin/v1/trust/servers/{serverName}`: why the server may or may not talk to this one."""
-    explained = server.trust_review.explain(request.server_name)
+    explained = await server.trust_review.explain(request.server_name)
     return ExplanationBody(
         server_name=explained.server_name,
         is_allowed=explained.verdict.is_allowed,
@@ -198,5 +268,6 @@ ROUTES = (
     Route("GET", _PATH, get_trust_status, auth=Auth.ADMIN),
     Route("POST", _PATH + "/refresh", refresh_trust, auth=Auth.ADMIN),
     Route("GET", _PATH + "/decisions", list_trust_decisions, auth=Auth.ADMIN),
+    Route("GET", _PATH + "/servers", list_trusted_servers, auth=Auth.ADMIN),
     Route("GET", _PATH + "/servers/{serverName}", explain_trust, auth=Auth.ADMIN),
 )

@@ -9,18 +9,15 @@ from tim_server.services.rooms.remote.receive_pdus import PduReceiver
 from tim_server.services.rooms.remote.rescinded import Rescissions
 from tim_server.services.rooms.resident.participation import Participation
 from tim_server.services.servers.authenticate import ServerAuthenticator
-from tim_server.services.servers.notary import Notary
 from tim_server.services.servers.publish_keys import KeyPublication
-from tim_server.services.transactions.failing import FailingServers
 from tim_server.services.transactions.receive import TransactionReceiver
 from tim_server.services.transactions.receive_edus import EduReceiver
 from tim_server.services.trust.review import TrustReview
 
 
-def federation_services(parts: Parts, edus: EduReceiver, failing: FailingServers) -> Services:
-    """Build them over what they share, what takes in EDUs, and who is told which servers are there."""
+def federation_services(parts: Parts, edus: EduReceiver) -> Services:
+    """Build them over what they share, and what takes in EDUs."""
     federation = parts.federation
-    publication = KeyPublication(author=parts.author, old_keys=federation.keys.own_old_keys, now_ms=now_ms)
     receiver = _transaction_receiver(parts, edus)
     return Services(
         fields={
@@ -28,10 +25,10 @@ def federation_services(parts: Parts, edus: EduReceiver, failing: FailingServers
                 server_name=parts.author.server_name,
                 keys=federation.keys,
                 gate=federation.gate,
-                heard=failing.heard,
+                now_ms=now_ms,
+                request_keys=federation.request_keys,
             ),
-            "key_publication": publication,
-            "notary": Notary(author=parts.author, keys=federation.keys, own=publication, now_ms=now_ms),
+            "key_publication": KeyPublication(author=parts.author, now_ms=now_ms),
             "transaction_receiver": receiver,
             **resident_reading(parts),
             **resident_joins(parts),
@@ -39,7 +36,9 @@ def federation_services(parts: Parts, edus: EduReceiver, failing: FailingServers
                 profile=parts.tenant.trust.profile,
                 knowledge=federation.trust.knowledge,
                 directory=federation.trust.directory,
+                certificates=None if federation.trust.sources is None else federation.trust.sources.certificates,
                 database=parts.store.database,
+                codec=parts.store.codec,
                 now_ms=now_ms,
             ),
         },

@@ -7,20 +7,30 @@ from pathlib import Path
 from tim_server.config.federation import FederationSettings
 from tim_server.config.load import ConfigurationError, Problem
 from tim_server.egress.client import OutgoingClient, OutgoingSettings
+from tim_server.egress.connector import PeerCheck
 from tim_server.egress.tls import client_tls
 from tim_server.egress.trust_gate import TrustGate
 
 
-def outgoing_client(federation: FederationSettings, gate: TrustGate | None = None) -> OutgoingClient:
-    """A client that contacts whom the trust gate allows; without a gate, nobody. Raises `ConfigurationError` for
-    certificate authorities that can't be read."""
+def outgoing_client(
+    federation: FederationSettings,
+    gate: TrustGate | None = None,
+    *,
+    tls: ssl.SSLContext | None = None,
+    peer_check: PeerCheck | None = None,
+) -> OutgoingClient:
+    """A client that contacts whom the trust gate allows; without a gate, nobody. `tls` takes the place of what is
+    configured for federation. Raises `ConfigurationError` for certificate authorities that can't be read."""
+    if tls is None:
+        tls = _system_tls() if federation.ca_file is None else own_tls(federation.ca_file, "federation.ca_file")
     return OutgoingClient(
         settings=OutgoingSettings(
             hosts={str(name): address for name, address in federation.hosts.items()},
             allowed_networks=federation.private_networks_allowed,
         ),
         gate=gate,
-        tls=_system_tls() if federation.ca_file is None else own_tls(federation.ca_file, "federation.ca_file"),
+        tls=tls,
+        peer_check=peer_check,
     )
 
 

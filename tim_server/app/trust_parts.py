@@ -13,27 +13,45 @@ from tim_server.storage.store import Store
 from tim_server.trust.profiles import RULES
 
 if TYPE_CHECKING:  # certificates take memory that a server of the open profile need not spend
+    from tim_server.services.trust.certificates import PeerCertificates
+    from tim_server.services.trust.inspect_peers import PeerInspection
     from tim_server.services.trust.refresh import DirectoryRefresh
+    from tim_server.services.trust.revocation_lists import RevocationLists
 
 TICK_S = 1.0
 TRIM_INTERVAL_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrustSources:
+    """What a profile with a directory decides by, beside the rules."""
+
+    directory: "DirectoryRefresh"
+    lists: "RevocationLists"
+    certificates: "PeerCertificates"
+    inspection: "PeerInspection"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrustParts:
-    """The gate, and what it decides by. `directory` None: the profile looks at none."""
+    """The gate, and what it decides by. `sources` None: the profile looks at none."""
 
     gate: TrustGate
     knowledge: TrustKnowledge
     decisions: DecisionLog
-    directory: "DirectoryRefresh | None"
+    sources: TrustSources | None
     loops: tuple[Loop, ...]
     closers: tuple[Callable[[], Awaitable[None]], ...]
 
+    @property
+    def directory(self) -> "DirectoryRefresh | None":
+        """What keeps the directory; None where the profile looks at none."""
+        return None if self.sources is None else self.sources.directory
+
     async def load(self) -> None:
         """Put in force what the database holds."""
-        if self.directory is not None:
-            await self.directory.load()
+        if self.sources is not None:
+            await self.sources.directory.load()
 
 
 def trust_parts(tenant: TenantSettings, store: Store, now_ms: Callable[[], int]) -> TrustParts:
@@ -46,7 +64,7 @@ def trust_parts(tenant: TenantSettings, store: Store, now_ms: Callable[[], int])
         gate=TrustGate(server_name=tenant.server_name, knowledge=knowledge, decisions=decisions),
         knowledge=knowledge,
         decisions=decisions,
-        directory=None,
+        sources=None,
         loops=(
             Loop(name="write trust decisions", interval_s=TICK_S, work=decisions.flush),
             Loop(name="trim trust decisions", interval_s=TRIM_INTERVAL_S, work=decisions.trim),

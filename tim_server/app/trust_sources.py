@@ -1,4 +1,4 @@
-"""What a homeserver decides by whom it may talk to: the signed directory, fetched and kept.
+"""What a homeserver decides by whom it may talk to: the signed directory, certificates, revocation lists.
 
 Apart from the gate, since it loads what reads certificates, which a server of the open profile does without.
 """
@@ -12,50 +12,108 @@ from pathlib import Path
 from cryptography import x509
 
 from tim_server.app.outgoing import own_tls
-from tim_server.app.trust_parts import TICK_S, TrustParts
+from tim_server.app.trust_parts import TICK_S, TrustParts, TrustSources
 from tim_server.background.supervise import Loop
 from tim_server.config.load import ConfigurationError, Problem
 from tim_server.config.settings import TenantSettings
 from tim_server.config.trust import DirectorySettings
 from tim_server.egress.documents import DocumentFetcher, endpoint_of
+from tim_server.federation.client import FederationClient
+from tim_server.services.trust.certificates import PeerCertificates
 from tim_server.services.trust.health import HealthWatch, health_of
+from tim_server.services.trust.inspect_peers import PeerInspection
+from tim_server.services.trust.knowledge import TrustKnowledge
 from tim_server.services.trust.refresh import DirectoryRefresh, DirectorySource
+from tim_server.services.trust.revocation_lists import RevocationLists
+from tim_server.services.trust.vouched_keys import VouchedKeys
 from tim_server.storage.store import Store
 from tim_server.trust.certificates import CertificateRefused, read_certificates
 from tim_server.trust.publication import NOTHING_NEWER
+from tim_server.trust.revocation import RevocationMode, RevocationRules
 from tim_server.trust.signed_directory import DIRECTORY_BYTES_MAX, SignerRules
 
 WATCH_INTERVAL_S = 60.0
+HOUR_S = 3600.0
 OWN_DIRECTORY = "directory"
 """The source's name in the database."""
 
 
-def with_directory(parts: TrustParts, tenant: TenantSettings, store: Store, now_ms: Callable[[], int]) -> TrustParts:
-    """The gate with the directory that is configured; nothing is fetched yet. Raises `ConfigurationError` for anchors
-    that can't be read."""
-    settings, knowledge = tenant.trust.sources.directory, parts.knowledge
-    fetcher = _directory_fetcher(settings)
+def with_sources(parts: TrustParts, tenant: TenantSettings, store: Store, now_ms: Callable[[], int]) -> TrustParts:
+    """The gate with the directory and the certificates that are configured; nothing is fetched yet. Raises
+    `ConfigurationError` for anchors that can't be read."""
+    knowledge = parts.knowledge
+    lists = _revocation_lists(tenant, store, knowledge, now_ms)
+    fetcher = _directory_fetcher(tenant.trust.sources.directory)
     directory = DirectoryRefresh(
-        source=directory_source(settings),
+        source=directory_source(tenant.trust.sources.directory),
         store=store,
         fetch=partial(fetcher.get, size_bytes_max=DIRECTORY_BYTES_MAX, nothing_newer=NOTHING_NEWER),
         knowledge=knowledge,
         decisions=parts.decisions,
         now_ms=now_ms,
+        revocation=lists.about,
     )
-    store.commit_log.subscribe(directory.follow)
+    certificates = PeerCertificates(
+        knowledge=knowledge, lists=lists, anchors=certificate_anchors(tenant), store=store, now_ms=now_ms
+    )
+    for follow in (directory.follow, lists.follow):
+        store.commit_log.subscribe(follow)
     store.writer.on_restored.append(directory.look)
     watch = HealthWatch(health=lambda: health_of(knowledge, directory.status, now_ms()), now_ms=now_ms)
     return replace(
         parts,
         gate=replace(parts.gate, look_again=directory.look_again),
-        directory=directory,
+        sources=TrustSources(
+            directory=directory,
+            lists=lists,
+            certificates=certificates,
+            inspection=PeerInspection(certificates=certificates, decisions=parts.decisions),
+        ),
         loops=(
             *parts.loops,
             Loop(name="refresh trust", interval_s=TICK_S, work=directory.tick),
+            Loop(name="refresh revocation lists", interval_s=TICK_S, work=lists.tick),
+            Loop(name="write certificates", interval_s=TICK_S, work=certificates.flush),
             Loop(name="watch trust", interval_s=WATCH_INTERVAL_S, work=watch.tick),
+            Loop(name="reap revocation lists", interval_s=HOUR_S, work=lists.reap),
+            Loop(name="reap certificates", interval_s=HOUR_S, work=certificates.reap),
         ),
-        closers=(directory.close, fetcher.close, *parts.closers),
+        closers=(directory.close, fetcher.close, lists.close, certificates.flush, *parts.closers),
+    )
+
+
+def vouched_keys(
+    parts: TrustParts, sources: TrustSources, client: FederationClient, now_ms: Callable[[], int]
+) -> VouchedKeys:
+    """The keys of requests that come without a certificate."""
+    return VouchedKeys(client=client, certificates=sources.certificates, decisions=parts.decisions, now_ms=now_ms)
+
+
+def peer_tls(tenant: TenantSettings) -> ssl.SSLContext:
+    """TLS for connections to other servers: whoever chains to an anchor of organisations' certificates."""
+    file = tenant.trust.certificates.anchors_file
+    assert file is not None, "checked with the configuration"
+    return own_tls(file, "trust.certificates.anchors_file")
+
+
+def certificate_anchors(tenant: TenantSettings) -> tuple[x509.Certificate, ...]:
+    """The anchors of organisations' certificates; raises `ConfigurationError`."""
+    file = tenant.trust.certificates.anchors_file
+    assert file is not None, "checked with the configuration"
+    return read_anchors(file, "trust.certificates.anchors_file")
+
+
+def _revocation_lists(
+    tenant: TenantSettings, store: Store, knowledge: TrustKnowledge, now_ms: Callable[[], int]
+) -> RevocationLists:
+    settings = tenant.trust.certificates
+    return RevocationLists(
+        fetcher=DocumentFetcher(hosts=frozenset(settings.revocation_hosts)),
+        rules=RevocationRules(mode=RevocationMode(settings.revocation), uses_ocsp=settings.ocsp),
+        store=store,
+        knowledge=knowledge,
+        refresh_interval_ms=round(tenant.trust.sources.directory.refresh_interval_s * 1000),
+        now_ms=now_ms,
     )
 
 

@@ -52,6 +52,7 @@ def _authority_files(tenant: TenantSettings) -> Iterator[tuple[str, Path]]:
         ("federation.ca_file", tenant.federation.ca_file),
         ("trust.sources.directory.anchors_file", directory.anchors_file),
         ("trust.sources.directory.ca_file", directory.ca_file),
+        ("trust.certificates.anchors_file", tenant.trust.certificates.anchors_file),
     )
     return ((key, file) for key, file in files if file is not None)
 

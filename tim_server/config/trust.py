@@ -1,17 +1,26 @@
-"""Who may talk to this server: the profile, and where its directories come from."""
+"""Who may talk to this server: the profile, where its directories come from, and what certificates must be like."""
 
-from typing import Annotated
+import re
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
 from tim_server.config.base import HttpUrlOption, PathOption, Section
 from tim_server.trust.profiles import RULES, Profile
 
+_HOST = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
+
 
 def _check_profile(value: Profile) -> Profile:
     if value not in RULES:
         raise ValueError(f"the profile {value} is not part of this release, only {' and '.join(RULES)} are")
     return value
+
+
+def _check_host(value: str) -> str:
+    if not _HOST.fullmatch(value):
+        raise ValueError("not a host, or host:port, such as crl.example.org")
+    return value.lower()
 
 
 class DirectorySettings(Section):
@@ -67,16 +76,44 @@ class SourceSettings(Section):
     )
 
 
+class CertificateSettings(Section):
+    """What the certificates of other organisations' servers must be like."""
+
+    anchors_file: PathOption | None = Field(
+        default=None,
+        examples=["/etc/tim-server/organisation-anchors.pem"],
+        description="Certificates in PEM form. Servers must have been certified by one of them, directly or through "
+        "others; between servers, they take the place of federation.ca_file.",
+    )
+    revocation: Literal["required", "if_known"] = Field(
+        default="required",
+        description="What becomes of a certificate of which no valid list says whether it was revoked: required "
+        "refuses it, if_known lets it pass.",
+    )
+    ocsp: bool = Field(
+        default=False, description="Whether authorities are also asked about single certificates (OCSP)."
+    )
+    revocation_hosts: tuple[Annotated[str, AfterValidator(_check_host)], ...] = Field(
+        default=(),
+        examples=[["crl.example.org", "ocsp.example.org:8080"]],
+        description="Hosts, or host:port, that revocation lists and OCSP responses are fetched from. Other addresses "
+        "in certificates are not followed.",
+    )
+
+
 class TrustSettings(Section):
     """The trust gate: whom this server talks to."""
 
     profile: Annotated[Profile, AfterValidator(_check_profile)] = Field(
         default=Profile.OPEN,
         description="open: any server that TLS verifies, for interoperation and trials. directory: only servers that a "
-        "signed directory lists.",
+        "signed directory lists and whose certificates verify.",
     )
     sources: SourceSettings = Field(
         default=SourceSettings(), description="Where it is known from who belongs to the circle of trust."
+    )
+    certificates: CertificateSettings = Field(
+        default=CertificateSettings(), description="Certificates of other organisations' servers."
     )
     decisions_kept_max: int = Field(
         default=10_000,
@@ -89,4 +126,6 @@ class TrustSettings(Section):
         rules, directory = RULES[self.profile], self.sources.directory
         if rules.needs_listing and (not directory.urls or directory.anchors_file is None):
             raise ValueError(f"the profile {self.profile} needs urls and anchors_file in sources.directory")
+        if rules.needs_certificate and self.certificates.anchors_file is None:
+            raise ValueError(f"the profile {self.profile} needs certificates.anchors_file")
         return self

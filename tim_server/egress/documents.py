@@ -47,6 +47,14 @@ class DocumentFetcher:
         assert answer is not None
         return answer
 
+    def may_ask(self, url: str) -> bool:
+        """Whether `url` leads to one of the hosts."""
+        try:
+            endpoint = endpoint_of(url)
+        except ContactRefused:
+            return False
+        return endpoint in self.hosts or endpoint.rpartition(":")[0] in self.hosts
+
     async def close(self) -> None:
         """Close the connections."""
         for client in self._clients.values():
@@ -62,8 +70,7 @@ class DocumentFetcher:
 
     def _client(self, url: str) -> OutgoingClient:
         endpoint = endpoint_of(url)
-        host = endpoint.rpartition(":")[0]
-        if host not in self.hosts and endpoint not in self.hosts:
+        if not self.may_ask(url):
             raise ContactRefused(f"{endpoint} is not one of the configured hosts")
         if endpoint not in self._clients:
             settings = OutgoingSettings(endpoint=endpoint, connections_per_host_max=CONNECTIONS_PER_HOST_MAX)

@@ -5,6 +5,7 @@ Spec: https://spec.matrix.org/v1.19/server-server-api/#request-authentication
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from tim_server.federation.keys import KeyRing
 from tim_server.matrix.errors import BadSignature
@@ -15,6 +16,14 @@ from tim_server.matrix.request_auth import RequestSignature, parse_authorization
 from tim_server.services.trust.gate import ChokePoint, TrustGate
 
 
+class RequestKeys(Protocol):
+    """Gives the keys that requests must be signed with, where more is asked of them than of keys of events."""
+
+    async def key_of(self, origin: ServerName, key_id: str, /) -> bytes:
+        """The server's key of this id, 32 bytes; raises `Unauthorized` or `Forbidden` where none can be relied on."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerAuthenticator:
     """Authenticates requests of other servers, in two steps: what the header says before the body is read, and the
@@ -23,8 +32,8 @@ class ServerAuthenticator:
     server_name: ServerName
     keys: KeyRing
     gate: TrustGate
-    heard: Callable[[ServerName], None] = lambda server: None
-    """Told of each server that has signed a request."""
+    now_ms: Callable[[], int]
+    request_keys: RequestKeys | None = None
 
     async def admit(self, authorization: Sequence[str]) -> RequestSignature:
         """What the `Authorization` headers say; raises `Unauthorized` where they can't be right, or are for somebody
@@ -42,16 +51,21 @@ class ServerAuthenticator:
     async def verify(self, signature: RequestSignature, *, method: str, uri: str, content: bytes | None) -> ServerName:
         """The origin, once its signature over the request is verified; raises `Unauthorized`. `content` are the
         canonical bytes of the body."""
-        origin, key_id = signature.origin, signature.key_id
-        keys = await self.keys.keys_of_now(origin, [key_id])
-        if key_id not in keys:
-            raise Unauthorized(f"The key {key_id} of {origin} can't be had")
+        origin = signature.origin
+        key = await self._key(origin, signature.key_id)
         message = signed_request(
             method=method, uri=uri, origin=origin, destination=signature.destination, content=content
         )
         try:
-            verify_message(message, signature.signature, keys[key_id])
+            verify_message(message, signature.signature, key)
         except BadSignature:
             raise Unauthorized("The signature of the request does not verify") from None
-        self.heard(origin)
         return origin
+
+    async def _key(self, origin: ServerName, key_id: str) -> bytes:
+        if self.request_keys is not None:
+            return await self.request_keys.key_of(origin, key_id)
+        keys = await self.keys.keys_of(origin, [key_id], valid_at_ms=self.now_ms())
+        if key_id not in keys:
+            raise Unauthorized(f"The key {key_id} of {origin} can't be had")
+        return keys[key_id]

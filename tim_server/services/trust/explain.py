@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from tim_server.matrix.identifiers import ServerName
 from tim_server.services.trust.health import health_of
 from tim_server.services.trust.knowledge import SourceStatus, TrustKnowledge
+from tim_server.storage.trust_certificates import StoredCertificate
 from tim_server.trust.contacts import judge_name, listing_of
 from tim_server.trust.directory import Organisation
 from tim_server.trust.verdict import Verdict
@@ -27,6 +28,17 @@ class Explanation:
     server_name: ServerName
     steps: tuple[Step, ...]
     verdict: Verdict
+
+
+def certificate_step(stored: StoredCertificate | None, complaint: str | None) -> Step:
+    """The newest certificate with which the server has proved itself; `complaint` is why it would not do so now."""
+    if stored is None:
+        found = "it has not shown one to this server yet; it must when there is contact"
+        return Step(looked_at="certificate", found=found, is_fine=None)
+    found = f"serial {stored.serial}, valid until {_time(stored.not_after_ts)}, verified {_time(stored.verified_ts)}"
+    if complaint is not None:
+        return Step(looked_at="certificate", found=f"{found}; now: {complaint}", is_fine=False)
+    return Step(looked_at="certificate", found=f"{found}; holds until {_time(stored.holds_until_ts)}", is_fine=True)
 
 
 def explain_name(

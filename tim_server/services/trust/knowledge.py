@@ -40,12 +40,13 @@ class SourceStatus:
 
 @dataclass(slots=True, kw_only=True)
 class TrustKnowledge:
-    """The rules of the homeserver, and the directory in force. `on_change` is awaited whenever a verdict may have
-    become another."""
+    """The rules of the homeserver, and the directory in force. `generation` is another, and `on_change` is awaited,
+    whenever a verdict may have become another."""
 
     own_name: ServerName
     rules: ProfileRules
     copy: DirectoryCopy | None = None
+    generation: int = 0
     on_change: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     _view: TrustView = field(init=False)
 
@@ -67,6 +68,7 @@ class TrustKnowledge:
 
     async def tell_change(self) -> None:
         """Something that verdicts depend on has changed."""
+        self.generation += 1
         for callback in self.on_change:
             await callback()
 

@@ -30,9 +30,17 @@ from tim_server.storage.trust_directory import (
     note_problem,
     store_directory,
 )
+from tim_server.trust.certificates import CertificateRefused
+from tim_server.trust.chains import Chain
 from tim_server.trust.directory import DirectoryRefused
 from tim_server.trust.publication import directory_request_url
-from tim_server.trust.revocation import NOTHING_KNOWN, RevocationData
+from tim_server.trust.revocation import (
+    NOTHING_KNOWN,
+    RevocationData,
+    RevocationMode,
+    RevocationRules,
+    check_revocation,
+)
 from tim_server.trust.signed_directory import (
     AcceptedVersion,
     SignedDirectory,
@@ -51,6 +59,10 @@ _log = structlog.get_logger("trust")
 
 Fetch = Callable[[str], Awaitable[bytes | None]]
 """The document at a URL; None where the other side has nothing newer. Raises OutgoingErrors."""
+
+
+async def _nothing_known(_chain: Chain) -> RevocationData:
+    return NOTHING_KNOWN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +91,7 @@ class DirectoryRefresh:
     knowledge: TrustKnowledge
     decisions: DecisionLog
     now_ms: Callable[[], int]
-    revocation: Callable[[], RevocationData] = lambda: NOTHING_KNOWN
+    revocation: Callable[[Chain], Awaitable[RevocationData]] = _nothing_known
     status: SourceStatus = field(default_factory=SourceStatus)
     failure_count: int = 0
     _is_behind: bool = False
@@ -224,7 +236,9 @@ class DirectoryRefresh:
             await self._note_checked()
             return
         now_ms = self.now_ms()
-        signed = await self._verify(token, datetime.fromtimestamp(now_ms / 1000, UTC))
+        now = datetime.fromtimestamp(now_ms / 1000, UTC)
+        signed = await self._verify(token, now)
+        await self._check_signer(signed.signer, now)
         last = None if present is None else _accepted(present)
         try:
             succession = check_succession(signed, last)
@@ -239,8 +253,15 @@ class DirectoryRefresh:
 
     async def _verify(self, token: bytes, now: datetime) -> SignedDirectory:
         """In a thread: a directory of thousands of organisations takes a while."""
-        rules, revocation = self.source.rules, self.revocation()
-        return await asyncio.to_thread(verify_directory, token, rules=rules, now=now, revocation=revocation)
+        return await asyncio.to_thread(verify_directory, token, rules=self.source.rules, now=now)
+
+    async def _check_signer(self, signer: Chain, now: datetime) -> None:
+        """A signer that is known to be revoked is refused; that nothing is known of it is no reason."""
+        data = await self.revocation(signer)
+        try:
+            check_revocation(signer, data, rules=RevocationRules(mode=RevocationMode.IF_KNOWN), now=now)
+        except CertificateRefused as error:
+            raise DirectoryRefused(f"the directory's signer is not accepted: {error}") from None
 
     async def _store(self, token: bytes, signed: SignedDirectory, now_ms: int, *, allow_rollback: bool) -> None:
         document = DirectoryDocument(

@@ -1,0 +1,149 @@
+"""The keys of requests that arrive without a certificate: only those that their server has published over a connection
+on which it proved to be who it is.
+
+No notary and no earlier memory of the key takes the place of that. The certificate is judged again whenever the
+directory or a revocation list changes, or what was known of it has expired; then the server is asked again.
+
+Spec: https://spec.matrix.org/v1.19/server-server-api/#publishing-keys
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tim_server.egress.errors import ContactRefused, OutgoingError
+from tim_server.federation.client import FederationClient, RequestBounds
+from tim_server.federation.errors import RemoteError
+from tim_server.matrix.canonical_json import CanonicalJsonError, decode_lenient
+from tim_server.matrix.errors import BadSignature, Forbidden
+from tim_server.matrix.events.hashes import unpadded_base64
+from tim_server.matrix.events.signatures import decode_base64, verify_json
+from tim_server.matrix.federation_errors import Unauthorized
+from tim_server.matrix.identifiers import ServerName
+from tim_server.services.trust.certificates import PeerCertificates, presented_before
+from tim_server.services.trust.choke_points import ChokePoint
+from tim_server.services.trust.decisions import DecisionLog
+from tim_server.storage.trust_certificates import PublishedKeys
+from tim_server.trust.certificates import CertificateRefused
+from tim_server.trust.organisation_certificate import Presented
+
+PATH = "/_matrix/key/v2/server"
+BOUNDS = RequestBounds(timeout_s=15.0, size_bytes_max=64 * 1024)
+KEYS_MAX = 50
+VALIDITY_MS_MAX = 7 * 24 * 60 * 60 * 1000
+"""'Servers MUST use the lesser of this field and 7 days into the future when determining if a key is valid.'"""
+ASK_PAUSE_MS = 10_000
+"""How long a server is not asked again that did not have the key."""
+SERVERS_MAX = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Vouched:
+    keys: PublishedKeys
+    presented: Presented
+
+
+@dataclass(slots=True, kw_only=True)
+class VouchedKeys:
+    """Gives the keys of servers, of each as long as its certificate holds."""
+
+    client: FederationClient
+    certificates: PeerCertificates
+    decisions: DecisionLog
+    now_ms: Callable[[], int]
+    _known: dict[ServerName, _Vouched] = field(default_factory=dict)
+    _asked_ms: dict[ServerName, int] = field(default_factory=dict)
+    _asking: "dict[ServerName, asyncio.Task[None]]" = field(default_factory=dict)
+
+    async def key_of(self, origin: ServerName, key_id: str) -> bytes:
+        """The server's key of this id, 32 bytes. Raises `Forbidden` where its certificate is not accepted, and
+        `Unauthorized` where the key can't be had."""
+        if origin not in self._known:
+            await self._remember(origin)
+        found = await self._look_up(origin, key_id)
+        if not isinstance(found, bytes) and self._may_ask(origin):
+            await self._share_ask(origin)
+            found = await self._look_up(origin, key_id)
+        if isinstance(found, CertificateRefused):
+            self.decisions.refused(ChokePoint.INCOMING_FEDERATION, origin, str(found))
+            raise _not_accepted(origin, found)
+        if found is None:
+            raise Unauthorized(f"The key {key_id} of {origin} can't be had from a server that proves to be {origin}")
+        return found
+
+    async def _look_up(self, origin: ServerName, key_id: str) -> bytes | CertificateRefused | None:
+        """The key, or why the certificate that vouches for it no longer does; None where it is not known."""
+        known = self._known.get(origin)
+        if known is None or self.now_ms() > known.keys.until_ts or key_id not in known.keys.keys:
+            return None
+        try:
+            await self.certificates.prove(origin, known.presented)
+        except CertificateRefused as error:
+            return error
+        return decode_base64(known.keys.keys[key_id])
+
+    async def _remember(self, origin: ServerName) -> None:
+        """Take what another process, or this one before a restart, has written down."""
+        for stored in await self.certificates.proved_before(origin):
+            if stored.published is not None:
+                self._know(origin, stored.published, presented_before(stored))
+                return
+
+    def _know(self, origin: ServerName, keys: PublishedKeys, presented: Presented) -> None:
+        while len(self._known) >= SERVERS_MAX:
+            del self._known[next(iter(self._known))]
+        self._known[origin] = _Vouched(keys=keys, presented=presented)
+
+    def _may_ask(self, origin: ServerName) -> bool:
+        if origin in self._asking:
+            return True
+        asked_ms = self._asked_ms.get(origin)
+        return asked_ms is None or not 0 <= self.now_ms() - asked_ms < ASK_PAUSE_MS
+
+    async def _share_ask(self, origin: ServerName) -> None:
+        """Ask the server, or wait for whoever asks it."""
+        if origin not in self._asking:
+            task = asyncio.create_task(self._ask(origin), name="trust-keys")
+            self._asking[origin] = task
+            task.add_done_callback(lambda _task: self._asking.pop(origin, None))
+        await asyncio.shield(self._asking[origin])
+
+    async def _ask(self, origin: ServerName) -> None:
+        while len(self._asked_ms) >= SERVERS_MAX:
+            del self._asked_ms[next(iter(self._asked_ms))]
+        self._asked_ms[origin] = self.now_ms()
+        try:
+            async with self.client.stream("GET", origin, PATH, bounds=BOUNDS) as response:
+                body = b"".join([chunk async for chunk in response.chunks])
+                status, sha256 = response.status, response.finding
+        except ContactRefused as error:
+            raise _not_accepted(origin, error) from None
+        except (OutgoingError, RemoteError):
+            return
+        published = _read_keys(body, origin, self.now_ms()) if status == 200 and sha256 is not None else None
+        if published is None or sha256 is None:
+            return
+        self.certificates.publish(origin, sha256, published)
+        for stored in await self.certificates.proved_before(origin):
+            if stored.sha256 == sha256:
+                self._know(origin, published, presented_before(stored))
+
+
+def _not_accepted(origin: ServerName, error: Exception) -> Forbidden:
+    return Forbidden(f"{origin} is not part of the federation of this server: {error}")
+
+
+def _read_keys(body: bytes, origin: ServerName, now_ms: int) -> PublishedKeys | None:
+    """The keys in a document that the server has signed with each of them; None where it is not such a document."""
+    try:
+        document: dict[str, Any] = decode_lenient(body)
+        keys = {key_id: decode_base64(key["key"]) for key_id, key in document["verify_keys"].items()}
+        if document["server_name"] != origin or not 0 < len(keys) <= KEYS_MAX:
+            return None
+        for key_id, key in keys.items():
+            verify_json(document, origin, key_id, key)
+        until_ts = min(int(document["valid_until_ts"]), now_ms + VALIDITY_MS_MAX)
+    except (BadSignature, CanonicalJsonError, KeyError, TypeError, ValueError, AttributeError):
+        return None
+    return PublishedKeys(keys={key_id: unpadded_base64(key) for key_id, key in keys.items()}, until_ts=until_ts)
