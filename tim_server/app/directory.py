@@ -3,8 +3,10 @@
 from tim_server.app.accounts import Services
 from tim_server.app.parts import Parts
 from tim_server.services.directory.hierarchy import HierarchyPolicy, SpaceHierarchy
+from tim_server.services.directory.hierarchy_for_servers import HierarchyForServers
 from tim_server.services.directory.mutual_rooms import MutualRooms
 from tim_server.services.directory.public_rooms import DirectoryPolicy, PublicRooms
+from tim_server.services.directory.remote_hierarchy import RemoteHierarchy
 from tim_server.services.directory.remote_public_rooms import RemotePublicRooms
 from tim_server.services.directory.summarise import RoomSummaries
 from tim_server.services.directory.users import UserDirectory, UserDirectoryPolicy
@@ -31,11 +33,15 @@ def directory_services(parts: Parts) -> Services:
             "space_hierarchy": SpaceHierarchy(
                 database=database,
                 codec=codec,
+                remote=RemoteHierarchy(server_name=parts.author.server_name, client=parts.federation.client),
                 policy=HierarchyPolicy(
                     depth_max=limits.space_depth_max,
                     rooms_max=limits.space_rooms_max,
                     page_rooms_max=limits.space_page_rooms_max,
                 ),
+            ),
+            "hierarchy_for_servers": HierarchyForServers(
+                server_name=parts.author.server_name, database=database, codec=codec
             ),
             "user_directory": UserDirectory(
                 database=database,

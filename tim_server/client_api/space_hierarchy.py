@@ -8,7 +8,7 @@ from tim_server.services.accounts.requester import Requester
 from tim_server.services.directory.hierarchy import HierarchyQuery
 from tim_server.services.homeserver import Homeserver
 from tim_server.web.fields import RoomId
-from tim_server.web.published_room import SummarisedRoom, summarised_fields
+from tim_server.web.published_room import HierarchyRoom, summarised_fields
 from tim_server.web.request_model import InPath, InQuery, RequestModel
 from tim_server.web.response_model import UNSET, RawJson, ResponseModel, UnsetType
 from tim_server.web.route import Route
@@ -22,12 +22,6 @@ class GetSpaceHierarchyRequest(RequestModel):
     limit: InQuery[Annotated[int, Field(gt=0)] | None] = None
     max_depth: InQuery[Annotated[int, Field(ge=0)] | None] = None
     start: InQuery[str | None] = Field(default=None, alias="from")
-
-
-class HierarchyRoom(SummarisedRoom, kw_only=True):
-    """A room of the tree, and the events by which it holds others."""
-
-    children_state: list[RawJson]
 
 
 class GetSpaceHierarchyResponse(ResponseModel):

@@ -22,6 +22,7 @@ from tim_server.services.accounts.shared_secret import SharedSecretRegistration
 from tim_server.services.devices.dehydrate import DeviceDehydration
 from tim_server.services.devices.manage import DeviceManagement
 from tim_server.services.directory.hierarchy import SpaceHierarchy
+from tim_server.services.directory.hierarchy_for_servers import HierarchyForServers
 from tim_server.services.directory.mutual_rooms import MutualRooms
 from tim_server.services.directory.public_rooms import PublicRooms
 from tim_server.services.directory.remote_public_rooms import RemotePublicRooms
@@ -157,6 +158,7 @@ class Homeserver:
     remote_public_rooms: RemotePublicRooms
     room_summaries: RoomSummaries
     space_hierarchy: SpaceHierarchy
+    hierarchy_for_servers: HierarchyForServers
     mutual_rooms: MutualRooms
     user_directory: UserDirectory
     read_markers: ReadMarkers

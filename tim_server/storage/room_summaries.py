@@ -3,8 +3,9 @@ table."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from tim_server.matrix.identifiers import RoomId, UserId
+from tim_server.matrix.identifiers import RoomId, ServerName, UserId
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection
 
@@ -108,12 +109,36 @@ WHERE r.room_id = ANY($1)
 
 async def find_rooms_for_user(tx: Connection, room_ids: Iterable[str], user_id: UserId) -> dict[RoomId, KnownRoom]:
     """Those of these rooms that this server knows, and what the user is to them."""
+    rows = await tx.fetch(FIND_ROOMS_FOR_USER, list(room_ids), user_id)
+    return {RoomId(row["room_id"]): _known(row) for row in rows}
+
+
+FIND_ROOMS_FOR_SERVER = """
+SELECT r.nid, r.room_id, r.room_version, coalesce(
+    (SELECT m.membership FROM memberships AS m
+     WHERE m.server_name = $2 AND m.room_nid = r.nid AND m.membership = 'join' LIMIT 1),
+    (SELECT m.membership FROM memberships AS m
+     WHERE m.room_nid = r.nid AND m.membership = 'invite' AND m.server_name = $2 LIMIT 1)
+) AS membership
+FROM rooms AS r WHERE r.room_id = ANY($1)
+"""
+
+
+async def find_rooms_for_server(
+    tx: Connection, room_ids: Iterable[str], server_name: ServerName
+) -> dict[RoomId, KnownRoom]:
+    """Those of these rooms that this server knows; the membership is `join` where a user of the other server is joined,
+    else `invite` where one is invited."""
     return {
-        RoomId(row["room_id"]): KnownRoom(
-            nid=row["nid"],
-            room_id=RoomId(row["room_id"]),
-            room_version=row["room_version"],
-            membership=row["membership"],
-        )
-        for row in await tx.fetch(FIND_ROOMS_FOR_USER, list(room_ids), user_id)
+        RoomId(row["room_id"]): _known(row)
+        for row in await tx.fetch(FIND_ROOMS_FOR_SERVER, list(room_ids), server_name)
     }
+
+
+def _known(row: Any) -> KnownRoom:
+    return KnownRoom(
+        nid=row["nid"],
+        room_id=RoomId(row["room_id"]),
+        room_version=row["room_version"],
+        membership=row["membership"],
+    )

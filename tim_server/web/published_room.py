@@ -6,7 +6,7 @@ from typing import Any
 from tim_server.services.directory.public_rooms import PublicRoomsPage
 from tim_server.services.directory.room_summary import RoomSummary
 from tim_server.web.request_model import RequestModel
-from tim_server.web.response_model import UNSET, ResponseModel, UnsetType
+from tim_server.web.response_model import UNSET, RawJson, ResponseModel, UnsetType
 
 
 class PublishedRoom(ResponseModel, kw_only=True):
@@ -30,6 +30,12 @@ class SummarisedRoom(PublishedRoom, kw_only=True):
     room_version: str
     encryption: str | UnsetType = UNSET
     allowed_room_ids: list[str] | UnsetType = UNSET
+
+
+class HierarchyRoom(SummarisedRoom, kw_only=True):
+    """A room of a tree of spaces, and the events by which it holds others."""
+
+    children_state: list[RawJson]
 
 
 def published_fields(summary: RoomSummary) -> dict[str, Any]:
