@@ -125,9 +125,9 @@ async def neighbourhood(
 ) -> AsyncIterator[Neighbourhood]:
     """Hospitals `a.example` and `b.example`, and `peer.example`, which a test plays itself."""
     dsns = [await make_tenant_dsn(), await make_tenant_dsn()]
-    folder = tmp_path_factory.mktemp("neighbourhood")
+    folder, others = tmp_path_factory.mktemp("neighbourhood"), ["peer.example", "spare.example"]
     async with (
-        run_hospitals(["a.example", "b.example"], dsns, folder, others=["peer.example"]) as (network, (a, b)),
+        run_hospitals(["a.example", "b.example"], dsns, folder, others=others) as (network, (a, b)),
         run_peer(network, "peer.example") as peer,
     ):
         yield Neighbourhood(network, a, b, peer)

@@ -128,6 +128,8 @@ class Peer:
             answer = await answer(asked)
         if answer is None:
             return web.json_response({"errcode": "M_UNRECOGNIZED", "error": "not here"}, status=404)
+        if isinstance(answer, web.Response):  # which can be sent once only
+            return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
         if isinstance(answer, web.StreamResponse):
             return answer
         return web.Response(body=orjson.dumps(answer), content_type="application/json")

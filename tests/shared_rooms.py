@@ -104,6 +104,14 @@ async def share_room(
     levels = {"users": {user_id: power, **founder}}
     options = {"power_level_content_override": levels, **options}
     room_id = RoomId(await alice.create_room(room_version=version, **options))
+    return await enter_room(hospital, peer, alice, room_id, user=user)
+
+
+async def enter_room(
+    hospital: NetworkedHospital, peer: Peer, alice: Person, room_id: RoomId, *, user: str = "carol"
+) -> SharedRoom:
+    """A user of the peer's joins a room of Alice's."""
+    user_id = UserId(f"@{user}:{peer.name}")
     room = SharedRoom(hospital, peer, alice, room_id, user_id)
     room.fork = await room.fork_here()
     join = room.fork.make("m.room.member", {"membership": "join"}, state_key=user_id)

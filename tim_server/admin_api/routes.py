@@ -1,6 +1,12 @@
 """All routes of the administration APIs, listed explicitly."""
 
-from tim_server.admin_api import event_reports, registration, reports, trust
+from tim_server.admin_api import destinations, event_reports, registration, reports, trust
 from tim_server.web.route import Route
 
-ROUTES: tuple[Route, ...] = (*event_reports.ROUTES, *registration.ROUTES, *reports.ROUTES, *trust.ROUTES)
+ROUTES: tuple[Route, ...] = (
+    *destinations.ROUTES,
+    *event_reports.ROUTES,
+    *registration.ROUTES,
+    *reports.ROUTES,
+    *trust.ROUTES,
+)

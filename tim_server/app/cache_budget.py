@@ -18,9 +18,9 @@ class Share:
     entry_bytes: int = 1
 
 
-SNAPSHOT_MEMBERS = Share(percent=13, entry_bytes=66)
-HEAD_STATE_ENTRIES = Share(percent=17, entry_bytes=280)
-PARSED_EVENTS = Share(percent=16)
+SNAPSHOT_MEMBERS = Share(percent=12, entry_bytes=66)
+HEAD_STATE_ENTRIES = Share(percent=16, entry_bytes=280)
+PARSED_EVENTS = Share(percent=15)
 CLIENT_EVENT_HEADS = Share(percent=7)
 EVENT_ROWS = Share(percent=7)
 COMMITS = Share(percent=4, entry_bytes=1_030)
@@ -33,6 +33,7 @@ FILTERS = Share(percent=2, entry_bytes=4_000)
 PUSH_RULES = Share(percent=3)
 AUDIENCES = Share(percent=2)
 UNREAD_COUNTS = Share(percent=5, entry_bytes=750)
+OUTGOING_EVENTS = Share(percent=3)
 
 SHARES = (
     SNAPSHOT_MEMBERS,
@@ -50,6 +51,7 @@ SHARES = (
     PUSH_RULES,
     AUDIENCES,
     UNREAD_COUNTS,
+    OUTGOING_EVENTS,
 )
 
 

@@ -9,15 +9,18 @@ from tim_server.services.rooms.remote.receive_pdus import PduReceiver
 from tim_server.services.rooms.remote.rescinded import Rescissions
 from tim_server.services.rooms.resident.participation import Participation
 from tim_server.services.servers.authenticate import ServerAuthenticator
+from tim_server.services.servers.notary import Notary
 from tim_server.services.servers.publish_keys import KeyPublication
+from tim_server.services.transactions.failing import FailingServers
 from tim_server.services.transactions.receive import TransactionReceiver
 from tim_server.services.transactions.receive_edus import EduReceiver
 from tim_server.services.trust.review import TrustReview
 
 
-def federation_services(parts: Parts, edus: EduReceiver) -> Services:
-    """Build them over what they share, and what takes in EDUs."""
+def federation_services(parts: Parts, edus: EduReceiver, failing: FailingServers) -> Services:
+    """Build them over what they share, what takes in EDUs, and who is told which servers are there."""
     federation = parts.federation
+    publication = KeyPublication(author=parts.author, old_keys=federation.keys.own_old_keys, now_ms=now_ms)
     receiver = _transaction_receiver(parts, edus)
     return Services(
         fields={
@@ -25,10 +28,11 @@ def federation_services(parts: Parts, edus: EduReceiver) -> Services:
                 server_name=parts.author.server_name,
                 keys=federation.keys,
                 gate=federation.gate,
-                now_ms=now_ms,
+                heard=failing.heard,
                 request_keys=federation.request_keys,
             ),
-            "key_publication": KeyPublication(author=parts.author, now_ms=now_ms),
+            "key_publication": publication,
+            "notary": Notary(author=parts.author, keys=federation.keys, own=publication, now_ms=now_ms),
             "transaction_receiver": receiver,
             **resident_reading(parts),
             **resident_joins(parts),

@@ -12,6 +12,7 @@ from tim_server.federation.discovery import Discovery
 from tim_server.federation.keys import KeyRing
 from tim_server.federation.srv import look_up_srv
 from tim_server.matrix.events.build import Author
+from tim_server.matrix.server_keys import ServerKeys
 from tim_server.services.servers.authenticate import RequestKeys
 from tim_server.services.trust.gate import TrustGate
 from tim_server.storage.store import Store
@@ -42,9 +43,9 @@ class FederationParts:
 
 
 def federation_parts(
-    tenant: TenantSettings, author: Author, store: Store, now_ms: Callable[[], int]
+    tenant: TenantSettings, author: Author, old_keys: ServerKeys, store: Store, now_ms: Callable[[], int]
 ) -> FederationParts:
-    """Build them; nothing is connected yet."""
+    """Build them; nothing is connected yet. `old_keys` are those that the author once signed with."""
     trust = _trust_parts(tenant, store, now_ms)
     lookups = outgoing_client(tenant.federation, trust.gate)
     outgoing = lookups if trust.sources is None else _certified_client(tenant, trust)
@@ -52,12 +53,14 @@ def federation_parts(
     mapped = frozenset(name.lower() for name in tenant.federation.hosts)
     discovery = Discovery(outgoing=lookups, look_up_srv=look_up_srv, mapped=mapped)
     client = FederationClient(author=author, outgoing=outgoing, discovery=discovery)
+    notaries = tenant.federation.notaries
+    keys = KeyRing(client=client, store=store, now_ms=now_ms, own_old_keys=old_keys, notaries=notaries)
     return FederationParts(
         trust=trust,
         outgoing=outgoing,
         lookups=lookups,
         client=client,
-        keys=KeyRing(client=client),
+        keys=keys,
         request_keys=_request_keys(trust, client, now_ms),
     )
 

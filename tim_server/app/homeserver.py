@@ -24,11 +24,12 @@ from tim_server.app.membership import make_leaving, make_outside, membership_ser
 from tim_server.app.parts import Parts, now_ms
 from tim_server.app.push import make_outcomes, push_services
 from tim_server.app.rooms import room_services
+from tim_server.app.sending import make_sending
 from tim_server.app.sync import sync_services
 from tim_server.background.reap import reaping_loops
 from tim_server.background.supervise import Loop
 from tim_server.config.settings import Settings, TenantSettings
-from tim_server.config.signing_key import read_signing_key
+from tim_server.config.signing_key import read_old_keys, read_signing_key
 from tim_server.matrix.events.build import Author
 from tim_server.matrix.identifiers import ServerName
 from tim_server.services.events.client_events import ClientEvents
@@ -42,6 +43,7 @@ from tim_server.services.rooms.queue import QueueOptions, RoomQueues
 from tim_server.services.rooms.receive import Receiver
 from tim_server.services.rooms.resolve_state import StateResolver
 from tim_server.services.servers.resolve_alias import AliasResolution
+from tim_server.services.transactions.keep_sending import FederationSending
 from tim_server.storage.codec import make_codec
 from tim_server.storage.database import DatabaseOptions
 from tim_server.storage.store import Remembered, Store, open_store
@@ -56,6 +58,7 @@ class OpenHomeserver:
     homeserver: Homeserver
     store: Store
     federation: FederationParts
+    sending: FederationSending
     host_names: tuple[str, ...]
     loops: Sequence[Loop]
     closers: Sequence[Callable[[], Awaitable[None]]]
@@ -102,19 +105,22 @@ def _build(parts: Parts) -> OpenHomeserver:
     sync = sync_services(parts, accounts.fields["filters"], presence, rooms.fields)
     fields = accounts.fields | rooms.fields | directory_services(parts).fields | ephemeral.fields | sync.fields
     edus = edu_receiving(parts, ephemeral.fields["typing"], presence.audience)
-    federation = federation_services(parts, edus.fields["edu_receiver"])
+    sending = make_sending(parts, presence.audience)
+    federation = federation_services(parts, edus.fields["edu_receiver"], sending.failing)
     membership = membership_services(parts)
-    fields |= push_services(parts).fields | federation.fields | membership.fields
+    fields |= push_services(parts).fields | federation.fields | membership.fields | sending.services.fields
     return OpenHomeserver(
         homeserver=Homeserver(server_name=parts.author.server_name, **fields),
         store=parts.store,
         federation=parts.federation,
+        sending=sending.job,
         host_names=parts.tenant.host_names,
         loops=(
             *reaping_loops(parts.store),
             *rooms.loops,
             *ephemeral.loops,
             *edus.loops,
+            *sending.services.loops,
             *parts.federation.trust.loops,
         ),
         closers=(
@@ -123,6 +129,7 @@ def _build(parts: Parts) -> OpenHomeserver:
             *ephemeral.closers,
             *federation.closers,
             *edus.closers,
+            *sending.services.closers,
             parts.queues.close,
             *accounts.closers,
             parts.resolver.close,
@@ -135,7 +142,8 @@ def _make_parts(
     settings: Settings, tenant: TenantSettings, store: Store, budget: CacheBudget, *, worker_count: int
 ) -> Parts:
     author = Author(server_name=tenant.server_name, key=read_signing_key(settings.signing_key_path(tenant)))
-    federation = federation_parts(tenant, author, store, now_ms)
+    old_keys = read_old_keys(settings.signing_key_path(tenant))
+    federation = federation_parts(tenant, author, old_keys, store, now_ms)
     heads = RoomHeads(store.database, state_entries_max=budget.entries_max(HEAD_STATE_ENTRIES))
     parsed = ParsedEvents(store.database, store.codec, bytes_max=budget.entries_max(PARSED_EVENTS))
     resolver = StateResolver(database=store.database, parsed=parsed)
@@ -201,6 +209,6 @@ def _database_options(settings: Settings, tenant: TenantSettings) -> DatabaseOpt
         dsn=database.dsn.get_secret_value(),
         direct_dsn=None if database.direct_dsn is None else database.direct_dsn.get_secret_value(),
         pooler=database.direct_dsn is not None,
-        pool_size_max=max(1, min(settings.database.pool_size_max, share - 2)),
+        pool_size_max=max(1, min(settings.database.pool_size_max, share - 3)),
         command_timeout_s=settings.database.command_timeout_s,
     )

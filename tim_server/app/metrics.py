@@ -36,6 +36,7 @@ def register_process_metrics(
     ):
         registry.register(metric)
     _register_trust(registry, homeservers)
+    _register_sending(registry, homeservers)
 
 
 def _register_trust(registry: CollectorRegistry, homeservers: Sequence[OpenHomeserver]) -> None:
@@ -67,6 +68,37 @@ def _register_trust(registry: CollectorRegistry, homeservers: Sequence[OpenHomes
             "Attempts to refresh a directory that failed",
             lambda: float(sum(each.failure_count for each in refreshes)),
             is_counter=True,
+        ),
+    ):
+        registry.register(metric)
+
+
+def _register_sending(registry: CollectorRegistry, homeservers: Sequence[OpenHomeserver]) -> None:
+    """What goes to other servers. Only the process that is elected to send has these figures; others show 0."""
+    senders = [each.sending.sender for each in homeservers]
+
+    def outcomes() -> dict[str, float]:
+        counts: Counter[str] = Counter(delivered=0)
+        for sender in senders:
+            counts.update(sender.counts)
+        return {outcome: float(count) for outcome, count in counts.items()}
+
+    for metric in (
+        CountsAtScrape("tim_federation_transactions", "Attempts to send transactions", "outcome", outcomes),
+        ReadAtScrape(
+            "tim_federation_outbox_events",
+            "Events that wait to be sent, once for each server",
+            lambda: float(sum(sender.waiting_count for sender in senders)),
+        ),
+        ReadAtScrape(
+            "tim_federation_servers_failing",
+            "Servers to which sending fails",
+            lambda: float(sum(sender.failing_count for sender in senders)),
+        ),
+        ReadAtScrape(
+            "tim_federation_lag_seconds",
+            "For how long the server that is the furthest behind has not had all, of those to which sending works",
+            lambda: max((sender.lag_s() for sender in senders), default=0.0),
         ),
     ):
         registry.register(metric)

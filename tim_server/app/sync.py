@@ -12,6 +12,7 @@ from tim_server.services.events.client_events import ClientEvents
 from tim_server.services.filters.define import Filters
 from tim_server.services.notifications.counts import UnreadCounts
 from tim_server.services.presence.track import PresenceTracking
+from tim_server.services.shared_look_ups import SharedLookUps
 from tim_server.services.sync.choose_filter import FilterChoice
 from tim_server.services.sync.device_lists import DeviceListsPart
 from tim_server.services.sync.ephemeral import Ephemeral
@@ -28,7 +29,6 @@ from tim_server.services.sync.presence import PresencePart
 from tim_server.services.sync.request import SyncOptions
 from tim_server.services.sync.room_watch import RoomWatch
 from tim_server.services.sync.sent_members import SentMembers
-from tim_server.services.sync.shared_look_ups import SharedLookUps
 from tim_server.services.sync.sources import Sources
 from tim_server.services.sync.sync import Sync
 from tim_server.services.sync.to_device import ToDevicePart

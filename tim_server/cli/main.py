@@ -25,6 +25,8 @@ cli = typer.Typer(
 )
 user = typer.Typer(name="user", help="Make and list accounts, reset passwords.", no_args_is_help=True)
 cli.add_typer(user)
+keys = typer.Typer(name="keys", help="Replace the key that signs events and requests.", no_args_is_help=True)
+cli.add_typer(keys)
 
 ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", envvar="TIM_SERVER_CONFIG", help="The configuration file (YAML).")
@@ -171,6 +173,17 @@ def rebuild_derived(config: ConfigOption) -> None:
     with failures_told():
         for line in rebuild(config):
             typer.echo(line)
+
+
+@keys.command("rotate")
+def rotate_keys(*, config: ConfigOption, server_name: ServerNameOption = None) -> None:
+    """Make a new signing key, which counts from the next start on. What was signed with the former one stays valid, and
+    other servers are told of both."""
+    from tim_server.cli.failures import failures_told
+    from tim_server.cli.rotate_keys import rotate
+
+    with failures_told():
+        typer.echo(rotate(config, server_name=server_name))
 
 
 @user.command("create")

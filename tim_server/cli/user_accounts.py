@@ -97,7 +97,7 @@ def _user_id(accounts: Accounts, name: str) -> UserId:
 
 def _with_accounts(config: Path, server_name: str | None, work: Callable[[Accounts], Awaitable[T]]) -> T:
     settings = load_settings(config)
-    index = settings.tenants.index(_tenant(settings, server_name))
+    index = settings.tenants.index(choose_tenant(settings, server_name))
 
     async def run(tenant: TenantSettings) -> T:
         async with _open_accounts(tenant) as accounts:
@@ -107,7 +107,8 @@ def _with_accounts(config: Path, server_name: str | None, work: Callable[[Accoun
         return asyncio.run(run(databases.settings.tenants[index]))
 
 
-def _tenant(settings: Settings, server_name: str | None) -> TenantSettings:
+def choose_tenant(settings: Settings, server_name: str | None) -> TenantSettings:
+    """The homeserver of that name, or the only one; raises what `failures_told` tells."""
     names = ", ".join(tenant.server_name for tenant in settings.tenants)
     if server_name is None:
         if len(settings.tenants) > 1:

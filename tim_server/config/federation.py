@@ -27,6 +27,19 @@ class FederationSettings(Section):
         examples=[["10.0.0.0/8"]],
         description="Private networks that connections to other servers may lead to; without, only public addresses.",
     )
+    transactions_concurrent_max: int = Field(
+        default=50,
+        ge=1,
+        le=1_000,
+        description="To how many servers at once is sent what happens in rooms; others wait their turn. Some more may "
+        "be tried meanwhile that do not answer, or slowly.",
+    )
+    outbox_events_max: int = Field(
+        default=50_000,
+        ge=100,
+        description="How many events wait at most for a server that can't be reached. Of more, only the newest of each "
+        "room is kept, from which the server finds the others when it is back.",
+    )
     ca_file: PathOption | None = Field(
         default=None,
         examples=["/etc/tim-server/authorities.pem"],
@@ -34,4 +47,9 @@ class FederationSettings(Section):
     )
     backfill_events_max: int = Field(
         default=100, ge=10, le=1_000, description="How many events of a room's history another server gets at once."
+    )
+    notaries: tuple[ServerNameOption, ...] = Field(
+        default=(),
+        examples=[["keys.example.org"]],
+        description="Servers to ask for the keys of others that do not answer themselves.",
     )

@@ -1,4 +1,8 @@
-"""The file with a homeserver's signing key: one line `ed25519 <version> <seed in unpadded Base64>`."""
+"""The file with a homeserver's signing key: one line `ed25519 <version> <seed in unpadded Base64>`.
+
+Beside it, in a file whose name ends in `.old`, stand the public parts of keys that were used before: lines
+`ed25519 <version> <key in unpadded Base64> <when it was last used, in milliseconds since 1970>`.
+"""
 
 import os
 import re
@@ -10,8 +14,11 @@ import nacl.signing
 from tim_server.config.load import ConfigurationError, Problem
 from tim_server.matrix.events.hashes import unpadded_base64
 from tim_server.matrix.events.signatures import SigningKey, decode_base64
+from tim_server.matrix.server_keys import ServerKey
 
 SEED_BYTES = 32
+KEY_BYTES = 32
+_OLD_LINE = re.compile(r"ed25519 ([A-Za-z0-9_]+) ([A-Za-z0-9+/]+=?) ([0-9]{1,16})")
 _LINE = re.compile(r"ed25519 ([A-Za-z0-9_]+) ([A-Za-z0-9+/]+=?)")
 
 
@@ -40,6 +47,59 @@ def read_signing_key(path: Path) -> SigningKey:
     if match is None or len(seed) != SEED_BYTES:
         raise _error(path, "is not a signing key: it must hold one line `ed25519 <version> <seed in Base64>`")
     return SigningKey(key_id=f"ed25519:{match[1]}", key=nacl.signing.SigningKey(seed))
+
+
+def old_keys_path(path: Path) -> Path:
+    """Where the public parts of former keys are, beside the file of the key."""
+    return path.with_name(f"{path.name}.old")
+
+
+def read_old_keys(path: Path) -> dict[str, ServerKey]:
+    """The keys that were used before the one in the file `path`, by key id; raises `ConfigurationError`."""
+    old_path = old_keys_path(path)
+    try:
+        lines = old_path.read_text().splitlines() if old_path.exists() else []
+    except (OSError, UnicodeDecodeError):
+        raise _error(old_path, "the former keys cannot be read") from None
+    keys: dict[str, ServerKey] = {}
+    for line in lines:
+        match = _OLD_LINE.fullmatch(line.strip())
+        key = decode_base64(match[2]) if match else b""
+        if match is None or len(key) != KEY_BYTES:
+            raise _error(old_path, "must hold lines `ed25519 <version> <key in Base64> <milliseconds since 1970>`")
+        keys[f"ed25519:{match[1]}"] = ServerKey(verify_key=key, valid_until_ts=int(match[3]), is_old=True)
+    return keys
+
+
+def rotate_signing_key(path: Path, *, now_ms: int) -> SigningKey:
+    """A new key in the file `path`; the public part of the one before goes to the former keys. What was signed with it
+    until now stays valid. Raises `ConfigurationError`.
+
+    The former key is written down first: whatever happens between, no signature is left without its key.
+    """
+    before = read_signing_key(path)
+    old_path = old_keys_path(path)
+    line = f"ed25519 {before.key_id.partition(':')[2]} {unpadded_base64(before.verify_key)} {now_ms}\n"
+    read_old_keys(path)
+    draft = path.with_name(f".{path.name}.new")
+    try:
+        _write(old_path, (old_path.read_text() if old_path.exists() else "") + line)
+        draft.unlink(missing_ok=True)
+        _create(draft)
+        draft.replace(path)
+    except OSError as error:
+        raise _error(path, f"the signing key cannot be replaced: {error.strerror}") from None
+    return read_signing_key(path)
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace a file at once."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    with draft.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
 
 
 def _create(path: Path) -> None:

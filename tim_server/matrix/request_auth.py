@@ -64,6 +64,16 @@ def parse_authorization(header: str) -> RequestSignature:
         raise Unauthorized("The Authorization header lacks origin, key or sig") from None
 
 
+def destination_of(header: str) -> str:
+    """The server that an `Authorization` header says the request is for; empty where it says nothing of the kind."""
+    if header[: len(SCHEME)].lower() != SCHEME:
+        return ""
+    try:
+        return parse_authorization(header).destination or ""
+    except Unauthorized:
+        return ""
+
+
 def signed_request(
     *, method: str, uri: str, origin: str, destination: str | None, content: bytes | None = None
 ) -> bytes:

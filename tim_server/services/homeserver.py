@@ -73,6 +73,7 @@ from tim_server.services.rooms.state import RoomState
 from tim_server.services.rooms.threads import RoomThreads
 from tim_server.services.rooms.upgrade import RoomUpgrade
 from tim_server.services.servers.authenticate import ServerAuthenticator
+from tim_server.services.servers.notary import Notary
 from tim_server.services.servers.publish_keys import KeyPublication
 from tim_server.services.servers.resolve_alias import AliasResolution
 from tim_server.services.sync.event_stream import EventStream
@@ -80,6 +81,7 @@ from tim_server.services.sync.initial_sync import InitialSync
 from tim_server.services.sync.sync import Sync
 from tim_server.services.to_device.send import ToDeviceSender
 from tim_server.services.transactions.receive import TransactionReceiver
+from tim_server.services.transactions.review import DestinationReview
 from tim_server.services.trust.review import TrustReview
 from tim_server.services.typing.set_typing import Typing
 
@@ -92,8 +94,10 @@ class Homeserver:
     authenticator: Authenticator
     server_authenticator: ServerAuthenticator
     key_publication: KeyPublication
+    notary: Notary
     trust_review: TrustReview
     transaction_receiver: TransactionReceiver
+    destination_review: DestinationReview
     registration: Registration
     registration_tokens: RegistrationTokens
     shared_secret_registration: SharedSecretRegistration

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import asyncpg
 
-from tim_server.matrix.identifiers import UserId
+from tim_server.matrix.identifiers import ServerName, UserId
 from tim_server.matrix.presence import UserPresence
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection
@@ -306,6 +306,44 @@ async def load_changed_presence(
     before."""
     rows = await tx.fetch(LOAD_CHANGED_PRESENCE, reader, members_max, limit, after)
     return list(_read(codec, rows).values())
+
+
+LOAD_PRESENCE_IN_ROOMS = f"""
+WITH told AS (
+    SELECT m.user_id, bool_or(m.room_nid = ANY($3)) AS is_whole FROM memberships AS m
+    WHERE m.room_nid = ANY($2) AND m.membership = 'join' AND m.server_name = $1 GROUP BY m.user_id
+)
+SELECT {PRESENCE_COLUMNS} FROM told JOIN presence AS p ON p.user_id = told.user_id
+WHERE p.position > $4 OR (told.is_whole AND p.presence <> 'offline') ORDER BY p.position DESC LIMIT $5
+"""
+
+
+async def load_presence_in_rooms(
+    tx: Connection,
+    codec: Codec,
+    server_name: ServerName,
+    rooms: tuple[Collection[int], Collection[int]],
+    *,
+    after: int,
+    limit: int,
+) -> list[UserPresence]:
+    """The users of a server in these rooms, of whom `rooms` are all, whose presence changed after a position; in the
+    second of `rooms`, also all others who are there. At most `limit`, those whose presence changed last."""
+    every, whole = rooms
+    rows = await tx.fetch(LOAD_PRESENCE_IN_ROOMS, server_name, list(every), list(whole), after, limit)
+    return list(_read(codec, rows).values())
+
+
+FIND_ROOMS_WITH_PRESENCE = """
+SELECT DISTINCT m.room_nid FROM presence AS p
+JOIN memberships AS m ON m.user_id = p.user_id AND m.membership = 'join'
+WHERE p.presence <> 'offline' AND p.expires_ts IS NULL
+"""
+
+
+async def find_rooms_with_presence(tx: Connection) -> list[int]:
+    """The rooms in which users of this server are there."""
+    return [row["room_nid"] for row in await tx.fetch(FIND_ROOMS_WITH_PRESENCE)]
 
 
 SHARE_A_ROOM = """

@@ -6,11 +6,11 @@
 Spec: https://spec.matrix.org/v1.19/client-server-api/#receipts
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tim_server.matrix.identifiers import EventId, UserId
+from tim_server.matrix.identifiers import EventId, ServerName, UserId
 from tim_server.storage.commit_log import Fact
 from tim_server.storage.database import Connection
 from tim_server.storage.table_contract import TableContract
@@ -175,6 +175,54 @@ async def load_receipts(tx: Connection, user_id: UserId, after: Mapping[int, int
     facts: of their own and of others' public ones those that were set last, at most `limit` of either."""
     rows = await tx.fetch(LOAD_RECEIPTS, user_id, list(after), list(after.values()), limit)
     return [Fact(RECEIPTS, row[0], tuple(row)[1:]) for row in rows]
+
+
+class PublicReceipt(NamedTuple):
+    """A public receipt, as other servers are told of it. `position` is the clock when it was set."""
+
+    room_nid: int
+    user_id: UserId
+    thread_id: str
+    event_id: EventId
+    ts: int
+    position: int
+
+
+LOAD_PUBLIC_RECEIPTS = """
+SELECT room_nid, user_id, thread_id, event_id, ts, position FROM receipts
+WHERE room_nid = ANY($2) AND position > $3 AND position <= $4 AND receipt_type = 'm.read'
+  AND right(user_id, length($1)) = $1
+ORDER BY position FETCH FIRST $5 ROWS WITH TIES
+"""
+
+
+async def load_public_receipts(
+    tx: Connection, server_name: ServerName, room_nids: Iterable[int], *, after: int, up_to: int, limit: int
+) -> list[PublicReceipt]:
+    """The receipts of users of a server that were set in these rooms after one position and up to another, oldest
+    first; those of the last position all, also beyond the limit."""
+    rows = await tx.fetch(LOAD_PUBLIC_RECEIPTS, f":{server_name}", list(room_nids), after, up_to, limit)
+    return [PublicReceipt(row[0], UserId(row[1]), row[2], EventId(row[3]), row[4], row[5]) for row in rows]
+
+
+LOAD_NEWEST_RECEIPTS = """
+SELECT r.room_nid, r.user_id, r.thread_id, r.event_id, r.ts, r.position
+FROM unnest($2::bigint[]) AS wanted (room_nid)
+CROSS JOIN LATERAL (
+    SELECT room_nid, user_id, thread_id, event_id, ts, position FROM receipts
+    WHERE room_nid = wanted.room_nid AND receipt_type = 'm.read' AND right(user_id, length($1)) = $1
+    ORDER BY position DESC LIMIT $3
+) AS r
+ORDER BY r.position
+"""
+
+
+async def load_newest_receipts(
+    tx: Connection, server_name: ServerName, room_nids: Collection[int], *, limit: int
+) -> list[PublicReceipt]:
+    """The receipts of users of a server in these rooms, of each room those that were set last, oldest first."""
+    rows = await tx.fetch(LOAD_NEWEST_RECEIPTS, f":{server_name}", list(room_nids), limit) if room_nids else ()
+    return [PublicReceipt(row[0], UserId(row[1]), row[2], EventId(row[3]), row[4], row[5]) for row in rows]
 
 
 DELETE_RECEIPTS = """

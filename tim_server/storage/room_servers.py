@@ -103,6 +103,46 @@ async def has_ever_joined(tx: Connection, room_nid: int, server_name: ServerName
     return found
 
 
+COUNT_SERVERS_OF_ROOMS = """
+SELECT room_nid, server_name, count(*) AS joined FROM memberships
+WHERE room_nid = ANY($1) AND membership = 'join' GROUP BY room_nid, server_name
+"""
+
+
+async def count_servers_of_rooms(tx: Connection, room_nids: Iterable[int]) -> dict[int, dict[ServerName, int]]:
+    """How many joined users each server has in each of these rooms; reads all their members."""
+    servers: dict[int, dict[ServerName, int]] = {room_nid: {} for room_nid in room_nids}
+    for row in await tx.fetch(COUNT_SERVERS_OF_ROOMS, list(servers)):
+        servers[row["room_nid"]][ServerName(row["server_name"])] = row["joined"]
+    return servers
+
+
+# Jumps along the index from one server to the next.
+FIND_SERVERS = """
+WITH RECURSIVE found AS (
+    (SELECT server_name FROM memberships WHERE membership = 'join' ORDER BY server_name LIMIT 1)
+    UNION ALL
+    SELECT (SELECT m.server_name FROM memberships AS m
+            WHERE m.server_name > found.server_name AND m.membership = 'join' ORDER BY m.server_name LIMIT 1)
+    FROM found WHERE found.server_name IS NOT NULL
+)
+SELECT server_name FROM found WHERE server_name IS NOT NULL LIMIT $1
+"""
+
+
+async def find_servers(tx: Connection, *, limit: int) -> list[ServerName]:
+    """The servers that have a joined user in any room, this one too."""
+    return [ServerName(row["server_name"]) for row in await tx.fetch(FIND_SERVERS, limit)]
+
+
+FIND_ROOMS_OF_SERVER = "SELECT DISTINCT room_nid FROM memberships WHERE server_name = $1 AND membership = 'join'"
+
+
+async def find_rooms_of_server(tx: Connection, server_name: ServerName) -> list[int]:
+    """The rooms in which the server has a joined user."""
+    return [row["room_nid"] for row in await tx.fetch(FIND_ROOMS_OF_SERVER, server_name)]
+
+
 class JoinedMember(NamedTuple):
     """Somebody who is joined to a room, and the room's access control list, if it has one."""
 

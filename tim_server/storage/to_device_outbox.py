@@ -4,7 +4,7 @@ They go when the destination has acknowledged the transaction that held them. `e
 `m.direct_to_device` EDU as JSON.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from tim_server.matrix.identifiers import ServerName
@@ -48,21 +48,46 @@ class StoredMessages(NamedTuple):
     edu: bytes
 
 
-LOAD_OUTBOX = "SELECT number, edu FROM to_device_outbox WHERE destination = $1 ORDER BY number LIMIT $2"
+LOAD_OUTBOX = """
+SELECT number, edu FROM to_device_outbox WHERE destination = $1 AND number > $2 ORDER BY number LIMIT $3
+"""
 
 
-async def load_outbox(tx: Connection, codec: Codec, destination: ServerName, *, limit: int) -> list[StoredMessages]:
-    """The EDUs for a server, oldest first."""
-    rows = await tx.fetch(LOAD_OUTBOX, destination, limit)
+async def load_outbox(
+    tx: Connection, codec: Codec, destination: ServerName, *, after: int = 0, limit: int
+) -> list[StoredMessages]:
+    """The EDUs for a server after a number, oldest first."""
+    rows = await tx.fetch(LOAD_OUTBOX, destination, after, limit)
     return [StoredMessages(row["number"], codec.decode(row["edu"])) for row in rows]
 
 
-DELETE_OUTBOX = "DELETE FROM to_device_outbox WHERE destination = $1 AND number <= $2"
+# Jumps along the index from one destination to the next.
+FIND_DESTINATIONS_WAITING = """
+WITH RECURSIVE found AS (
+    (SELECT destination FROM to_device_outbox ORDER BY destination LIMIT 1)
+    UNION ALL
+    SELECT (SELECT o.destination FROM to_device_outbox AS o WHERE o.destination > found.destination
+            ORDER BY o.destination LIMIT 1)
+    FROM found WHERE found.destination IS NOT NULL
+)
+SELECT destination FROM found WHERE destination IS NOT NULL
+"""
 
 
-async def delete_outbox(tx: Connection, destination: ServerName, up_to: int) -> None:
-    """Remove what the server has."""
-    await tx.execute(DELETE_OUTBOX, destination, up_to)
+async def find_destinations_waiting(tx: Connection) -> list[ServerName]:
+    """The servers for which anything waits."""
+    return [ServerName(row["destination"]) for row in await tx.fetch(FIND_DESTINATIONS_WAITING)]
+
+
+DELETE_OUTBOX = """
+DELETE FROM to_device_outbox AS o USING unnest($1::text[], $2::bigint[]) AS done (destination, number)
+WHERE o.destination = done.destination AND o.number <= done.number
+"""
+
+
+async def delete_outbox(tx: Connection, up_to: Mapping[ServerName, int]) -> None:
+    """Remove what these servers have, up to a number each."""
+    await tx.execute(DELETE_OUTBOX, list(up_to), list(up_to.values()))
 
 
 REAP_OUTBOX = "DELETE FROM to_device_outbox WHERE created_at < clock_timestamp() - interval '60 days'"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from tim_server.matrix.identifiers import UserId
+from tim_server.matrix.identifiers import ServerName, UserId
 from tim_server.storage.commit_log import Fact
 from tim_server.storage.database import Connection
 from tim_server.storage.table_contract import TableContract
@@ -147,6 +147,16 @@ async def load_typing(tx: Connection, room_nids: Collection[int]) -> dict[int, t
     for row in await tx.fetch(LOAD_TYPING, list(room_nids)):
         typing[row["room_nid"]].append(UserId(row["user_id"]))
     return {room_nid: tuple(users[:USERS_MAX]) for room_nid, users in typing.items()}
+
+
+FIND_ROOMS_WITH_TYPING = """
+SELECT DISTINCT room_nid FROM typing WHERE is_typing AND right(user_id, length($1)) = $1
+"""
+
+
+async def find_rooms_with_typing(tx: Connection, server_name: ServerName) -> list[int]:
+    """The rooms in which users of a server type."""
+    return [row["room_nid"] for row in await tx.fetch(FIND_ROOMS_WITH_TYPING, f":{server_name}")]
 
 
 REAP_TYPING = """

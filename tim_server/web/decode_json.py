@@ -21,8 +21,9 @@ _ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
-def decode_object(data: bytes, *, depth_max: int = JSON_DEPTH_MAX) -> dict[str, Any]:
-    """The JSON object in `data`; raises NotJson or BadJson."""
+def decode_object(data: bytes, *, depth_max: int = JSON_DEPTH_MAX, nul_ok: bool = False) -> dict[str, Any]:
+    """The JSON object in `data`; raises NotJson or BadJson. `nul_ok`: NUL is for the rules of what is within to judge,
+    as in events of other servers."""
     try:
         value = _decoder.decode(data)
     except RecursionError:
@@ -35,7 +36,7 @@ def decode_object(data: bytes, *, depth_max: int = JSON_DEPTH_MAX) -> dict[str, 
         raise NotJson() from None
     if not isinstance(value, dict):
         raise BadJson("The body must be a JSON object")
-    if b"\\u0000" in data and _ESCAPED_NUL.search(data):
+    if not nul_ok and b"\\u0000" in data and _ESCAPED_NUL.search(data):
         raise BadJson("The JSON holds a NUL character")
     if data.count(b"{") + data.count(b"[") > depth_max and _is_deeper_than(value, depth_max):
         raise BadJson("The JSON is nested too deeply")

@@ -25,6 +25,7 @@ from tim_server.matrix.errors import (
     MissingToken,
     NotJson,
 )
+from tim_server.matrix.request_auth import destination_of
 from tim_server.observability.request_id import current_request_id, new_request_id
 from tim_server.services.accounts.requester import Requester
 from tim_server.web.client_address import TrustedProxies
@@ -123,7 +124,7 @@ class Pipeline:
     async def _answer(self, request: BaseRequest, exchange: Exchange) -> StreamResponse:
         if request.method == "OPTIONS":
             return respond_to_preflight(exchange.context.request_id)
-        tenant = self.tenants.of(exchange.context.host)
+        tenant = self.tenants.of(exchange.context.host, destination_of(request.headers.get("Authorization", "")))
         path, query_string = split_target(request.raw_path)
         exchange.router = self.routers[tenant.serve_r0]
         exchange.route, path_values = exchange.router.find(request.method, path_segments(path))
@@ -206,7 +207,8 @@ class Pipeline:
             return {}, None
         if not data:
             raise NotJson("The request has no body")
-        return decode_object(data, depth_max=self.limits.json_depth_max), None
+        nul_ok = route.auth is Auth.SERVER
+        return decode_object(data, depth_max=self.limits.json_depth_max, nul_ok=nul_ok), None
 
 
 def _allowed_methods(error: MatrixError, router: Router | None, request: BaseRequest) -> dict[str, str] | None:

@@ -80,10 +80,14 @@ class Tenants:
                     raise ValueError(f"two tenants have the host name {name}")
         self._single = hosted[0] if len(hosted) == 1 else None
 
-    def of(self, host: str) -> HostedTenant:
-        """The homeserver for a Host header, with or without its port; raises Unrecognized."""
+    def of(self, host: str, destination: str = "") -> HostedTenant:
+        """The homeserver for a Host header, with or without its port; raises Unrecognized. `destination` is the server
+        that another one says its request is for: it counts before the host, which may be what several are behind."""
         if self._single is not None:
             return self._single
+        named = self._by_host.get(destination.lower())
+        if named is not None:
+            return named
         host = host.lower()
         tenant = self._by_host.get(host)
         if tenant is None:

@@ -12,8 +12,8 @@ from tests.services.sync.conftest import MakeDevice
 from tests.services.sync.device import Device
 from tests.services.sync.steps import CAROL, room_of
 from tim_server.matrix.identifiers import EventId, RoomId, UserId
+from tim_server.services.shared_look_ups import SharedLookUps
 from tim_server.services.sync.ephemeral import Value, receipt_events, typing_event
-from tim_server.services.sync.shared_look_ups import SharedLookUps
 from tim_server.storage.commit_log import Fact
 from tim_server.storage.database import Connection, Database
 from tim_server.storage.memberships import find_room_for_user

@@ -14,11 +14,13 @@ import orjson
 
 from tim_server.matrix.end_to_end.cross_signing import MASTER, SELF_SIGNING
 from tim_server.matrix.identifiers import ServerName, UserId
-from tim_server.services.transactions.edus import DueEdus, Edu
+from tim_server.services.transactions.edus import NOBODY as NOTHING_CHANGED
+from tim_server.services.transactions.edus import Asked, Concerned, DueEdus, Edu, EduSource
+from tim_server.storage.commit_log import CommitEntry, Fact
 from tim_server.storage.cross_signing_keys import StoredCrossSigningKey, load_cross_signing_keys
 from tim_server.storage.database import Connection
 from tim_server.storage.device_keys import NamedDeviceKeys, load_keys_of_users
-from tim_server.storage.device_lists import ChangedUser, load_changed_users
+from tim_server.storage.device_lists import DEVICE_LISTS, ChangedUser, load_changed_users
 from tim_server.storage.room_servers import find_users_sharing_with
 from tim_server.storage.store import Store
 
@@ -26,19 +28,24 @@ NOBODY = UserId("")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceListEdus:
-    """An `EduSource`: users whose devices or keys have changed, for servers that share rooms with them."""
+class DeviceListEdus(EduSource):
+    """Users whose devices or keys have changed, for servers that share rooms with them."""
 
     store: Store
     server_name: ServerName
     name: str = "device_lists"
 
-    async def due(self, tx: Connection, destination: ServerName, *, after: int, up_to: int, limit: int) -> DueEdus:
+    def concerned(self, entry: CommitEntry) -> Concerned:
+        """The rooms of users of ours who have changed."""
+        rooms = [nid for nid, facts in entry.facts.items() if any(map(self._is_told, facts))]
+        return Concerned(rooms=rooms) if rooms else NOTHING_CHANGED
+
+    async def from_database(self, tx: Connection, asked: Asked) -> DueEdus:
         """An update, and one of cross-signing keys, for each user who has changed; two EDUs a user at most."""
-        users_max = max(limit // 2, 1)
-        changed = await load_changed_users(tx, self.server_name, after=after, up_to=up_to, limit=users_max)
+        users_max = max(asked.limit // 2, 1)
+        changed = await load_changed_users(tx, self.server_name, after=asked.after, up_to=asked.up_to, limit=users_max)
         more = len(changed) >= users_max
-        told = await find_users_sharing_with(tx, destination, [user.user_id for user in changed])
+        told = await find_users_sharing_with(tx, asked.destination, [user.user_id for user in changed])
         devices = await load_keys_of_users(tx, self.store.codec, sorted(told))
         keys = await load_cross_signing_keys(tx, self.store.codec, sorted(told), NOBODY)
         edus: list[Edu] = []
@@ -46,10 +53,10 @@ class DeviceListEdus:
             if user.user_id in told:
                 edus.append(_device_list_update(user, devices.get(user.user_id, [])))
                 edus += _signing_key_update(user.user_id, [key for key in keys if key.user_id == user.user_id])
-        return DueEdus(edus=edus, cursor=changed[-1].position if more else up_to, more=more)
+        return DueEdus(edus=edus, cursor=changed[-1].position if more else asked.up_to, more=more)
 
-    async def acknowledge(self, destination: ServerName, due: DueEdus) -> None:
-        """Nothing waited for it."""
+    def _is_told(self, fact: Fact) -> bool:
+        return fact.stream == DEVICE_LISTS and UserId(fact.value[0]).server_name == self.server_name
 
 
 def _device_list_update(user: ChangedUser, devices: Sequence[NamedDeviceKeys]) -> Edu:

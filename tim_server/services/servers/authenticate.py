@@ -32,8 +32,9 @@ class ServerAuthenticator:
     server_name: ServerName
     keys: KeyRing
     gate: TrustGate
-    now_ms: Callable[[], int]
     request_keys: RequestKeys | None = None
+    heard: Callable[[ServerName], None] = lambda server: None
+    """Told of each server that has signed a request."""
 
     async def admit(self, authorization: Sequence[str]) -> RequestSignature:
         """What the `Authorization` headers say; raises `Unauthorized` where they can't be right, or are for somebody
@@ -60,12 +61,13 @@ class ServerAuthenticator:
             verify_message(message, signature.signature, key)
         except BadSignature:
             raise Unauthorized("The signature of the request does not verify") from None
+        self.heard(origin)
         return origin
 
     async def _key(self, origin: ServerName, key_id: str) -> bytes:
         if self.request_keys is not None:
             return await self.request_keys.key_of(origin, key_id)
-        keys = await self.keys.keys_of(origin, [key_id], valid_at_ms=self.now_ms())
+        keys = await self.keys.keys_of_now(origin, [key_id])
         if key_id not in keys:
             raise Unauthorized(f"The key {key_id} of {origin} can't be had")
         return keys[key_id]

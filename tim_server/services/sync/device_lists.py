@@ -15,9 +15,9 @@ import orjson
 from tim_server.matrix.identifiers import UserId
 from tim_server.services.accounts.open_session import DEVICES
 from tim_server.services.keys.changes import load_device_list_changes
+from tim_server.services.shared_look_ups import SharedLookUps
 from tim_server.services.sync.parts import NOTHING, Told
 from tim_server.services.sync.request import Reading
-from tim_server.services.sync.shared_look_ups import SharedLookUps
 from tim_server.services.sync.views import MEMBER
 from tim_server.services.sync.window import Window
 from tim_server.storage.commit_log import CommitEntry

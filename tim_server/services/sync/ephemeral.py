@@ -17,11 +17,11 @@ import orjson
 
 from tim_server.matrix.filters import RoomEventFilter
 from tim_server.matrix.identifiers import UserId
+from tim_server.services.shared_look_ups import SharedLookUps
 from tim_server.services.sync.answer import events_json
 from tim_server.services.sync.parts import Told
 from tim_server.services.sync.request import Reading
 from tim_server.services.sync.rooms_to_sync import RoomPlan
-from tim_server.services.sync.shared_look_ups import SharedLookUps
 from tim_server.services.sync.window import Window
 from tim_server.storage.commit_log import CommitEntry, Fact
 from tim_server.storage.database import Connection

@@ -12,9 +12,9 @@ from tim_server.matrix.end_to_end.one_time_keys import SIGNED_CURVE25519
 from tim_server.matrix.identifiers import UserId
 from tim_server.services.accounts.open_session import DEVICES
 from tim_server.services.keys.upload import ONE_TIME_KEYS
+from tim_server.services.shared_look_ups import SharedLookUps
 from tim_server.services.sync.parts import Told
 from tim_server.services.sync.request import Reading
-from tim_server.services.sync.shared_look_ups import SharedLookUps
 from tim_server.services.sync.window import Window
 from tim_server.storage.commit_log import CommitEntry
 from tim_server.storage.database import Connection

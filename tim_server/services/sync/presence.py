@@ -13,10 +13,10 @@ import orjson
 from tim_server.matrix.identifiers import UserId
 from tim_server.matrix.presence import PRESENCE, UserPresence, presence_content
 from tim_server.services.presence.audience import PresenceAudience
+from tim_server.services.shared_look_ups import SharedLookUps
 from tim_server.services.sync.answer import events_json
 from tim_server.services.sync.parts import NOTHING, Told
 from tim_server.services.sync.request import Reading
-from tim_server.services.sync.shared_look_ups import SharedLookUps
 from tim_server.services.sync.window import Window
 from tim_server.storage.commit_log import CommitEntry
 from tim_server.storage.database import Connection

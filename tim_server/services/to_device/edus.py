@@ -3,44 +3,50 @@
 Spec: https://spec.matrix.org/v1.19/server-server-api/#send-to-device-messaging
 """
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import orjson
 
 from tim_server.matrix.identifiers import ServerName
-from tim_server.services.transactions.edus import DueEdus, Edu
+from tim_server.services.to_device.queue import TO_DEVICE
+from tim_server.services.transactions.edus import NOBODY, Asked, Concerned, DueEdus, Edu, EduSource
+from tim_server.storage.codec import Codec
+from tim_server.storage.commit_log import CommitEntry
 from tim_server.storage.database import Connection
-from tim_server.storage.store import Store
-from tim_server.storage.to_device_outbox import delete_outbox, load_outbox
+from tim_server.storage.to_device_outbox import delete_outbox, find_destinations_waiting, load_outbox
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _DueMessages(DueEdus):
-    """`last` numbers the last of them."""
+class ToDeviceEdus(EduSource):
+    """Messages wait until they are acknowledged, and then go; the cursor is the number of the last of them."""
 
-    last: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToDeviceEdus:
-    """An `EduSource` that needs no cursor: messages wait until they are acknowledged, and then go."""
-
-    store: Store
+    codec: Codec
     name: str = "to_device"
 
-    async def due(self, tx: Connection, destination: ServerName, *, after: int, up_to: int, limit: int) -> DueEdus:
+    def concerned(self, entry: CommitEntry) -> Concerned:
+        """The servers for which messages were queued."""
+        servers = [server for server, streams in entry.servers.items() if TO_DEVICE in streams]
+        return Concerned(servers=servers) if servers else NOBODY
+
+    def first_cursor(self, position: int) -> int:
+        """Messages are numbered otherwise."""
+        return 0
+
+    async def from_database(self, tx: Connection, asked: Asked) -> DueEdus:
         """What waits for the destination, oldest first."""
-        found = await load_outbox(tx, self.store.codec, destination, limit=limit + 1)
-        given = found[:limit]
-        return _DueMessages(
+        found = await load_outbox(tx, self.codec, asked.destination, after=asked.cursor, limit=asked.limit + 1)
+        given = found[: asked.limit]
+        return DueEdus(
             edus=[Edu(edu_type="m.direct_to_device", content=orjson.loads(messages.edu)) for messages in given],
-            cursor=up_to,
-            more=len(found) > limit,
-            last=given[-1].number if given else 0,
+            cursor=given[-1].number if given else asked.cursor,
+            more=len(found) > asked.limit,
         )
 
-    async def acknowledge(self, destination: ServerName, due: DueEdus) -> None:
-        """Remove what the destination has."""
-        if isinstance(due, _DueMessages) and due.edus:
-            async with self.store.database.transaction() as tx:
-                await delete_outbox(tx, destination, due.last)
+    async def acknowledged(self, tx: Connection, cursors: Mapping[ServerName, int]) -> None:
+        """Remove what the destinations have."""
+        await delete_outbox(tx, cursors)
+
+    async def waiting(self, tx: Connection) -> Collection[ServerName]:
+        """Messages, such as keys of rooms, are for now."""
+        return await find_destinations_waiting(tx)

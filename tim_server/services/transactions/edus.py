@@ -61,12 +61,14 @@ class Asked:
     `rooms` are those, all shared with the destination, that the source has named as concerned since `after`; None where
     that is not known, as after a failure or a start. In the rooms of `whole` the destination is told everything, not
     only what changed: it has just come in, or is told again. `after` is 0 for a destination that never had anything.
+    `cursor` is that of the source: the last one that was acknowledged, or 0.
     """
 
     destination: ServerName
+    cursor: int
     after: int
     up_to: int
-    limit: int
+    limit: int = EDUS_MAX
     bytes_max: int = EDU_BYTES_MAX
     rooms: frozenset[int] | None = None
     whole: frozenset[int] = frozenset()
@@ -79,6 +81,10 @@ class EduSource(Protocol):
     def name(self) -> str:
         """Names the source's cursor in storage, such as `receipts`."""
         ...
+
+    def first_cursor(self, position: int) -> int:
+        """The cursor of a destination to which nothing is owed that is from before this position."""
+        return position
 
     def concerned(self, entry: CommitEntry) -> Concerned:
         """Who may be owed something because of this commit. Called for every commit: a look at the entry, no more."""
@@ -96,6 +102,7 @@ class EduSource(Protocol):
 
     async def acknowledged(self, tx: Connection, cursors: Mapping[ServerName, int]) -> None:
         """These destinations have all up to their cursor: remove what waited for that, where anything did."""
+        return
 
     async def waiting(self, tx: Connection) -> Collection[ServerName]:
         """Destinations for which something waits that must not wait for something else to be sent: asked once, when
