@@ -71,12 +71,16 @@ class Inbox:
             at=asyncio.get_running_loop().time(),
         )
         self.transactions.append(received)
+        await self._tell()
         answer = await self.answer(received) if self.answer is not None else {"pdus": {}}
         if isinstance(answer, dict):
             self.taken.append(received)
+            await self._tell()
+        return answer
+
+    async def _tell(self) -> None:
         async with self._news:
             self._news.notify_all()
-        return answer
 
     async def until(self, *event_ids: str) -> dict[str, Any]:
         """Wait until all of these events were taken in; the PDU of the last."""

@@ -9,10 +9,10 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.durability.across import config_in
 from tests.durability.api import Account, Api, make_session
 from tests.durability.form import LIFE_S, MESSAGES_ACROSS
 from tests.durability.listener import Listener
@@ -96,25 +96,6 @@ class Conversation:
             assert set(bodies.values()) == {1}, "a message became two events"
 
 
-def _config(network: Network, name: str, site: Site) -> dict[str, Any]:
-    files = network.circle.tls_files(name)
-    return {
-        "server_name": name,
-        "data_dir": str(site.folder / "data"),
-        "listeners": [
-            {"port": site.port},
-            {
-                "port": network.ports[name],
-                "resources": ["federation"],
-                "tls": {"certificate": str(files.certificate), "private_key": str(files.private_key)},
-            },
-            {"port": site.health_port, "resources": ["health", "metrics"]},
-        ],
-        "presence": {"enabled": False},
-        "federation": {"hosts": network.hosts, "ca_file": str(network.circle.ca_file)},
-    }
-
-
 @pytest.fixture
 async def conversation(open_tmp_path: Path) -> AsyncIterator[Conversation]:
     """Two servers with a PostgreSQL each, and a room that people of both are in."""
@@ -125,7 +106,7 @@ async def conversation(open_tmp_path: Path) -> AsyncIterator[Conversation]:
         session = await stack.enter_async_context(make_session())
         sides = []
         for name in NAMES:
-            site = await stack.enter_async_context(run_site(folder / name, config=partial(_config, network, name)))
+            site = await stack.enter_async_context(run_site(folder / name, config=partial(config_in, network, name)))
             api = Api(session=session, base_url=site.base_url)
             speakers = [await api.register(f"speaker{number}") for number in range(3)]
             listener = Listener(account=await speakers[0].log_in(), timeline_limit=10)

@@ -30,6 +30,12 @@ class Job:
             self.ended.set()
 
 
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Losers ask again soon."""
+    monkeypatch.setattr("tim_server.background.elect.STAND_INTERVAL_S", 0.05)
+
+
 @pytest.fixture
 async def here(tenant_dsn: str) -> AsyncIterator[Elections]:
     elections = Elections(Database(DatabaseOptions(dsn=tenant_dsn)))
@@ -145,7 +151,7 @@ async def test_a_process_that_can_not_connect_stands_again(proxy: CuttingProxy) 
 
 async def supervised(elections: Elections, job: Job) -> None:
     """As the server runs it, but standing more often."""
-    running = supervise([elected_loop(elections, POST, job, interval_s=0.05)])
+    running = supervise([elected_loop(elections, POST, job)])
     try:
         await asyncio.Event().wait()
     finally:

@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from tim_server.matrix.identifiers import ServerName
 from tim_server.services.accounts.requester import Requester
 from tim_server.services.homeserver import Homeserver
 from tim_server.storage.destinations import DestinationStatus
+from tim_server.web.fields import ServerName
 from tim_server.web.request_model import InPath, InQuery, RequestModel
 from tim_server.web.response_model import UNSET, EmptyResponse, ResponseModel, UnsetType
 from tim_server.web.route import Auth, Route

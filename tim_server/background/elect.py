@@ -13,19 +13,18 @@ from tim_server.storage.database import CONNECTION_FAILURES
 from tim_server.storage.election import Elections, Tenure
 
 AT_ONCE_S = 0.01
+STAND_INTERVAL_S = 5.0
+"""How often a process asks whether a post is free that another one holds."""
 
 log = structlog.get_logger("background")
 
 
-def elected_loop(
-    elections: Elections, post: str, work: Callable[[Tenure], Awaitable[None]], *, interval_s: float = 5.0
-) -> Loop:
-    """A loop that does the work while this process is elected, and otherwise asks every `interval_s` whether the post
-    is free."""
-    return Loop(name=post, interval_s=AT_ONCE_S, work=partial(_stand, elections, post, work, interval_s))
+def elected_loop(elections: Elections, post: str, work: Callable[[Tenure], Awaitable[None]]) -> Loop:
+    """A loop that does the work while this process is elected."""
+    return Loop(name=post, interval_s=AT_ONCE_S, work=partial(_stand, elections, post, work))
 
 
-async def _stand(elections: Elections, post: str, work: Callable[[Tenure], Awaitable[None]], interval_s: float) -> None:
+async def _stand(elections: Elections, post: str, work: Callable[[Tenure], Awaitable[None]]) -> None:
     was_away = False
     while True:
         try:
@@ -35,4 +34,4 @@ async def _stand(elections: Elections, post: str, work: Callable[[Tenure], Await
             if not was_away:
                 log.warning("the database can't be reached", post=post, error=type(error).__name__)
             was_away = True
-        await asyncio.sleep(interval_s * random.uniform(0.8, 1.2))
+        await asyncio.sleep(STAND_INTERVAL_S * random.uniform(0.8, 1.2))

@@ -101,13 +101,15 @@ class Transaction:
 
 @dataclass(slots=True, eq=False)
 class Destination:
-    """One server. `cursors` are those that it has acknowledged. `asks_all`: what sources owe it is not known, so that
-    each must be asked. `left_over` are EDUs of which it has others. `held`: a transaction that may have arrived.
-    `failures` in a row are the server's, `stumbles` our own; `behind_since` is a time of the event loop."""
+    """One server. `cursors` are those that it has acknowledged; unless it `is_recorded`, none of them is recorded yet.
+    `asks_all`: what sources owe it is not known, so that each must be asked. `left_over` are EDUs of which it has
+    others. `held`: a transaction that may have arrived. `failures` in a row are the server's, `stumbles` our own;
+    `behind_since` is a time of the event loop."""
 
     name: ServerName
     cursors: dict[str, int] = field(default_factory=dict)
     txn_id: str = ""
+    is_recorded: bool = False
     asks_all: bool = False
     waiting: WaitingEvents = field(default_factory=WaitingEvents)
     touched: dict[str, Touched] = field(default_factory=dict)
@@ -132,6 +134,7 @@ class Destination:
             txn_id=row.txn_id or "",
             failures=row.failures,
             failing_since_ts=row.failing_since_ts,
+            is_recorded=True,
         )
 
     @property

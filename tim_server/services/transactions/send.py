@@ -237,11 +237,15 @@ class TransactionSender:
 
     def _succeed(self, destination: Destination, transaction: Transaction) -> None:
         self.counts["delivered"] += 1
-        delivered = Delivered(
-            ts=self.now_ms(), txn_id=transaction.txn_id, up_to=transaction.up_to, cursors=transaction.cursors
-        )
-        self.acknowledgements.add(destination.name, delivered)
         self.waiting_count -= destination.acknowledge(transaction)
+        delivered = Delivered(
+            ts=self.now_ms(),
+            txn_id=transaction.txn_id,
+            up_to=transaction.up_to,
+            cursors=transaction.cursors if destination.is_recorded else dict(destination.cursors),
+        )
+        destination.is_recorded = True
+        self.acknowledgements.add(destination.name, delivered)
         if destination.failures:
             log.info("a server takes transactions again", destination=destination.name, failures=destination.failures)
             destination.failures, destination.failing_since_ts = 0, None
