@@ -212,7 +212,7 @@ def _belongings(parts: Parts, shared: _Shared) -> dict[str, Any]:
             database=store.database,
             codec=store.codec,
             policy=shared.profile,
-            fetch_remote=RemoteProfiles(client=parts.federation.client).fetch,
+            fetch_remote=RemoteProfiles(client=parts.federation.client, gate=parts.federation.gate).fetch,
         ),
         "openid_tokens": OpenIdTokens(database=store.database, clock=now_ms, randomness=secrets.token_bytes),
         "profile_change": ProfileChange(

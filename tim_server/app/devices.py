@@ -35,9 +35,12 @@ def device_services(parts: Parts, token_cache: TokenCache, uia: InteractiveAuth)
             database=store.database,
             codec=store.codec,
             remote=RemoteKeyCache(store=store, client=parts.federation.client),
+            gate=parts.federation.gate,
             users_max=limits.keys_query_users_max,
         ),
-        "key_claim": KeyClaim(server_name=server_name, client=parts.federation.client, **sealed),
+        "key_claim": KeyClaim(
+            server_name=server_name, client=parts.federation.client, gate=parts.federation.gate, **sealed
+        ),
         "user_devices": UserDevices(server_name=server_name, database=store.database, codec=store.codec),
         "key_changes": KeyChanges(database=store.database),
         "cross_signing_upload": CrossSigningUpload(clock=now_ms, uia=uia, **common),

@@ -27,7 +27,9 @@ def directory_services(parts: Parts) -> Services:
                 ),
             ),
             "remote_public_rooms": RemotePublicRooms(
-                client=parts.federation.client, page_rooms_max=limits.directory_page_rooms_max
+                client=parts.federation.client,
+                gate=parts.federation.gate,
+                page_rooms_max=limits.directory_page_rooms_max,
             ),
             "room_summaries": RoomSummaries(database=database, codec=codec),
             "space_hierarchy": SpaceHierarchy(

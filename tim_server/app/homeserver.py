@@ -156,6 +156,7 @@ def _make_parts(
         parsed=parsed,
         receiver=Receiver(store=store, parsed=parsed, resolver=resolver),
         outcomes=outcomes,
+        gate=federation.gate,
         author=author,
         now_ms=now_ms,
         options=QueueOptions(waiting_max=settings.limits.room_queue_length_max),
@@ -179,7 +180,9 @@ def _make_parts(
         membership=AllRooms(database=store.database, codec=store.codec, queues=queues, leaving=leaving),
         client_events=_make_client_events(store, author.server_name, budget),
         federation=federation,
-        aliases=AliasResolution(server_name=author.server_name, database=store.database, client=federation.client),
+        aliases=AliasResolution(
+            server_name=author.server_name, database=store.database, client=federation.client, gate=federation.gate
+        ),
     )
 
 

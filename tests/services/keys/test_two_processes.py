@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from tests.lonely import lonely_client
+from tests.open_gate import open_gate
 from tests.services.sync.conftest import build_sync
 from tests.table_dump import open_tables
 from tim_server.matrix.errors import TooLarge
@@ -26,7 +27,6 @@ from tim_server.services.sync.sync import Sync
 from tim_server.services.sync.tokens import parse_sync_token
 from tim_server.services.to_device.queue import ToDevicePolicy
 from tim_server.services.to_device.send import ToDeviceSender
-from tim_server.services.trust.gate import TrustGate
 from tim_server.storage.codec import make_codec
 from tim_server.storage.database import Connection, DatabaseOptions
 from tim_server.storage.devices import upsert_device
@@ -57,7 +57,11 @@ class Process:
     async def claim(self) -> list[str]:
         """The names of the keys that a claim gets."""
         claim = KeyClaim(
-            server_name=SERVER, writer=self.store.writer, codec=self.store.codec, client=lonely_client(SERVER)
+            server_name=SERVER,
+            writer=self.store.writer,
+            codec=self.store.codec,
+            client=lonely_client(SERVER),
+            gate=open_gate(self.store, SERVER),
         )
         answer = orjson.loads(await claim.claim({ALICE: {"D": ALGORITHM}}))
         return [name for of_user in answer["one_time_keys"].values() for keys in of_user.values() for name in keys]
@@ -67,7 +71,7 @@ class Process:
             server_name=SERVER,
             writer=self.store.writer,
             codec=self.store.codec,
-            gate=TrustGate(server_name=SERVER),
+            gate=open_gate(self.store, SERVER),
             policy=ToDevicePolicy(),
         )
         await sender.send(requester(BOB), "m.test", txn_id, {ALICE: {"D": content}})
@@ -209,6 +213,7 @@ async def test_nothing_that_users_wrote_is_stored_in_the_open(processes: Two, te
         database=here.store.database,
         codec=here.store.codec,
         remote=RemoteKeyCache(store=here.store, client=lonely_client(SERVER)),
+        gate=open_gate(here.store, SERVER),
         users_max=10,
     )
     assert SECRET.encode() in await query.query(BOB, {ALICE: []})

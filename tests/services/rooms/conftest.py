@@ -9,6 +9,7 @@ from typing import Any
 import nacl.signing
 import pytest
 
+from tests.open_gate import open_gate
 from tim_server.app.push import make_outcomes
 from tim_server.matrix.events.build import Author
 from tim_server.matrix.events.signatures import SigningKey
@@ -94,6 +95,7 @@ def make_rooms(store: Store, author: Author) -> Rooms:
         parsed=parsed,
         receiver=Receiver(store=store, parsed=parsed, resolver=resolver),
         outcomes=make_outcomes(store, parsed, author.server_name),
+        gate=open_gate(store, author.server_name),
         author=author,
         now_ms=lambda: int(time.time() * 1000),
     )

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from structlog.testing import capture_logs
 
+from tests.open_gate import open_gate
 from tim_server.matrix.identifiers import ServerName, UserId
 from tim_server.services.accounts.requester import Requester
 from tim_server.services.to_device.queue import ToDevicePolicy
 from tim_server.services.to_device.send import ToDeviceSender
-from tim_server.services.trust.gate import TrustGate
 from tim_server.storage.database import Connection
 from tim_server.storage.devices import upsert_device
 from tim_server.storage.store import Store
@@ -36,7 +36,7 @@ class NewDevices:
 async def test_who_fills_a_queue_gives_way_and_the_log_says_how_much(store: Store) -> None:
     await store.writer.write(NewDevices())
     policy = ToDevicePolicy(per_device_max=BOUND)
-    gate = TrustGate(server_name=SERVER)
+    gate = open_gate(store, SERVER)
     sender = ToDeviceSender(server_name=SERVER, writer=store.writer, codec=store.codec, gate=gate, policy=policy)
 
     async def send(user_id: UserId, number: int, *device_ids: str) -> None:

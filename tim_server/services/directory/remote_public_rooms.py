@@ -13,6 +13,7 @@ from tim_server.matrix.canonical_json import encode_relaxed
 from tim_server.matrix.identifiers import InvalidIdentifier, RoomId, ServerName
 from tim_server.services.directory.public_rooms import PublicRoomsQuery
 from tim_server.services.servers.told import errors_told
+from tim_server.services.trust.gate import ChokePoint, TrustGate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,11 +21,13 @@ class RemotePublicRooms:
     """Asks other servers for pages of their directories; `page_rooms_max` bounds a page."""
 
     client: FederationClient
+    gate: TrustGate
     page_rooms_max: int
 
     async def page(self, server_name: ServerName, query: PublicRoomsQuery) -> bytes:
         """The response body; raises `NotFound`, `Forbidden`, `BadGateway`. Of what the other server says of a room all
         is passed on, if it has a room id and a count of members."""
+        await self.gate.require(ChokePoint.CLIENT_REQUEST, [server_name])
         limit = min(query.limit or self.page_rooms_max, self.page_rooms_max)
         body: dict[str, Any] = {"limit": limit}
         if query.since is not None:

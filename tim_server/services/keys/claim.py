@@ -17,8 +17,9 @@ from tim_server.federation.errors import RemoteError
 from tim_server.matrix.errors import MatrixError, TooLarge
 from tim_server.matrix.identifiers import ServerName, UserId
 from tim_server.services.keys.query import bounded_timeout_s, failures_json
-from tim_server.services.keys.remote_keys import as_failure
+from tim_server.services.keys.remote_keys import as_failure, not_in_federation
 from tim_server.services.keys.upload import ONE_TIME_KEYS
+from tim_server.services.trust.gate import ChokePoint, TrustGate
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection
 from tim_server.storage.one_time_keys import ClaimedKey, KeyName
@@ -41,6 +42,7 @@ class KeyClaim:
     writer: Writer
     codec: Codec
     client: FederationClient
+    gate: TrustGate
 
     async def claim(self, wanted: Wanted, *, timeout_ms: int | None = None) -> bytes:
         """The response body. `wanted` are algorithms by user and device; devices that have no such key are left out.
@@ -55,9 +57,11 @@ class KeyClaim:
         for user_id, devices in wanted.items():
             if user_id.server_name != self.server_name:
                 by_server.setdefault(user_id.server_name, {})[user_id] = devices
+        refused = await self.gate.refused(ChokePoint.CLIENT_REQUEST, by_server)
+        failures: dict[ServerName, MatrixError] = {name: not_in_federation() for name in refused}
+        by_server = {name: of for name, of in by_server.items() if name not in refused}
         timeout_s = bounded_timeout_s(timeout_ms)
         answers = await asyncio.gather(*(self._ask(name, of, timeout_s) for name, of in by_server.items()))
-        failures: dict[ServerName, MatrixError] = {}
         for server_name, answer in zip(by_server, answers, strict=True):
             if isinstance(answer, MatrixError):
                 failures[server_name] = answer

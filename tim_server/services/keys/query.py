@@ -14,7 +14,8 @@ from tim_server.matrix.end_to_end.cross_signing import MASTER, SELF_SIGNING, USE
 from tim_server.matrix.end_to_end.signed_objects import encode_object
 from tim_server.matrix.errors import MatrixError, TooLarge
 from tim_server.matrix.identifiers import ServerName, UserId
-from tim_server.services.keys.remote_keys import RemoteKeyCache
+from tim_server.services.keys.remote_keys import RemoteKeyCache, not_in_federation
+from tim_server.services.trust.gate import ChokePoint, TrustGate
 from tim_server.services.turns import in_turns
 from tim_server.storage.codec import Codec
 from tim_server.storage.cross_signing_keys import (
@@ -37,6 +38,7 @@ class KeyQuery:
     database: Database
     codec: Codec
     remote: RemoteKeyCache
+    gate: TrustGate
     users_max: int
 
     async def query(
@@ -49,7 +51,10 @@ class KeyQuery:
         """
         self._check_count(wanted)
         remote = [user_id for user_id in wanted if user_id.server_name != self.server_name]
-        failures = await self.remote.refresh(remote, timeout_s=bounded_timeout_s(timeout_ms))
+        refused = await self.gate.refused(ChokePoint.CLIENT_REQUEST, {user_id.server_name for user_id in remote})
+        remote = [user_id for user_id in remote if user_id.server_name not in refused]
+        failures = dict(await self.remote.refresh(remote, timeout_s=bounded_timeout_s(timeout_ms)))
+        failures |= {name: not_in_federation() for name in refused}
         known = {user_id: ids for user_id, ids in wanted.items() if user_id.server_name not in failures}
         return b'{"failures":%b,%b}' % (failures_json(failures), await self._members(reader, known))
 

@@ -112,10 +112,15 @@ def _failure_of(task: "asyncio.Task[None]") -> MatrixError | None:
     return None if error is None else as_failure(error)
 
 
+def not_in_federation() -> Forbidden:
+    """What clients are told of a server that the trust gate refuses."""
+    return Forbidden("The server is not part of the federation of this server")
+
+
 def as_failure(error: BaseException) -> MatrixError:
     """An error of asking another server, as clients are told of it; any other error is raised."""
     if isinstance(error, ContactRefused):
-        return Forbidden("The server is not part of the federation of this server")
+        return not_in_federation()
     if isinstance(error, OutgoingError | RemoteError):
         return Unknown("The server can't be reached")
     if isinstance(error, MatrixError):

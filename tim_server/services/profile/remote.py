@@ -14,6 +14,7 @@ from tim_server.matrix.canonical_json import CanonicalJsonError, encode_relaxed
 from tim_server.matrix.identifiers import UserId
 from tim_server.services.servers.remembered import Remembered
 from tim_server.services.servers.told import errors_told
+from tim_server.services.trust.gate import ChokePoint, TrustGate
 
 PROFILE_BYTES_MAX = 65_536
 
@@ -23,10 +24,12 @@ class RemoteProfiles:
     """Asks other servers for profiles, which are remembered for a short while."""
 
     client: FederationClient
+    gate: TrustGate
     known: Remembered[UserId, Mapping[str, bytes]] = field(default_factory=Remembered)
 
     async def fetch(self, user_id: UserId) -> Mapping[str, bytes]:
         """All fields, as JSON values; raises `NotFound`, `Forbidden`, `BadGateway`."""
+        await self.gate.require(ChokePoint.CLIENT_REQUEST, [user_id.server_name])
         async with errors_told("profile"):
             return await self.known.get(user_id, partial(self._ask, user_id))
 

@@ -81,8 +81,9 @@ class RoomCreation:
         """Create a room; its id.
 
         Raises `UnsupportedRoomVersion`, `InvalidRoomState` where the authorisation rules refuse one of its events,
-        `RoomInUse` for a taken alias, `InviteBlocked`, `ThreepidDenied`, `InvalidParam`, `BadJson`, `TooLarge`, and
-        what `Invites.submit` raises for a user of another server.
+        `Forbidden` where the trust gate refuses a server, `RoomInUse` for a taken alias, `InviteBlocked`,
+        `ThreepidDenied`, `InvalidParam`, `BadJson`, `TooLarge`, and what `Invites.submit` raises for a user of another
+        server.
         """
         check_may_act(requester)
         version = self._version(options)
@@ -110,6 +111,7 @@ class RoomCreation:
         )
         if len(drafts) > EVENTS_MAX:
             raise InvalidParam(f"A room can't begin with more than {EVENTS_MAX} events")
+        await self.queues.ask_gate(drafts)
         room_id = None if version.room_id_is_create_hash else self._new_room_id()
         room_names = RoomNames(aliases=() if alias is None else (alias,), is_published=options.is_public)
         try:

@@ -6,7 +6,7 @@ when the head has moved meanwhile, it decides again. Rooms do not wait for each 
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -19,12 +19,14 @@ from tim_server.matrix.identifiers import EventId, RoomAlias, RoomId
 from tim_server.matrix.room_versions import RoomVersion
 from tim_server.services.rooms.auth_events import ParsedEvents
 from tim_server.services.rooms.decide import Decider, Decision, needed_keys, new_room_head
-from tim_server.services.rooms.draft import DraftGroup, TransactionKey
+from tim_server.services.rooms.draft import Draft, DraftGroup, TransactionKey
 from tim_server.services.rooms.head import RoomHead, RoomHeads
+from tim_server.services.rooms.named_servers import servers_named
 from tim_server.services.rooms.notify import EventOutcomes
 from tim_server.services.rooms.receive import EventsMissing, Incoming, Receiver
 from tim_server.services.rooms.relate import load_related
 from tim_server.services.rooms.relay import relayed
+from tim_server.services.trust.gate import ChokePoint, TrustGate
 from tim_server.storage.client_transactions import load_known_transactions
 from tim_server.storage.database import CONNECTION_FAILURES, DuplicateKey
 from tim_server.storage.events import load_redacted
@@ -108,6 +110,7 @@ class RoomQueues:
     parsed: ParsedEvents
     receiver: Receiver
     outcomes: EventOutcomes
+    gate: TrustGate
     author: Author
     now_ms: Callable[[], int]
     options: QueueOptions = field(default_factory=QueueOptions)
@@ -118,9 +121,11 @@ class RoomQueues:
     async def submit(self, room_id: RoomId, group: Group) -> tuple[EventId, ...]:
         """Have the group decided and committed; the ids of its events, of what arrives those that became visible.
 
-        Raises `NotFound` for an unknown room, `Forbidden` where the rules refuse, `LimitExceeded` when too much waits,
-        and for what arrives `EventsMissing`.
+        Raises `NotFound` for an unknown room, `Forbidden` where the rules or the trust gate refuse, `LimitExceeded`
+        when too much waits, and for what arrives `EventsMissing`.
         """
+        if isinstance(group, DraftGroup):
+            await self.ask_gate(group.drafts)
         waiting = self._waiting.setdefault(room_id, deque())
         if len(waiting) >= self.options.waiting_max:
             raise LimitExceeded("Too much is being sent to this room; try again", retry_after_ms=1000)
@@ -133,6 +138,7 @@ class RoomQueues:
     async def propose(self, room_id: RoomId, group: DraftGroup) -> Event | EventId:
         """The event that the group's only draft makes, authorised and signed but not committed, so that another server
         can sign it; or the id of the event in place that makes it needless. Raises what `submit` raises."""
+        await self.ask_gate(group.drafts)
         made: list[Event] = []
 
         async def decide(head: RoomHead) -> Decision:
@@ -160,6 +166,7 @@ class RoomQueues:
         Raises `Forbidden` where the rules refuse one of them, `RoomInUse` where an alias is taken; nothing is stored
         then.
         """
+        await self.ask_gate(group.drafts)
         now_ms = self.now_ms()
         for attempt in range(CREATE_ATTEMPTS):
             # Since v12 two rooms that one user makes in the same millisecond would have the same id.
@@ -194,6 +201,12 @@ class RoomQueues:
         if isinstance(answer, MatrixError):
             raise answer
         return await self.outcomes.add_to(decision)
+
+    async def ask_gate(self, drafts: Iterable[Draft]) -> None:
+        """Raise `Forbidden` for drafts that would bring in servers which the trust gate refuses."""
+        named = servers_named(drafts)
+        if named:
+            await self.gate.require(ChokePoint.EVENT_CREATION, named)
 
     async def close(self) -> None:
         """Finish what waits."""

@@ -45,6 +45,7 @@ from tim_server.services.rooms.replacement_state import (
     replacement_drafts,
 )
 from tim_server.services.rooms.view import load_current_events
+from tim_server.services.trust.gate import ChokePoint
 from tim_server.storage.database import Connection
 from tim_server.storage.events import load_events
 from tim_server.storage.memberships import load_banned
@@ -74,8 +75,9 @@ class RoomUpgrade:
         """Replace the room; the id of the new one. `additional_creators` are those of a version that has them. The same
         request once more, as after a lost answer, gives the room that it made before.
 
-        Raises `UnsupportedRoomVersion`, `NotFound` for an unknown room, `Forbidden` for who may not send its tombstone,
-        `InvalidParam` for a room with more state than can be taken over.
+        Raises `UnsupportedRoomVersion`, `NotFound` for an unknown room, `Forbidden` for who may not send its tombstone
+        and for creators on servers that the trust gate refuses, `InvalidParam` for a room with more state than can be
+        taken over.
         """
         check_may_act(requester)
         wanted = ROOM_VERSIONS.get(version)
@@ -87,6 +89,8 @@ class RoomUpgrade:
                 raise NotFound("Unknown room")
             if not await may_send_state(tx, self.store.codec, room.nid, requester.user_id, TOMBSTONE):
                 raise Forbidden("You cannot upgrade this room")
+        creators = {user_id.server_name for user_id in additional_creators}
+        await self.queues.gate.require(ChokePoint.EVENT_CREATION, creators)
         upgrade = _Upgrade(self, requester.user_id, wanted, additional_creators)
         await self.queues.submit(room_id, DecidedAlone(decide=upgrade.decide))
         await self.carry_over.into(requester.user_id, upgrade.replacement)

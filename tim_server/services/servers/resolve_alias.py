@@ -12,6 +12,7 @@ from tim_server.matrix.errors import NotFound
 from tim_server.matrix.identifiers import RoomAlias, RoomId, ServerName
 from tim_server.services.servers.remembered import Remembered
 from tim_server.services.servers.told import errors_told
+from tim_server.services.trust.gate import ChokePoint, TrustGate
 from tim_server.storage.database import Database
 from tim_server.storage.memberships import count_joined_by_server
 from tim_server.storage.room_directory import find_alias
@@ -32,12 +33,14 @@ class AliasResolution:
     server_name: ServerName
     database: Database
     client: FederationClient
+    gate: TrustGate
     known: Remembered[RoomAlias, ResolvedAlias] = field(default_factory=Remembered)
 
     async def resolve(self, alias: RoomAlias) -> ResolvedAlias:
         """Where an alias points; raises `NotFound`, and of other servers `Forbidden` and `BadGateway`."""
         if alias.server_name == self.server_name:
             return await self.resolve_own(alias)
+        await self.gate.require(ChokePoint.CLIENT_REQUEST, [alias.server_name])
         async with errors_told("room alias"):
             return await self.known.get(alias, partial(self._ask, alias))
 

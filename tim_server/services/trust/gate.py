@@ -53,6 +53,10 @@ class TrustGate:
         """The verdict on an outgoing connection."""
         return await self.verdict(server_name, ChokePoint.OUTGOING_CONNECTION)
 
+    async def refused(self, point: ChokePoint, server_names: Iterable[ServerName]) -> set[ServerName]:
+        """Those of the servers with which contact is not allowed."""
+        return {name for name in {*server_names} if not (await self.verdict(name, point)).is_allowed}
+
     async def require(self, point: ChokePoint, server_names: Iterable[ServerName]) -> None:
         """Raises `Forbidden` unless contact with each of these servers is allowed; our own always is."""
         for server_name in {*server_names}:
