@@ -56,7 +56,7 @@ class RefreshTrustRequest(RequestModel):
 
 
 async def refresh_trust(server: Homeserver, admin: Requester, request: RefreshTrustRequest) -> TrustStatusBody:
-    """`POST /_tim-server/admin/v1/trust/refresh`: fetch the directory now; 503 where that fails."""
+    """`POST /_tim-server/admin/v1/trust/refresh`: fetch directory and revocation lists now; 503 where that fails."""
     return _status_body(await server.trust_review.refresh())
 
 

@@ -4,6 +4,7 @@ from tim_server.app.accounts import Services
 from tim_server.app.joins import resident_joins
 from tim_server.app.parts import Parts, now_ms
 from tim_server.app.resident import resident_reading
+from tim_server.app.trust_parts import trust_review
 from tim_server.services.rooms.remote.check_pdus import PduCheck
 from tim_server.services.rooms.remote.receive_pdus import PduReceiver
 from tim_server.services.rooms.remote.rescinded import Rescissions
@@ -14,7 +15,6 @@ from tim_server.services.servers.publish_keys import KeyPublication
 from tim_server.services.transactions.failing import FailingServers
 from tim_server.services.transactions.receive import TransactionReceiver
 from tim_server.services.transactions.receive_edus import EduReceiver
-from tim_server.services.trust.review import TrustReview
 
 
 def federation_services(parts: Parts, edus: EduReceiver, failing: FailingServers) -> Services:
@@ -36,15 +36,7 @@ def federation_services(parts: Parts, edus: EduReceiver, failing: FailingServers
             "transaction_receiver": receiver,
             **resident_reading(parts),
             **resident_joins(parts),
-            "trust_review": TrustReview(
-                profile=parts.tenant.trust.profile,
-                knowledge=federation.trust.knowledge,
-                directory=federation.trust.directory,
-                certificates=None if federation.trust.sources is None else federation.trust.sources.certificates,
-                database=parts.store.database,
-                codec=parts.store.codec,
-                now_ms=now_ms,
-            ),
+            "trust_review": trust_review(federation.trust, parts.tenant, parts.store, now_ms),
         },
         closers=(receiver.close,),
     )

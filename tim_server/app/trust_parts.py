@@ -9,6 +9,7 @@ from tim_server.config.settings import TenantSettings
 from tim_server.services.trust.decisions import DecisionLog
 from tim_server.services.trust.gate import TrustGate
 from tim_server.services.trust.knowledge import TrustKnowledge
+from tim_server.services.trust.review import TrustReview
 from tim_server.storage.store import Store
 from tim_server.trust.profiles import RULES
 
@@ -70,4 +71,17 @@ def trust_parts(tenant: TenantSettings, store: Store, now_ms: Callable[[], int])
             Loop(name="trim trust decisions", interval_s=TRIM_INTERVAL_S, work=decisions.trim),
         ),
         closers=(decisions.flush,),
+    )
+
+
+def trust_review(parts: TrustParts, tenant: TenantSettings, store: Store, now_ms: Callable[[], int]) -> TrustReview:
+    """What answers administrators' questions about the gate."""
+    return TrustReview(
+        profile=tenant.trust.profile,
+        knowledge=parts.knowledge,
+        directory=parts.directory,
+        certificates=None if parts.sources is None else parts.sources.certificates,
+        database=store.database,
+        codec=store.codec,
+        now_ms=now_ms,
     )

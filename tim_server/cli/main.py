@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from tim_server import __version__
+from tim_server.cli.options import ConfigOption, ServerNameOption
+from tim_server.cli.trust import trust
 
 DEFAULT_DEMO_FOLDER = Path("tim-server-data") / "demo"
 
@@ -27,13 +29,8 @@ user = typer.Typer(name="user", help="Make and list accounts, reset passwords.",
 cli.add_typer(user)
 keys = typer.Typer(name="keys", help="Replace the key that signs events and requests.", no_args_is_help=True)
 cli.add_typer(keys)
+cli.add_typer(trust)
 
-ConfigOption = Annotated[
-    Path, typer.Option("--config", "-c", envvar="TIM_SERVER_CONFIG", help="The configuration file (YAML).")
-]
-ServerNameOption = Annotated[
-    str | None, typer.Option("--server-name", help="Which homeserver, where the configuration has several.")
-]
 PasswordFileOption = Annotated[
     Path | None,
     typer.Option("--password-file", help="Take the password from the first line of this file; - for standard input."),

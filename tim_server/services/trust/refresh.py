@@ -146,6 +146,14 @@ class DirectoryRefresh:
             raise DirectoryRefused(problem or "there is no directory")
         return self.knowledge.copy.signed
 
+    @property
+    def accepted(self) -> AcceptedVersion | None:
+        """What the next directory is held against."""
+        copy = self.knowledge.copy
+        if copy is None:
+            return None
+        return AcceptedVersion(version=copy.directory.version, payload_sha256=copy.signed.payload_sha256)
+
     async def load(self) -> None:
         """Put in force what the database holds. A copy is read as of the time when it was accepted."""
         async with self._lock:
@@ -239,9 +247,8 @@ class DirectoryRefresh:
         now = datetime.fromtimestamp(now_ms / 1000, UTC)
         signed = await self._verify(token, now)
         await self._check_signer(signed.signer, now)
-        last = None if present is None else _accepted(present)
         try:
-            succession = check_succession(signed, last)
+            succession = check_succession(signed, self.accepted)
         except DirectoryRefused:
             if not allow_rollback:
                 raise
@@ -300,10 +307,6 @@ class DirectoryRefresh:
         async with self.store.database.transaction() as tx:
             await note_checked(tx, self.source.name, now_ms)
         self.status = replace(self.status, checked_ts=now_ms, problem=None)
-
-
-def _accepted(copy: DirectoryCopy) -> AcceptedVersion:
-    return AcceptedVersion(version=copy.directory.version, payload_sha256=copy.signed.payload_sha256)
 
 
 def _look_at_error(task: "asyncio.Task[None]") -> None:

@@ -83,12 +83,15 @@ class TrustReview:
         return TrustStatus(profile=self.profile, directory=directory)
 
     async def refresh(self) -> TrustStatus:
-        """Fetch the directory now; raises `Unavailable` where that fails, and the one before stays in force."""
+        """Fetch the directory and the revocation lists in use now; raises `Unavailable` where the directory can't be
+        had, and the one before stays in force."""
         if self.directory is not None:
             try:
                 await self.directory.refresh()
             except DirectoryRefused as error:
                 raise Unavailable(f"The directory could not be refreshed: {error}") from None
+        if self.certificates is not None:
+            await self.certificates.lists.refresh(pause_ms=0)
         return self.status()
 
     async def decisions(self, wanted: DecisionFilter, *, limit: int) -> DecisionsPage:
