@@ -17,7 +17,7 @@ Sides = tuple[Hospital, Hospital]
 async def ephemeral(person: Person, room_id: str, type: str) -> list[Any]:
     """The contents of ephemeral events of a type in a first sync."""
     answer = await person.get("sync", timeout=0)
-    events = answer["rooms"]["join"][room_id]["ephemeral"]["events"]
+    events = answer["rooms"]["join"][room_id].get("ephemeral", {}).get("events", [])
     return [event["content"] for event in events if event["type"] == type]
 
 
