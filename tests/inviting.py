@@ -7,9 +7,12 @@ from urllib.parse import quote
 from tests.peer import Asked, Peer
 from tests.peer_room import FEDERATION, MEMBER, PeerRoom
 from tests.people import Person
+from tim_server.matrix.events.build import Author, NewPdu, build_event
+from tim_server.matrix.events.read import referenced_ids
 from tim_server.matrix.events.record import Event
 from tim_server.matrix.events.signatures import sign_event
-from tim_server.matrix.room_versions import room_version
+from tim_server.matrix.identifiers import EventId, RoomId, UserId
+from tim_server.matrix.room_versions import ROOM_VERSIONS, EventFormat, room_version
 
 STRIPPED = ("m.room.create", "m.room.join_rules", "m.room.name")
 
@@ -91,3 +94,52 @@ def serve_invites(peer: Peer, **answer: Any) -> list[Asked]:
 
     peer.answers["PUT", f"{FEDERATION}/v2/invite/*"] = sign
     return asked_for
+
+
+def event_on(template: dict[str, Any], author: Author, **changes: Any) -> Event:
+    """A signed event on a template as a server in the room gave it; `changes` replace what it says."""
+    version = room_version(template["room_version"])
+    said = template["event"]
+    new: dict[str, Any] = {
+        "room_id": RoomId(said["room_id"]),
+        "type": said["type"],
+        "state_key": said["state_key"],
+        "sender": UserId(said["sender"]),
+        "content": said["content"],
+        "prev_events": referenced_ids(said["prev_events"], version),
+        "auth_events": referenced_ids(said["auth_events"], version),
+        "depth": said["depth"],
+        "origin_server_ts": said["origin_server_ts"],
+    }
+    if version.event_format is EventFormat.SENDER_ASSIGNED_ID:
+        new["event_id"] = EventId(f"${secrets.token_hex(8)}:{author.server_name}")
+    return build_event(NewPdu(**(new | changes)), version, author)[0]
+
+
+async def make(peer: Peer, server: str, verb: str, room_id: str, user_id: str, **query: Any) -> tuple[int, Any]:
+    """Status and template of make_knock or make_leave."""
+    versions = "&".join(f"ver={version}" for version in query.get("ver", ROOM_VERSIONS))
+    path = f"{FEDERATION}/v1/make_{verb}/{quote(room_id, safe='')}/{quote(user_id, safe='')}?{versions}"
+    return await peer.ask(server, "GET", path)
+
+
+async def send(peer: Peer, server: str, verb: str, event: Event, *, api: str = "v1") -> tuple[int, Any]:
+    """Status and answer of send_knock or send_leave."""
+    path = f"{FEDERATION}/{api}/send_{verb}/{quote(event.room_id, safe='')}/{quote(event.event_id, safe='')}"
+    return await peer.ask(server, "PUT", path, event.pdu)
+
+
+def serve_knocking(peer: Peer, room: PeerRoom) -> list[Event]:
+    """Have the peer take knocks on the room; the knocks that came."""
+    taken: list[Event] = []
+
+    async def make_knock(asked: Asked) -> Any:
+        return membership_template(room, asked.path.rpartition("/")[2], "knock")
+
+    async def send_knock(asked: Asked) -> Any:
+        taken.append(room.take(room.read(asked.json)))
+        return {"knock_room_state": told_of(room)}
+
+    peer.answers["GET", f"{FEDERATION}/v1/make_knock/{room.room_id}/*"] = make_knock
+    peer.answers["PUT", f"{FEDERATION}/v1/send_knock/{room.room_id}/*"] = send_knock
+    return taken

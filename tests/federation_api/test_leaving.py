@@ -12,12 +12,16 @@ from aiohttp import web
 
 from tests.conftest import Neighbourhood
 from tests.inviting import (
+    event_on,
     invite_of,
     invite_state,
+    make,
     membership_template,
     section,
+    send,
     send_invite,
     send_pdus,
+    serve_invites,
     serve_leaving,
 )
 from tests.peer import Asked, make_author
@@ -244,3 +248,45 @@ async def test_a_broken_room_can_be_left(
     assert broken_room in answer["rooms"]["leave"]
     assert (await alice.get("joined_rooms"))["joined_rooms"] == []
     await alice.post(f"rooms/{broken_room}/forget")
+
+
+BOB = "@bob:peer.example"
+
+
+async def with_invited_bob(neighbourhood: Neighbourhood, alice: Person, version: str = "11") -> str:
+    """A room of ours to which a user of the peer is invited."""
+    serve_invites(neighbourhood.peer)
+    return await alice.create_room(room_version=version, preset="private_chat", invite=[BOB])
+
+
+async def membership_in(person: Person, room_id: str, user_id: str) -> Any:
+    state = await person.get(f"rooms/{room_id}/state")
+    return next(e["content"]["membership"] for e in state if (e["type"], e["state_key"]) == (MEMBER, user_id))
+
+
+@pytest.mark.parametrize("version", ["1", "6", "11", "12"])
+@pytest.mark.parametrize(("api", "expected"), [("v1", [200, {}]), ("v2", {})])
+async def test_a_user_of_another_server_declines(
+    neighbourhood: Neighbourhood, alice: Person, version: str, api: str, expected: Any
+) -> None:
+    peer, room_id = neighbourhood.peer, await with_invited_bob(neighbourhood, alice, version)
+    status, template = await make(peer, "a.example", "leave", room_id, BOB)
+    assert (status, template["room_version"]) == (200, version)
+    event = event_on(template, peer.author, content={"membership": "leave", "reason": "no"})
+    assert await send(peer, "a.example", "leave", event, api=api) == (200, expected)
+    assert await membership_in(alice, room_id, BOB) == "leave"
+    assert await send(peer, "a.example", "leave", event, api=api) == (200, expected)
+
+
+async def test_nobody_leaves_for_another_or_where_they_are_not(neighbourhood: Neighbourhood, alice: Person) -> None:
+    peer, room_id = neighbourhood.peer, await with_invited_bob(neighbourhood, alice)
+    assert (await make(peer, "a.example", "leave", room_id, "@carol:peer.example"))[0] == 403
+    assert (await make(peer, "a.example", "leave", room_id, alice.user_id))[0] == 403
+    assert (await make(peer, "a.example", "leave", "!nowhere:a.example", BOB))[0] == 404
+    _, template = await make(peer, "a.example", "leave", room_id, BOB)
+    kick = event_on(template, peer.author, state_key=alice.user_id)
+    join = event_on(template, peer.author, content={"membership": "join"})
+    for event in (kick, join):
+        status, answer = await send(peer, "a.example", "leave", event, api="v2")
+        assert (status, answer["errcode"]) == (400, "M_INVALID_PARAM")
+    assert await membership_in(alice, room_id, BOB) == "invite"

@@ -59,7 +59,7 @@ def resident_joins(parts: Parts) -> dict[str, Any]:
             store=store,
             participation=participation,
             gate=federation.gate,
-            take_over=EventTakeOver(server_name=server_name, queues=parts.queues, keys=federation.keys),
+            take_over=EventTakeOver(queues=parts.queues, keys=federation.keys),
             restricted=restricted,
         ),
     }

@@ -5,7 +5,7 @@ from typing import Any
 
 from tim_server.app.accounts import Services
 from tim_server.app.joins import make_remote_join
-from tim_server.app.membership import make_invites
+from tim_server.app.membership import make_invites, make_knock
 from tim_server.app.parts import Parts, now_ms
 from tim_server.app.push import make_push_rule_change
 from tim_server.background.supervise import Loop
@@ -121,6 +121,7 @@ def _membership(parts: Parts, join: RoomJoin) -> dict[str, Any]:
     store, queues = parts.store, parts.queues
     return {
         "room_join": join,
+        "room_knock": make_knock(parts, join),
         "room_leave": parts.leaving,
         "room_forget": RoomForget(database=store.database, writer=store.writer),
         "moderation": Moderation(

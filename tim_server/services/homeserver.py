@@ -54,6 +54,7 @@ from tim_server.services.rooms.create import RoomCreation
 from tim_server.services.rooms.event import RoomEvent
 from tim_server.services.rooms.event_by_time import EventByTime
 from tim_server.services.rooms.join import RoomJoin
+from tim_server.services.rooms.knock import RoomKnock
 from tim_server.services.rooms.leave import RoomForget, RoomLeave
 from tim_server.services.rooms.members import RoomMembers
 from tim_server.services.rooms.messages import RoomHistory
@@ -65,6 +66,8 @@ from tim_server.services.rooms.remote.invited import InviteReceipt
 from tim_server.services.rooms.resident.event import ResidentEvent
 from tim_server.services.rooms.resident.event_by_time import ResidentEventByTime
 from tim_server.services.rooms.resident.history import ResidentHistory
+from tim_server.services.rooms.resident.knock import KnockReceipt
+from tim_server.services.rooms.resident.leave import LeaveReceipt
 from tim_server.services.rooms.resident.make_join import JoinTemplates
 from tim_server.services.rooms.resident.send_join import JoinReceipt
 from tim_server.services.rooms.resident.state import ResidentState
@@ -135,9 +138,12 @@ class Homeserver:
     room_sender: RoomSender
     redaction: Redaction
     room_join: RoomJoin
+    room_knock: RoomKnock
     room_leave: RoomLeave
     room_forget: RoomForget
     invite_receipt: InviteReceipt
+    knock_receipt: KnockReceipt
+    leave_receipt: LeaveReceipt
     moderation: Moderation
     room_aliases: RoomAliases
     alias_resolution: AliasResolution

@@ -1,4 +1,4 @@
-"""Join rooms, here or through other servers, and knock on them.
+"""Join rooms, here or through other servers.
 
 Spec: https://spec.matrix.org/v1.19/client-server-api/#joining-rooms
 """
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tim_server.matrix.errors import Forbidden, GuestAccessForbidden, NotFound, UnableToGrantJoin
+from tim_server.matrix.errors import GuestAccessForbidden, NotFound, UnableToGrantJoin
 from tim_server.matrix.identifiers import EventId, RoomAlias, RoomId, ServerName, UserId
 from tim_server.matrix.room_versions import room_version
 from tim_server.services.accounts.requester import Requester
@@ -19,7 +19,6 @@ from tim_server.services.rooms.member_content import (
     AUTHORISED_VIA,
     MEMBER,
     load_names,
-    member_content,
     membership_in,
     with_names,
 )
@@ -70,7 +69,7 @@ class RoomJoin:
         what `RemoteJoin.join` raises.
         """
         check_may_act(requester)
-        room_id, servers = await self._resolve(room, servers)
+        room_id, servers = await self.resolve(room, servers)
         is_here = await self.remote.servers.is_here(room_id)
         if not is_here and await self._join_elsewhere(requester, room_id, custom, servers):
             return room_id
@@ -151,23 +150,7 @@ class RoomJoin:
             content[AUTHORISED_VIA] = authorised_by
         return _Prepared(room_id=found.room_id, content=content, was_joined=was_joined)
 
-    async def knock(self, requester: Requester, room: RoomId | RoomAlias, reason: str | None) -> RoomId:
-        """Ask to be let in; raises `NotFound` for an unknown room or alias, `Forbidden` where the rules refuse."""
-        check_may_act(requester)
-        async with self.database.read() as tx:
-            found = await self._find(tx, room)
-            if not room_version(found.room_version).knock_join_rule:
-                raise Forbidden("The room's version knows no knocking")
-            names = await load_names(tx, self.codec, [requester.user_id])
-        content = member_content("knock", names=names.get(requester.user_id, {}), reason=reason)
-
-        def is_in_place(_sender: UserId, present: Mapping[str, Any]) -> bool:
-            return membership_in(present) == "knock"
-
-        await self._submit(requester, found.room_id, content, is_in_place)
-        return found.room_id
-
-    async def _resolve(
+    async def resolve(
         self, room: RoomId | RoomAlias, servers: Sequence[ServerName]
     ) -> tuple[RoomId, Sequence[ServerName]]:
         """The room, and servers that are said to be in it."""

@@ -5,8 +5,7 @@ Spec: https://spec.matrix.org/v1.19/server-server-api/#joining-rooms
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 from tim_server.federation.keys import KeyRing
@@ -15,14 +14,12 @@ from tim_server.matrix.events.hashes import verify_content_hash
 from tim_server.matrix.events.read import read_pdu
 from tim_server.matrix.events.record import Event
 from tim_server.matrix.identifiers import EventId, RoomId, ServerName
-from tim_server.services.rooms.decide import Decision, membership_of
+from tim_server.services.rooms.decide import membership_of
 from tim_server.services.rooms.head import RoomHead
 from tim_server.services.rooms.member_content import MEMBER
-from tim_server.services.rooms.queue import DecidedAlone, RoomQueues
+from tim_server.services.rooms.queue import RoomQueues
 from tim_server.services.rooms.receive import EventsMissing, Incoming
-from tim_server.services.rooms.servers_to_tell import remote_servers
 from tim_server.storage.events import EventRow, load_events_by_id
-from tim_server.storage.room_commit_records import Owed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +36,6 @@ class HandedIn:
 class EventTakeOver:
     """Checks such events, and takes them into the room."""
 
-    server_name: ServerName
     queues: RoomQueues
     keys: KeyRing
 
@@ -68,7 +64,7 @@ class EventTakeOver:
         if refused is not None:
             raise InvalidParam(f"The event does not verify: {refused}")
         try:
-            await self.queues.submit(event.room_id, DecidedAlone(decide=partial(self._decide, event)))
+            await self.queues.submit(event.room_id, Incoming(events=(event,), is_relayed=True))
         except EventsMissing:
             raise InvalidParam("The event refers to others that are not known here") from None
         store = self.queues.store
@@ -78,17 +74,3 @@ class EventTakeOver:
             reason = "" if row is None or row.rejected is None else f": {row.rejected}"
             raise Forbidden(f"The room does not allow it{reason}")
         return row
-
-    async def _decide(self, event: Event, head: RoomHead) -> Decision:
-        """As what arrives with a transaction, and owed to the other servers that are in the room before it."""
-        decision = await self.queues.receiver.decide(head, Incoming(events=(event,)))
-        told = tuple(
-            server
-            for server in remote_servers(head.joined_servers, self.server_name)
-            if server != event.sender.server_name
-        )
-        if decision.commit is None or not told:
-            return decision
-        placed = [index for index, new in enumerate(decision.commit.events) if not new.outlier]
-        outbox = tuple(Owed(event_index=index, destinations=told) for index in placed)
-        return replace(decision, commit=replace(decision.commit, outbox=outbox))
