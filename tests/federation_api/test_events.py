@@ -9,6 +9,7 @@ import pytest
 
 from tests.client_api.test_erasure import close_account
 from tests.conftest import Neighbourhood
+from tests.inviting import serve_invites
 from tests.peer_in_room import HISTORY_VISIBILITY, MEMBER, TEXT, PeerInRoom, room_with_peer
 from tests.people import Person
 from tim_server.matrix.events.hashes import event_id_of
@@ -83,6 +84,7 @@ async def in_the_room(alice: Person, room: PeerInRoom) -> str:
 
 
 async def invited_then_in_the_room_now(alice: Person, room: PeerInRoom) -> str:
+    serve_invites(room.peer)
     await alice.set_state(room.room_id, MEMBER, {"membership": "invite"}, room.carol)
     event_id = await alice.send(room.room_id)
     await room.join()
@@ -120,6 +122,7 @@ async def joined_later_and_left(alice: Person, room: PeerInRoom) -> str:
 
 
 async def invited_only(alice: Person, room: PeerInRoom) -> str:
+    serve_invites(room.peer)
     await alice.set_state(room.room_id, MEMBER, {"membership": "invite"}, room.carol)
     return await alice.send(room.room_id)
 

@@ -41,6 +41,8 @@ def path_of(route: Route, theirs: Tenant) -> str:
         "sessionId": "session",
         "relType": "m.thread",
         "reportId": "1",
+        "destination": theirs.name,
+        "serverName": theirs.name,
     }
     return route.path.format(**{name: quote(values[name], safe="") for name in route.parameters})
 
@@ -132,7 +134,7 @@ SEEN = [
     ("GET", "user/{user}/filter/{filter}", 403),
     ("GET", "media/download/{server}/media", 404),
     ("POST", "join/{room}", 404),
-    ("POST", "join/{alias}", 404),
+    ("POST", "join/{alias}", 502),
     ("POST", "rooms/{room}/join", 404),
     ("POST", "rooms/{room}/invite", 404),
     ("POST", "rooms/{room}/kick", 404),

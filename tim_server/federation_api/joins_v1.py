@@ -5,13 +5,13 @@ from typing import Any
 from pydantic import Field
 
 from tim_server.federation_api.joins_v2 import pieces_of
-from tim_server.matrix.canonical_json import encode_relaxed
+from tim_server.federation_api.templates import TemplateResponse, template_response
 from tim_server.matrix.identifiers import ServerName
 from tim_server.services.homeserver import Homeserver
 from tim_server.services.rooms.resident.take_over import HandedIn
 from tim_server.web.fields import EventId, RoomId, UserId
 from tim_server.web.request_model import InPath, InQuery, RequestModel, WholeBody
-from tim_server.web.response_model import RawJson, ResponseModel, StreamedJson
+from tim_server.web.response_model import StreamedJson
 from tim_server.web.route import Auth, Route
 from tim_server.web.streamed_json import pair_with_status
 
@@ -24,20 +24,13 @@ class MakeJoinRequest(RequestModel):
     ver: InQuery[list[str]] = Field(default=["1"])
 
 
-class MakeJoinResponse(ResponseModel):
-    """A template of the join event, and the version of the room."""
-
-    room_version: str
-    event: RawJson
-
-
-async def make_join(server: Homeserver, origin: ServerName, request: MakeJoinRequest) -> MakeJoinResponse:
+async def make_join(server: Homeserver, origin: ServerName, request: MakeJoinRequest) -> TemplateResponse:
     """`GET /_matrix/federation/v1/make_join/{roomId}/{userId}`: what a server needs for the join event of its user.
 
     Spec: https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1make_joinroomiduserid
     """
     template = await server.join_templates.make(origin, request.room_id, request.user_id, request.ver)
-    return MakeJoinResponse(room_version=template.version.identifier, event=RawJson(encode_relaxed(template.event)))
+    return template_response(template.version, template.event)
 
 
 class SendJoinV1Request(RequestModel):

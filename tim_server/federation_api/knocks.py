@@ -2,13 +2,14 @@
 
 from typing import Any
 
+from tim_server.federation_api.templates import TemplateResponse, template_response
 from tim_server.matrix.canonical_json import encode_relaxed
 from tim_server.matrix.identifiers import ServerName
 from tim_server.services.homeserver import Homeserver
 from tim_server.services.rooms.resident.take_over import HandedIn
 from tim_server.web.fields import EventId, RoomId, UserId
 from tim_server.web.request_model import InPath, InQuery, RequestModel, WholeBody
-from tim_server.web.response_model import RawJson, ResponseModel
+from tim_server.web.response_model import RawJson
 from tim_server.web.route import Auth, Route
 
 
@@ -20,21 +21,13 @@ class MakeKnockRequest(RequestModel):
     ver: InQuery[list[str]]
 
 
-class TemplateResponse(ResponseModel):
-    """The version of the room, and an unsigned event."""
-
-    room_version: str
-    event: dict[str, Any]
-
-
 async def make_knock(server: Homeserver, origin: ServerName, request: MakeKnockRequest) -> TemplateResponse:
     """`GET /_matrix/federation/v1/make_knock/{roomId}/{userId}`: the template of a knock that the rules allow now.
 
     Spec: https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1make_knockroomiduserid
     """
-    return RawJson(
-        encode_relaxed(await server.knock_receipt.make(origin, request.room_id, request.user_id, request.ver))
-    )
+    version, event = await server.knock_receipt.make(origin, request.room_id, request.user_id, request.ver)
+    return template_response(version, event)
 
 
 class SendKnockRequest(RequestModel):

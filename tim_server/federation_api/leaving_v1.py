@@ -2,12 +2,13 @@
 
 from typing import Any
 
+from tim_server.federation_api.templates import TemplateResponse, template_response
 from tim_server.matrix.identifiers import ServerName
 from tim_server.services.homeserver import Homeserver
 from tim_server.services.rooms.resident.take_over import HandedIn
 from tim_server.web.fields import EventId, RoomId, UserId
 from tim_server.web.request_model import InPath, RequestModel, WholeBody
-from tim_server.web.response_model import RawJson, ResponseModel
+from tim_server.web.response_model import RawJson
 from tim_server.web.route import Auth, Route
 
 
@@ -18,20 +19,13 @@ class MakeLeaveRequest(RequestModel):
     user_id: InPath[UserId]
 
 
-class TemplateResponse(ResponseModel):
-    """The version of the room, and an unsigned event."""
-
-    room_version: str
-    event: dict[str, Any]
-
-
 async def make_leave(server: Homeserver, origin: ServerName, request: MakeLeaveRequest) -> TemplateResponse:
     """`GET /_matrix/federation/v1/make_leave/{roomId}/{userId}`: the template of a leave that the rules allow now.
 
     Spec: https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1make_leaveroomiduserid
     """
     version, event = await server.leave_receipt.make(origin, request.room_id, request.user_id)
-    return TemplateResponse(room_version=version.identifier, event=event)
+    return template_response(version, event)
 
 
 class SendLeaveV1Request(RequestModel):
