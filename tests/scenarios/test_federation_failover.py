@@ -147,7 +147,8 @@ async def test_whichever_process_hears_a_server_has_it_tried_again(pair: Pair, m
     await pair.inbox.until(event_id)
 
 
-async def test_a_process_with_nothing_to_lose_waits_for_its_transactions_when_it_stops(pair: Pair) -> None:
+async def test_a_process_waits_for_its_transactions_when_it_stops(pair: Pair) -> None:
+    await pair.inbox.until(await pair.room.alice.say(pair.room.room_id, "before"))
     goes_on = asyncio.Event()
 
     async def wait(received: Any) -> Any:
@@ -155,8 +156,9 @@ async def test_a_process_with_nothing_to_lose_waits_for_its_transactions_when_it
         return {"pdus": {}}
 
     pair.inbox.answer = wait
+    came = len(pair.inbox.transactions)
     event_id = await pair.room.alice.say(pair.room.room_id, "hello")
-    await pair.inbox.until_count(1)
+    await pair.inbox.until_count(came + 1)
     leaving = asyncio.create_task(pair.leave())
     await asyncio.sleep(0.1)
     goes_on.set()

@@ -1,19 +1,26 @@
 """Sending to other servers: order, batches, outages, hostile answers, over real HTTPS to a server made by hand."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
 from aiohttp import web
+from prometheus_client.registry import CollectorRegistry
 
 from tests.conftest import Neighbourhood
 from tests.destinations import Inbox, Received, first, inbox_of, status
+from tests.eventually import eventually
+from tests.hospitals import Network, run_networked
+from tests.peer import make_author, run_peer
 from tests.people import Person
 from tests.shared_rooms import SharedRoom, push, share_room
+from tim_server.app.metrics import register_sending
 from tim_server.federation import transactions
 from tim_server.federation.client import RequestBounds
-from tim_server.services.transactions import send
+from tim_server.matrix.identifiers import UserId
+from tim_server.services.rooms.receive import Incoming
+from tim_server.services.transactions import keep_sending, send
 from tim_server.services.transactions.keep_sending import FederationSending
 from tim_server.storage.outbox import count_owed
 from tim_server.storage.store import Store
@@ -251,8 +258,74 @@ async def test_beyond_its_bound_the_outbox_keeps_the_newest_event_of_each_room(
     assert set(inbox.events()) == {newest[-1], last}
 
 
+async def test_figures_tell_what_waits_and_what_became_of_attempts(
+    room: SharedRoom, inbox: Inbox, neighbourhood: Neighbourhood, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = CollectorRegistry()
+    register_sending(registry, neighbourhood.a.process.homeservers)
+
+    def figure(name: str, **labels: str) -> float:
+        return registry.get_sample_value(f"tim_federation_{name}", labels) or 0.0
+
+    before = figure("transactions_total", outcome="delivered"), figure("transactions_total", outcome="status_5xx")
+    monkeypatch.setattr("tim_server.services.transactions.backoff.FIRST_DELAY_S", 3_600.0)
+    inbox.answer = status(502)
+    (sent,) = await say_all(room.alice, room.room_id, 1)
+    await inbox.until_count(1)
+    await eventually(_value(lambda: figure("servers_failing")), lambda count: count == 1)
+    await say_all(room.alice, room.room_id, 3)
+    assert figure("outbox_events") == 4 and figure("lag_seconds") == 0
+    inbox.answer = None
+    await push(neighbourhood.peer, "a.example")
+    await inbox.until(sent)
+    await until_nothing_waits(store)
+    assert figure("servers_failing") == figure("outbox_events") == figure("lag_seconds") == 0
+    after = figure("transactions_total", outcome="delivered"), figure("transactions_total", outcome="status_5xx")
+    assert after[0] > before[0] and after[1] == before[1] + 1
+
+
+def _value(read: Callable[[], float]) -> Callable[[], Awaitable[float]]:
+    async def look() -> float:
+        return read()
+
+    return look
+
+
 async def test_idle_servers_take_no_task(room: SharedRoom, inbox: Inbox, store: Store) -> None:
     await inbox.until(await room.alice.say(room.room_id, "hello"))
     await until_nothing_waits(store)
     await asyncio.sleep(0.1)
     assert not [task for task in asyncio.all_tasks() if task.get_name() == "send"]
+
+
+async def test_servers_that_never_answer_keep_no_other_waiting(
+    make_tenant_dsn: Callable[[], Awaitable[str]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    folder = tmp_path_factory.mktemp("pits")
+    network = Network.of(folder, ["a.example", "peer.example", "pit.example"])
+    names = [f"pit{number}.example" for number in range(40)]
+    network.ports |= dict.fromkeys(names, network.ports["pit.example"])
+    options = {"federation": {"transactions_concurrent_max": 1}}
+    async with (
+        await asyncio.start_server(say_nothing, "127.0.0.1", network.ports["pit.example"]),
+        run_peer(network, "peer.example") as peer,
+        inbox_of(peer) as inbox,
+        run_networked(network, "a.example", await make_tenant_dsn(), folder, **options) as hospital,
+    ):
+        room = await share_room(hospital, peer)
+        await inbox.until(await room.alice.say(room.room_id, "are you there?"))
+        for name in names:
+            user_id = UserId(f"@user:{name}")
+            join = {"state_key": user_id, "sender": user_id, "author": make_author(name)}
+            event = (await room.fork_here()).make("m.room.member", {"membership": "join"}, **join)
+            await room.queues.submit(room.room_id, Incoming(events=(event,)))
+        async with asyncio.timeout(2):
+            await inbox.until(*await say_all(room.alice, room.room_id, 5))
+        sending = hospital.process.homeservers[0].sending
+        assert {destination.name for destination in sending.sender.busy()} >= {*names}
+        began = asyncio.get_running_loop().time()
+    assert asyncio.get_running_loop().time() - began < keep_sending.GRACE_S  # it stops without waiting for them

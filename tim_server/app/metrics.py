@@ -36,7 +36,7 @@ def register_process_metrics(
     ):
         registry.register(metric)
     _register_trust(registry, homeservers)
-    _register_sending(registry, homeservers)
+    register_sending(registry, homeservers)
 
 
 def _register_trust(registry: CollectorRegistry, homeservers: Sequence[OpenHomeserver]) -> None:
@@ -73,7 +73,7 @@ def _register_trust(registry: CollectorRegistry, homeservers: Sequence[OpenHomes
         registry.register(metric)
 
 
-def _register_sending(registry: CollectorRegistry, homeservers: Sequence[OpenHomeserver]) -> None:
+def register_sending(registry: CollectorRegistry, homeservers: Sequence[OpenHomeserver]) -> None:
     """What goes to other servers. Only the process that is elected to send has these figures; others show 0."""
     senders = [each.sending.sender for each in homeservers]
 

@@ -82,9 +82,10 @@ async def find_failing(tx: Connection) -> set[ServerName]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivered:
-    """What a server has acknowledged: up to which position of the outbox, if anything, and cursors of sources."""
+    """What a server needs no more: up to which position of the outbox, if anything, and cursors of sources. `ts` is
+    when it acknowledged that, None where it turned out to be nothing."""
 
-    ts: int
+    ts: int | None
     txn_id: str
     up_to: int | None
     cursors: Mapping[str, int]
@@ -95,13 +96,17 @@ INSERT INTO federation_destinations AS d (destination, succeeded_ts, txn_id, cur
 SELECT destination, ts, txn_id, cursors::jsonb FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[])
        AS new (destination, ts, txn_id, cursors)
 ON CONFLICT (destination) DO UPDATE
-SET succeeded_ts = excluded.succeeded_ts, txn_id = excluded.txn_id, cursors = d.cursors || excluded.cursors,
-    failing_since_ts = NULL, failures = 0, retry_ts = NULL, problem = NULL
+SET succeeded_ts = coalesce(excluded.succeeded_ts, d.succeeded_ts), txn_id = excluded.txn_id,
+    cursors = d.cursors || excluded.cursors,
+    failing_since_ts = CASE WHEN d.failing_since_ts < excluded.succeeded_ts THEN NULL ELSE d.failing_since_ts END,
+    failures = CASE WHEN d.failing_since_ts < excluded.succeeded_ts THEN 0 ELSE d.failures END,
+    retry_ts = CASE WHEN d.failing_since_ts < excluded.succeeded_ts THEN NULL ELSE d.retry_ts END,
+    problem = CASE WHEN d.failing_since_ts < excluded.succeeded_ts THEN NULL ELSE d.problem END
 """
 
 
 async def put_delivered(tx: Connection, delivered: Mapping[ServerName, Delivered]) -> None:
-    """Sending to these servers works."""
+    """Sending to these servers works, unless it has begun to fail since; this is recorded later than that."""
     await tx.execute(
         PUT_DELIVERED,
         list(delivered),

@@ -92,7 +92,7 @@ def _merged(earlier: Delivered | None, later: Delivered) -> Delivered:
     if earlier is None:
         return later
     return Delivered(
-        ts=later.ts,
+        ts=earlier.ts if later.ts is None else later.ts,
         txn_id=later.txn_id,
         up_to=earlier.up_to if later.up_to is None else later.up_to,
         cursors={**earlier.cursors, **later.cursors},

@@ -41,7 +41,7 @@ class RecentBodies:
         owed = {event.nid for events in entry.owed.values() for event in events}
         for rows in entry.events.values():
             for row in rows:
-                if row.nid in owed:
+                if row.nid in owed and row.nid not in self._bodies:
                     self._bodies[row.nid] = row.body
                     self._bytes += len(row.body)
         while self._bytes > self.bytes_max:
@@ -67,17 +67,11 @@ class Composer:
     bodies: RecentBodies
     now_ms: Callable[[], int]
 
-    async def compose(self, destination: Destination) -> Transaction | None:
-        """The next transaction; None where there is nothing to send."""
+    async def compose(self, destination: Destination) -> Transaction:
+        """The next transaction; an empty one where there is nothing to send."""
         events = await self._events(destination, destination.pdus_max)
         pdus, up_to = await self._pdus(events)
         gathered = await self.edus.gather(destination)
-        if not pdus and not gathered.edus:
-            # Sources that had nothing, and events that are gone, need not be asked for again.
-            destination.cursors |= gathered.cursors
-            if up_to is not None:
-                destination.waiting.drop(up_to)
-            return None
         edus = b",".join(gathered.edus)
         origin = orjson.dumps(str(self.server_name))
         body = b'{"edus":[%b],"origin":%b,"origin_server_ts":%d,"pdus":[%b]}' % (

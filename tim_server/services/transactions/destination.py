@@ -98,13 +98,19 @@ class Transaction:
     edus: int
     cursors: Mapping[str, int]
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to send: the events are gone, and sources had nothing, which need not be asked for
+        again."""
+        return not self.events and not self.edus
+
 
 @dataclass(slots=True, eq=False)
 class Destination:
     """One server. `cursors` are those that it has acknowledged; unless it `is_recorded`, none of them is recorded yet.
     `asks_all`: what sources owe it is not known, so that each must be asked. `left_over` are EDUs of which it has
-    others. `held`: a transaction that may have arrived. `failures` in a row are the server's, `stumbles` our own;
-    `behind_since` is a time of the event loop."""
+    others. `held`: a transaction that may have arrived. `failures` in a row are the server's, `stumbles` our own.
+    `is_slow`: until it has shown that it is not. `behind_since` is a time of the event loop."""
 
     name: ServerName
     cursors: dict[str, int] = field(default_factory=dict)
@@ -119,7 +125,7 @@ class Destination:
     failing_since_ts: int | None = None
     stumbles: int = 0
     pdus_max: int = PDUS_MAX
-    is_slow: bool = False
+    is_slow: bool = True
     behind_since: float | None = None
     tried_at: float = float("-inf")
     retry: asyncio.TimerHandle | None = None
@@ -135,6 +141,7 @@ class Destination:
             failures=row.failures,
             failing_since_ts=row.failing_since_ts,
             is_recorded=True,
+            is_slow=row.succeeded_ts is None,
         )
 
     @property
@@ -148,6 +155,11 @@ class Destination:
             or self.touched
             or self.left_over
         )
+
+    @property
+    def waits_among_slow(self) -> bool:
+        """Whether it must wait for a place among servers that may not answer soon."""
+        return self.is_slow or self.failures > 0
 
     def touch(self, source: str, since: int, *, room: int | None = None, whole: bool = False) -> None:
         """A source may owe it something, perhaps in a room."""
@@ -178,7 +190,7 @@ class Destination:
     def acknowledge(self, transaction: Transaction) -> int:
         """The server has the transaction; how many events wait no longer."""
         self.held, self.pdus_max, self.stumbles = None, PDUS_MAX, 0
-        self.txn_id = transaction.txn_id
+        self.txn_id = self.txn_id if transaction.is_empty else transaction.txn_id
         self.cursors |= transaction.cursors
         return 0 if transaction.up_to is None else self.waiting.drop(transaction.up_to)
 

@@ -67,9 +67,14 @@ class FailingServers:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _load(self, server: ServerName) -> None:
-        async with self.database.connection() as connection:
-            for name in await find_failing(connection):
-                self._failing.setdefault(name, 0.0)
+        try:
+            async with self.database.connection() as connection:
+                found = await find_failing(connection)
+        except BaseException:
+            self._is_loaded = False
+            raise
+        for name in found:
+            self._failing.setdefault(name, 0.0)
         self.heard(server)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:

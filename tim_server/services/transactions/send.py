@@ -49,8 +49,8 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendingOptions:
-    """Bounds: transactions under way at once, of them to servers that fail or are slow, which so never keep the others
-    waiting; servers remembered."""
+    """Bounds: transactions under way at once to servers that are known to answer soon; to others, which so never keep
+    them waiting; servers remembered."""
 
     concurrent_max: int = 50
     slow_concurrent_max: int = 20
@@ -108,19 +108,21 @@ class TransactionSender:
             self._wake(self._destinations[name])
 
     async def stop(self, *, grace_s: float) -> None:
-        """Send no more; what is under way has so long to be answered."""
+        """Send no more; what is under way to servers that answer soon has so long to be answered."""
         self._is_sending = False
-        for destination in self._destinations.values():
-            if destination.retry is not None:
-                destination.retry.cancel()
-        working = {destination.task for destination in self._destinations.values() if destination.task is not None}
-        if working and grace_s:
-            _, working = await asyncio.wait(working, timeout=grace_s)
+        working = {d.task: d.waits_among_slow for d in self._destinations.values() if d.task is not None}
+        answered = [task for task, is_slow in working.items() if not is_slow]
+        if answered and grace_s:
+            await asyncio.wait(answered, timeout=grace_s)
         for task in working:
             task.cancel()
         await asyncio.gather(*working, *self._telling, return_exceptions=True)
+        for destination in self._destinations.values():
+            if destination.retry is not None:  # also of what has failed meanwhile
+                destination.retry.cancel()
         await self.acknowledgements.close()
         self._destinations.clear()
+        self.composer.bodies.clear()
         self.waiting_count = 0
 
     def owe(self, name: ServerName, events: Sequence[OwedEvent]) -> None:
@@ -202,8 +204,7 @@ class TransactionSender:
     async def _work(self, destination: Destination) -> None:
         try:
             while self._is_sending and destination.is_owed:
-                is_slow = destination.failures > 0 or destination.is_slow
-                async with self._slow_places if is_slow else self._places:
+                async with self._slow_places if destination.waits_among_slow else self._places:
                     if not await self._send_next(destination):
                         return
         except MatrixError as error:
@@ -221,13 +222,14 @@ class TransactionSender:
     async def _send_next(self, destination: Destination) -> bool:
         """Send one transaction, if there is anything; False where the server must be left alone now."""
         transaction = destination.held or await self.composer.compose(destination)
-        if transaction is None:
+        if transaction.is_empty:
+            self._record(destination, transaction)
             return True
         destination.tried_at = began = asyncio.get_running_loop().time()
         try:
             refused = await send_transaction(self.client, destination.name, transaction.txn_id, transaction.body)
         except (OutgoingError, RemoteError) as error:
-            await self._fail(destination, transaction, problem_of(error))
+            self._fail(destination, transaction, problem_of(error))
             return False
         destination.is_slow = asyncio.get_running_loop().time() - began > SLOW_S
         if refused:
@@ -237,21 +239,25 @@ class TransactionSender:
 
     def _succeed(self, destination: Destination, transaction: Transaction) -> None:
         self.counts["delivered"] += 1
-        self.waiting_count -= destination.acknowledge(transaction)
-        delivered = Delivered(
-            ts=self.now_ms(),
-            txn_id=transaction.txn_id,
-            up_to=transaction.up_to,
-            cursors=transaction.cursors if destination.is_recorded else dict(destination.cursors),
-        )
-        destination.is_recorded = True
-        self.acknowledgements.add(destination.name, delivered)
+        self._record(destination, transaction)
         if destination.failures:
             log.info("a server takes transactions again", destination=destination.name, failures=destination.failures)
             destination.failures, destination.failing_since_ts = 0, None
             self._tell(TellOfServer(server=destination.name, stream=WORKING))
 
-    async def _fail(self, destination: Destination, transaction: Transaction, problem: Problem) -> None:
+    def _record(self, destination: Destination, transaction: Transaction) -> None:
+        """The server needs nothing of this any more."""
+        self.waiting_count -= destination.acknowledge(transaction)
+        delivered = Delivered(
+            ts=None if transaction.is_empty else self.now_ms(),
+            txn_id=destination.txn_id,
+            up_to=transaction.up_to,
+            cursors=transaction.cursors if destination.is_recorded else dict(destination.cursors),
+        )
+        destination.is_recorded = True
+        self.acknowledgements.add(destination.name, delivered)
+
+    def _fail(self, destination: Destination, transaction: Transaction, problem: Problem) -> None:
         self.counts[problem.outcome] += 1
         destination.failures += 1
         now_ms = self.now_ms()
