@@ -2,14 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from tests.conftest import Neighbourhood
 from tests.destinations import Inbox, first, inbox_of, status
+from tests.eventually import eventually
 from tests.hospitals import run_hospitals
 from tests.peer import run_peer
+from tests.people import Person
 from tests.shared_rooms import SharedRoom, enter_room, share_room
 from tim_server.matrix.identifiers import RoomId
 from tim_server.services.typing.edus import TypingEdus
@@ -207,3 +211,30 @@ async def test_messages_to_devices_come_once_and_in_order_though_the_server_is_a
     numbers = [c["messages"][room.user_id]["*"].get("number") for c in inbox.edus("m.direct_to_device")]
     assert [n for n in numbers if n is not None] == list(range(120))
     assert max(len(t.edus) for t in inbox.taken) <= 100
+
+
+async def test_people_of_two_hospitals_see_each_other_type_and_read_and_be_there(neighbourhood: Neighbourhood) -> None:
+    alice, bob = await neighbourhood.a.person(), await neighbourhood.b.person()
+    room_id = await alice.create_room()
+    await bob.post(f"join/{quote(room_id)}", via="a.example")
+    await alice.put(f"presence/{alice.user_id}/status", {"presence": "online", "status_msg": "on call"})
+    event_id = await alice.say(room_id, "hello")
+    await eventually(partial(shown, bob, room_id), lambda events: event_id in events["timeline"])
+    await alice.put(f"rooms/{room_id}/typing/{alice.user_id}", {"typing": True, "timeout": 30_000})
+    await bob.post(f"rooms/{room_id}/receipt/m.read/{event_id}")
+    await eventually(partial(shown, bob, room_id), lambda events: events["m.typing"] == {"user_ids": [alice.user_id]})
+    receipts = await eventually(partial(shown, alice, room_id), lambda e: bob.user_id in str(e.get("m.receipt", {})))
+    assert receipts["m.receipt"][event_id]["m.read"].keys() == {bob.user_id}
+    seen = await eventually(partial(shown, bob, room_id), lambda events: alice.user_id in events["presence"])
+    assert seen["presence"][alice.user_id]["status_msg"] == "on call"
+
+
+async def shown(person: Person, room_id: str) -> dict[str, Any]:
+    """What a first sync tells of a room: ids of events, contents of what passes by type, presence by user."""
+    answer = await person.get("sync", set_presence="offline")
+    room = answer["rooms"]["join"][room_id]
+    told: dict[str, Any] = {event["type"]: event["content"] for event in room.get("ephemeral", {}).get("events", ())}
+    told.setdefault("m.typing", None)
+    told["timeline"] = [event["event_id"] for event in room["timeline"]["events"]]
+    told["presence"] = {e["sender"]: e["content"] for e in answer.get("presence", {}).get("events", ())}
+    return told

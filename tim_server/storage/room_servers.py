@@ -54,19 +54,6 @@ async def find_room_ids_with(tx: Connection, server_name: ServerName, room_ids: 
     return {RoomId(row["room_id"]) for row in await tx.fetch(FIND_ROOM_IDS_WITH, server_name, list(room_ids))}
 
 
-LOAD_SERVERS_OF_ROOMS = """
-SELECT DISTINCT room_nid, server_name FROM memberships WHERE room_nid = ANY($1) AND membership = 'join'
-"""
-
-
-async def load_servers_of_rooms(tx: Connection, room_nids: Iterable[int]) -> dict[int, set[ServerName]]:
-    """The servers with a joined user in each of these rooms; reads all their members."""
-    servers: dict[int, set[ServerName]] = {}
-    for row in await tx.fetch(LOAD_SERVERS_OF_ROOMS, list(room_nids)):
-        servers.setdefault(row["room_nid"], set()).add(ServerName(row["server_name"]))
-    return servers
-
-
 LOAD_HISTORY_OF_SERVER = """
 SELECT h.user_id, h.membership, h.event_nid, h.position
 FROM memberships AS m JOIN membership_history AS h ON h.user_id = m.user_id AND h.room_nid = m.room_nid
