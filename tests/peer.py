@@ -16,6 +16,7 @@ import aiohttp
 import nacl.signing
 import orjson
 from aiohttp import web
+from multidict import MultiDict
 from yarl import URL
 
 from tests.certificates import Certified
@@ -36,7 +37,7 @@ class Asked:
 
     method: str
     path: str
-    query: dict[str, str]
+    query: MultiDict[str]
     headers: dict[str, str]
     body: bytes
 
@@ -119,7 +120,7 @@ class Peer:
         return next((self.answers[key] for key in begun if key[0] == method), None)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        asked = Asked(request.method, request.path, dict(request.query), dict(request.headers), await request.read())
+        asked = Asked(request.method, request.path, request.query.copy(), dict(request.headers), await request.read())
         self.requests.append(asked)
         answer = self._find_answer(request.method, request.path)
         if answer is None and request.path == "/_matrix/key/v2/server":

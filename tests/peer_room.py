@@ -33,7 +33,8 @@ _numbers = itertools.count()
 
 @dataclass
 class PeerRoom:
-    """The room. `state` is its newest state, `prev` its forward extremities, `joins` the join events that came.
+    """The room. `state` is its newest state, `prev` its forward extremities, `joins` the join events that came,
+    `before` the state before each event.
 
     A test may put its own function into `alter`: it gets each answer to send_join before it is sent.
     """
@@ -47,6 +48,7 @@ class PeerRoom:
     prev: tuple[EventId, ...] = ()
     depth: int = 0
     joins: list[Event] = field(default_factory=list)
+    before: dict[EventId, dict[tuple[str, str], Event]] = field(default_factory=dict)
     alter: Callable[[dict[str, Any]], Any] = lambda answer: answer
 
     @classmethod
@@ -98,6 +100,7 @@ class PeerRoom:
     def take(self, event: Event) -> Event:
         """Have an event become part of the room."""
         self.events[event.event_id] = event
+        self.before[event.event_id] = dict(self.state)
         self.prev, self.depth = (event.event_id,), event.depth
         if event.state_key is not None:
             self.state[event.type, event.state_key] = event

@@ -69,7 +69,8 @@ InRoom = TypeVar("InRoom", EventRow, Fact)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitEntry:
     """One commit: its events and facts by room, the streams touched by user, and rooms whose state changed otherwise
-    than by these events (state resets), for which readers must ask the database. `owed` are events that other servers
+    than by these events (state resets), or whose timeline has a hole before them, for which readers must ask the
+    database. `owed` are events that other servers
     must be told of, by who must; `servers` the streams touched by other server."""
 
     previous: int

@@ -1,42 +1,65 @@
-"""Holes in the timelines of rooms: history before an event that this server has not fetched. Not derived.
+"""Holes in the timelines of rooms: history that this server has not fetched. Not derived.
 
-A hole at a position lies right before the event there: what is fetched into it gets that position and minors below 0.
-`missing` are the newest events in it, which are named by what comes after it.
+A hole lies right before the event at its place: what is fetched into it gets the same position and minors below, and
+the hole moves before that. `missing` are the newest events in it, which `citing` events name as before them. Where
+nothing is missing any more the hole is filled; its row stays, as what was fetched is not part of any timeline that sync
+tells, so that those do not cross it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
 from tim_server.matrix.identifiers import EventId
 from tim_server.storage.database import Connection
+from tim_server.storage.state import bigint_array
 from tim_server.storage.table_contract import TableContract
+from tim_server.storage.timeline import Place
 
 TABLES = (
     TableContract(
         name="timeline_holes",
         owner="storage.room_commits",
-        bound="one row a gap in history",
-        reaper="backfill, room purge",
+        bound="one row a gap in history, and one an event that was fetched from its midst",
+        reaper="room purge",
     ),
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoleRow:
-    """A hole right before the event at `position`."""
+    """A hole right before the event at (position, minor). `failures`: how often in a row it could not be filled;
+    `due_ts`: when it may be tried again, in milliseconds since the epoch."""
 
     room_nid: int
     position: int
     missing: Sequence[EventId]
+    citing: Sequence[int]
+    minor: int = 0
+    failures: int = 0
+    due_ts: int = 0
 
+    @property
+    def place(self) -> Place:
+        """The place of the event before which it lies."""
+        return self.position, self.minor
+
+    @property
+    def gap(self) -> Place:
+        """The gap right before the event, as a bound of a page."""
+        return self.position, self.minor - 1
+
+
+_COLUMNS = "room_nid, position, missing, citing, minor, failures, due_ts"
 
 INSERT_HOLES = """
-INSERT INTO timeline_holes (room_nid, position, missing)
-SELECT room_nid, position, ARRAY(SELECT json_array_elements_text(missing::json))
-FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS new (room_nid, position, missing)
-ON CONFLICT (room_nid, position) DO UPDATE SET missing = excluded.missing
+INSERT INTO timeline_holes (room_nid, position, minor, missing, citing)
+SELECT room_nid, position, minor, ARRAY(SELECT json_array_elements_text(missing::json)), citing::bigint[]
+FROM unnest($1::bigint[], $2::bigint[], $3::integer[], $4::text[], $5::text[])
+     AS new (room_nid, position, minor, missing, citing)
+ON CONFLICT (room_nid, position, minor) DO UPDATE SET missing = excluded.missing, citing = excluded.citing
 """
 
 
@@ -46,5 +69,94 @@ async def insert_holes(tx: Connection, rows: Sequence[HoleRow]) -> None:
         INSERT_HOLES,
         [row.room_nid for row in rows],
         [row.position for row in rows],
+        [row.minor for row in rows],
         [orjson.dumps([str(event_id) for event_id in row.missing]).decode() for row in rows],
+        [bigint_array(row.citing) for row in rows],
     )
+
+
+NEWEST_HOLE = f"""
+SELECT {_COLUMNS} FROM timeline_holes
+WHERE room_nid = $1 AND (position, minor) > ($2, $3) AND (position, minor) <= ($4, $5 + 1)
+  AND missing <> '{{}}' AND failures < $6
+ORDER BY position DESC, minor DESC LIMIT 1
+"""
+OLDEST_HOLE = f"""
+SELECT {_COLUMNS} FROM timeline_holes
+WHERE room_nid = $1 AND (position, minor) > ($2, $3) AND (position, minor) <= ($4, $5)
+  AND missing <> '{{}}' AND failures < $6
+ORDER BY position, minor LIMIT 1
+"""
+
+
+async def find_newest_hole(
+    tx: Connection, room_nid: int, *, after: Place, until: Place, failures_max: int
+) -> HoleRow | None:
+    """The hole that one meets first going back from the gap `until` to `after`; one that lies at `until` counts, one
+    with as many failures does not."""
+    return _hole(await tx.fetchrow(NEWEST_HOLE, room_nid, *after, *until, failures_max))
+
+
+async def find_oldest_hole(
+    tx: Connection, room_nid: int, *, after: Place, until: Place, failures_max: int
+) -> HoleRow | None:
+    """The hole that one meets first going forward from the gap `after` to `until`; one that lies at `after` counts, one
+    with as many failures does not."""
+    return _hole(await tx.fetchrow(OLDEST_HOLE, room_nid, *after, *until, failures_max))
+
+
+CLAIM_HOLE = f"""
+UPDATE timeline_holes SET claimed_ts = $5
+WHERE room_nid = $1 AND position = $2 AND minor = $3 AND due_ts <= $4 AND claimed_ts <= $4 AND missing <> '{{}}'
+RETURNING {_COLUMNS}
+"""
+
+
+async def claim_hole(tx: Connection, hole: HoleRow, *, now_ms: int, until_ms: int) -> HoleRow | None:
+    """Have nobody else try to fill the hole before `until_ms`. None where somebody does, where it is not due, or where
+    it has been filled or moved."""
+    return _hole(await tx.fetchrow(CLAIM_HOLE, hole.room_nid, *hole.place, now_ms, until_ms))
+
+
+POSTPONE_HOLE = """
+UPDATE timeline_holes SET failures = failures + 1, due_ts = $4, claimed_ts = 0
+WHERE room_nid = $1 AND position = $2 AND minor = $3
+"""
+
+
+async def postpone_hole(tx: Connection, hole: HoleRow, due_ts: int) -> None:
+    """Note that the hole could not be filled."""
+    await tx.execute(POSTPONE_HOLE, hole.room_nid, *hole.place, due_ts)
+
+
+RELEASE_HOLE = "UPDATE timeline_holes SET claimed_ts = 0 WHERE room_nid = $1 AND position = $2 AND minor = $3"
+
+
+async def release_hole(tx: Connection, hole: HoleRow) -> None:
+    """Let others try to fill the hole, which one had claimed."""
+    await tx.execute(RELEASE_HOLE, hole.room_nid, *hole.place)
+
+
+LOAD_HOLE = f"SELECT {_COLUMNS} FROM timeline_holes WHERE room_nid = $1 AND position = $2 AND minor = $3"
+
+
+async def load_hole(tx: Connection, room_nid: int, place: Place) -> HoleRow | None:
+    """The hole right before this place, filled or not."""
+    return _hole(await tx.fetchrow(LOAD_HOLE, room_nid, *place))
+
+
+DELETE_HOLE = "DELETE FROM timeline_holes WHERE room_nid = $1 AND position = $2 AND minor = $3"
+
+
+async def move_hole(tx: Connection, hole: HoleRow, moved: HoleRow | None) -> None:
+    """Put another hole in the place of one, or none."""
+    await tx.execute(DELETE_HOLE, hole.room_nid, *hole.place)
+    if moved is not None:
+        await insert_holes(tx, [moved])
+
+
+def _hole(row: Any) -> HoleRow | None:
+    if row is None:
+        return None
+    fields = dict(row.items())
+    return HoleRow(**{**fields, "missing": tuple(map(EventId, fields["missing"]))})

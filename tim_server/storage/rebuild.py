@@ -50,7 +50,7 @@ class Rebuilt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemberEvent:
-    """What the log says of an `m.room.member` event. An outlier has no position."""
+    """What the log says of an `m.room.member` event. Neither outliers nor history that was fetched have a position."""
 
     nid: int
     user_id: str
@@ -160,7 +160,7 @@ class _History:
 
 
 MEMBER_EVENTS = """
-SELECT nid, state_key, position, replaces, body
+SELECT nid, state_key, CASE WHEN minor = 0 THEN position END AS position, replaces, body
 FROM events WHERE room_nid = $1 AND type = 'm.room.member' AND state_key IS NOT NULL
 """
 

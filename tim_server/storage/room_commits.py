@@ -45,8 +45,9 @@ async def store(tx: Connection, codec: Codec, placed: Sequence[PlacedCommit]) ->
     if any(p.commit.memberships for p in placed):
         await _write_memberships(tx, placed)
     await _insert_relations(tx, codec, placed)
-    if any(p.commit.redactions for p in placed):
-        await _mark_redacted(tx, placed)
+    redactions = [pair for p in placed for pair in p.commit.redactions]
+    if redactions:
+        await mark_redacted(tx, redactions)
     if any(p.commit.notifications for p in placed):
         await _insert_notifications(tx, placed)
     if any(p.commit.holes for p in placed):
@@ -191,10 +192,10 @@ WHERE e.nid = r.nid AND e.redacted_by IS NULL
 """
 
 
-async def _mark_redacted(tx: Connection, placed: Sequence[PlacedCommit]) -> None:
-    pairs = [pair for p in placed for pair in p.commit.redactions]
-    await tx.execute(MARK_REDACTED, [target for target, _ in pairs], [by for _, by in pairs])
-    await delete_relations(tx, [target for target, _ in pairs])
+async def mark_redacted(tx: Connection, redactions: Sequence[tuple[int, int]]) -> None:
+    """Note of events by what they are redacted: pairs of nids."""
+    await tx.execute(MARK_REDACTED, [target for target, _ in redactions], [by for _, by in redactions])
+    await delete_relations(tx, [target for target, _ in redactions])
 
 
 async def _insert_notifications(tx: Connection, placed: Sequence[PlacedCommit]) -> None:
@@ -220,6 +221,7 @@ async def _insert_holes(tx: Connection, placed: Sequence[PlacedCommit]) -> None:
                 room_nid=p.commit.room_nid,
                 position=p.position_of(hole.event_index),
                 missing=hole.missing,
+                citing=(p.commit.events[hole.event_index].nid,),
             )
             for p in placed
             for hole in p.commit.holes

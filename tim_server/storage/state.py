@@ -142,6 +142,12 @@ class SnapshotCache:
     _sets: OrderedDict[int, frozenset[int]] = field(default_factory=OrderedDict)
     _members: int = 0
 
+    def remembered(self, nids: Collection[int]) -> dict[int, frozenset[int]] | None:
+        """These snapshots, where all are remembered."""
+        if not all(nid in self._sets for nid in nids):
+            return None
+        return {nid: self._sets[nid] for nid in nids}
+
     async def load(self, tx: Connection, nids: Iterable[int]) -> dict[int, frozenset[int]]:
         """As `load_snapshots`, asking only for those that are not remembered."""
         wanted = set(nids)

@@ -142,6 +142,18 @@ async def load_newest_at(tx: Connection, codec: Codec, room_nid: int, place: Pla
     return None if row is None else read_row(row, codec)
 
 
+OLDEST_PLACE = """
+SELECT position, minor FROM events
+WHERE room_nid = $1 AND position IS NOT NULL ORDER BY position, minor LIMIT 1
+"""
+
+
+async def find_oldest_place(tx: Connection, room_nid: int) -> Place | None:
+    """The place of the oldest event of the room's timeline."""
+    row = await tx.fetchrow(OLDEST_PLACE, room_nid)
+    return None if row is None else (row["position"], row["minor"])
+
+
 CHANGE_OF_VISIBILITY_BEFORE = """
 SELECT position, minor FROM events
 WHERE room_nid = $1 AND type = 'm.room.history_visibility' AND state_key = '' AND position IS NOT NULL

@@ -368,7 +368,7 @@ def _entry_of(attempt: _Attempt, placed: Sequence[PlacedCommit], writes: Sequenc
     users: dict[UserId, frozenset[str]] = {}
     servers: dict[ServerName, frozenset[str]] = {}
     facts = [fact for commit in placed for fact in commit.commit.facts]
-    resets = {commit.commit.room_nid for commit in placed if commit.commit.state_was_reset}
+    resets = {p.commit.room_nid for p in placed if p.commit.state_was_reset or p.commit.holes}
     for unit in writes:
         assert not isinstance(unit.work, RoomCommit)
         if isinstance(unit.work, TellsFacts):

@@ -30,10 +30,15 @@ _KINDS: Mapping[str, type] = {
 }
 
 
-def read_pdu(pdu: Mapping[str, Any], version: RoomVersion) -> Event:
-    """The event of a PDU that another server or a client gave; raises `EventRejected` where its form is wrong."""
+def read_pdu(pdu: Mapping[str, Any], version: RoomVersion, *, is_history: bool = False) -> Event:
+    """The event of a PDU that another server or a client gave; raises `EventRejected` where its form is wrong.
+
+    `is_history`: it was told as history, which "MUST NOT be validated" for how many events it refers to.
+    """
     pdu = {key: value for key, value in pdu.items() if key != "unsigned"}
     check_form(pdu, version)
+    if not is_history:
+        _check_reference_count(pdu)
     try:
         size = len(canonical_pdu(pdu, version))
         event_id = event_id_of(pdu, version)
@@ -95,10 +100,13 @@ def check_form(pdu: Mapping[str, Any], version: RoomVersion) -> None:
         _require(pdu, "state_key", str)
     _check_sizes(pdu)
     _check_room_id(pdu, version)
-    if len(pdu["prev_events"]) > PREV_EVENTS_MAX or len(pdu["auth_events"]) > AUTH_EVENTS_MAX:
-        raise EventRejected("the event lists too many prev_events or auth_events")
     for reference in (*pdu["prev_events"], *pdu["auth_events"]):
         check_reference(reference, version)
+
+
+def _check_reference_count(pdu: Mapping[str, Any]) -> None:
+    if len(pdu["prev_events"]) > PREV_EVENTS_MAX or len(pdu["auth_events"]) > AUTH_EVENTS_MAX:
+        raise EventRejected("the event lists too many prev_events or auth_events")
 
 
 def _check_room_id(pdu: Mapping[str, Any], version: RoomVersion) -> None:

@@ -8,7 +8,7 @@ Spec: https://spec.matrix.org/v1.19/client-server-api/#room-history-visibility
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tim_server.matrix.canonical_json import decode_lenient
@@ -25,8 +25,9 @@ from tim_server.services.events.membership_history import NO_HISTORY, Histories,
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection
 from tim_server.storage.events import EventRow, load_bodies, load_history_visibility_nids
+from tim_server.storage.former_members import load_former_members
 from tim_server.storage.memberships import load_history_of_user
-from tim_server.storage.state import SnapshotCache
+from tim_server.storage.state import SnapshotCache, find_in_snapshots
 from tim_server.storage.timeline import Place
 
 REMEMBERED_MAX = 50_000
@@ -63,13 +64,20 @@ class EventVisibility:
         uncertain = [row for row in presentable if not self.is_plain(row, histories.get(row.room_nid, NO_HISTORY))]
         if not uncertain:
             return presentable
-        states = await self.snapshots.load(tx, {row.snapshot for row in uncertain if row.snapshot is not None})
+        former = await self._former_memberships(tx, user_id, uncertain)
+        states = await self._states(tx, uncertain, histories, former)
         visibilities = await self.history_visibilities(tx, uncertain, states)
-        hidden = {
-            row.nid
-            for row in uncertain
-            if not self._may_see(row, user_id, histories.get(row.room_nid, NO_HISTORY), states, visibilities)
-        }
+        hidden = set()
+        for row in uncertain:
+            history = histories.get(row.room_nid, NO_HISTORY)
+            state = frozenset() if row.snapshot is None else states.get(row.snapshot, frozenset())
+            viewpoint = Viewpoint(
+                history_visibility=HistoryVisibility.JOINED if row.snapshot is None else visibilities[row.snapshot],
+                membership=self._membership_before(row, history, state, former),
+                joined_later=history.joined_later(_place(row)),
+            )
+            if not _may_see(row, user_id, viewpoint):
+                hidden.add(row.nid)
         await self.erased.load(tx)
         served = {row.nid: self.erased.served(row, histories.get(row.room_nid, NO_HISTORY)) for row in uncertain}
         return [served.get(row.nid, row) for row in presentable if row.nid not in hidden]
@@ -99,37 +107,54 @@ class EventVisibility:
                 self._remembered.popitem(last=False)
         return known
 
-    def _may_see(
-        self,
-        row: EventRow,
-        user_id: UserId,
-        history: MembershipHistory,
-        states: Mapping[int, frozenset[int]],
-        visibilities: Mapping[int, HistoryVisibility],
-    ) -> bool:
-        assert row.position is not None
-        place = (row.position, row.minor)
-        viewpoint = Viewpoint(
-            history_visibility=HistoryVisibility.JOINED if row.snapshot is None else visibilities[row.snapshot],
-            membership=self._membership_before(row, place, history, states),
-            joined_later=history.joined_later(place),
-        )
-        if not _may_change_viewpoint(row, user_id):
-            return may_see(viewpoint)
-        return may_see_event(
-            viewpoint, event_type=row.type, state_key=row.state_key, content=_content_of(row.body), user_id=user_id
-        )
+    async def _states(
+        self, tx: Connection, rows: Sequence[EventRow], histories: Histories, former: Collection[int]
+    ) -> Mapping[int, frozenset[int]]:
+        """The snapshots of these events, as far as they decide who sees what: those of a large room are not unpacked
+        for one page."""
+        snapshots = {row.snapshot for row in rows if row.snapshot is not None}
+        remembered = self.snapshots.remembered(snapshots)
+        if remembered is not None:
+            return remembered
+        room_nids = {row.room_nid for row in rows}
+        candidates = await load_history_visibility_nids(tx, room_nids)
+        candidates.update(former)
+        candidates.update(c.event_nid for nid in room_nids for c in histories.get(nid, NO_HISTORY).changes)
+        return await find_in_snapshots(tx, snapshots, candidates)
+
+    async def _former_memberships(self, tx: Connection, user_id: UserId, rows: Iterable[EventRow]) -> Mapping[int, str]:
+        """The memberships that the user's member events set of which their history does not tell: in the state at
+        events that were fetched as history."""
+        room_nids = {row.room_nid for row in rows if row.minor != 0}
+        if not room_nids:
+            return {}
+        bodies = await load_former_members(tx, self.codec, user_id, room_nids)
+        return {nid: str(_content_of(body).get("membership")) for nid, body in bodies.items()}
 
     def _membership_before(
-        self, row: EventRow, place: Place, history: MembershipHistory, states: Mapping[int, frozenset[int]]
+        self, row: EventRow, history: MembershipHistory, state: frozenset[int], former: Mapping[int, str]
     ) -> str:
         if row.snapshot is None or (row.sender.server_name == self.server_name and row.minor == 0):
-            return history.before(place)
-        return history.within(states.get(row.snapshot, frozenset()))
+            return history.before(_place(row))
+        in_state = next((former[nid] for nid in former if nid in state), None)
+        return history.within(state) if in_state is None else in_state
 
     def clear(self) -> None:
         """Forget everything, as after a restore."""
         self._remembered.clear()
+
+
+def _place(row: EventRow) -> Place:
+    assert row.position is not None
+    return row.position, row.minor
+
+
+def _may_see(row: EventRow, user_id: UserId, viewpoint: Viewpoint) -> bool:
+    if not _may_change_viewpoint(row, user_id):
+        return may_see(viewpoint)
+    return may_see_event(
+        viewpoint, event_type=row.type, state_key=row.state_key, content=_content_of(row.body), user_id=user_id
+    )
 
 
 def _may_change_viewpoint(row: EventRow, user_id: UserId) -> bool:

@@ -69,6 +69,14 @@ class Branches:
         """Record the state after an event of this decision."""
         self._after[nid] = state
 
+    def after(self, nid: int) -> State:
+        """The state after an event of which it is known."""
+        return self._after[nid]
+
+    def forget(self, nid: int) -> None:
+        """Let go of the state after an event on which nothing more will stand."""
+        self._after.pop(nid, None)
+
     async def before(self, prev_nids: Sequence[int]) -> State:
         """The state before an event with these `prev_events`, whose states after must be known."""
         states = [self._after[nid] for nid in prev_nids]

@@ -13,6 +13,7 @@ from tim_server.services.accounts.requester import Requester
 from tim_server.services.events.client_events import ClientEvents
 from tim_server.services.events.filtering import fitting, patterns_of
 from tim_server.services.events.tokens import START, place_after, place_before, token_of
+from tim_server.services.rooms.holes import stop_at_hole
 from tim_server.services.rooms.view import RoomView, reader_of, state_after, view_room
 from tim_server.storage.codec import Codec
 from tim_server.storage.commit_log import read_newest_position
@@ -117,7 +118,8 @@ class RoomContext:
     ) -> TimelinePage:
         if limit == 0 or not event_filter.allows_room(view.room_id):
             return TimelinePage(rows=[], reached=None)
-        return await load_page(tx, self.codec, within, limit=limit, patterns=patterns_of(event_filter))
+        open_range = await stop_at_hole(tx, within)
+        return await load_page(tx, self.codec, open_range.within, limit=limit, patterns=patterns_of(event_filter))
 
     async def _state(
         self, tx: Connection, row: EventRow, around: _Around, event_filter: RoomEventFilter

@@ -1,8 +1,10 @@
-"""Page through a room's history.
+"""Page through a room's history. A page ends at a hole, which holds what this server has not fetched; whoever goes on
+from there waits until it is, or until that takes too long, and may then try again from the same token.
 
 Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomidmessages
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -12,24 +14,34 @@ from tim_server.services.accounts.requester import Requester
 from tim_server.services.events.client_events import ClientEvents
 from tim_server.services.events.filtering import fitting, patterns_of
 from tim_server.services.events.tokens import START, place_after, place_of, token_of
+from tim_server.services.rooms.holes import OpenRange, stop_at_hole
+from tim_server.services.rooms.remote.backfill import Backfill
 from tim_server.services.rooms.view import RoomView, reader_of, view_room
 from tim_server.storage.codec import Codec
 from tim_server.storage.commit_log import read_newest_position
 from tim_server.storage.database import Connection, Database
 from tim_server.storage.events import EventRow, load_events
+from tim_server.storage.former_members import find_member_events
+from tim_server.storage.holes import HoleRow
 from tim_server.storage.memberships import load_members_at
+from tim_server.storage.state import find_in_snapshots
 from tim_server.storage.timeline import Place, TimelinePage, TimelineRange, find_change_of_visibility, load_page
+
+FILLS_PER_PAGE_MAX = 3
+"""How often a hole is filled for one page: all that was fetched may be hidden, or not accepted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryQuery:
-    """Which page: from one token in a direction, up to another, at most `limit` events."""
+    """Which page: from one token in a direction, up to another, at most `limit` events. `across_holes`: holes are read
+    across, as by who is told what happens and not what happened before."""
 
     backwards: bool
     limit: int
     start: str | None = None
     to: str | None = None
     filter: RoomEventFilter = field(default_factory=RoomEventFilter)
+    across_holes: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,33 +55,68 @@ class HistoryPage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Read:
+    """A page as it can be read now; `open_range` None: the filter lets nothing of the room pass."""
+
+    page: HistoryPage
+    view: RoomView
+    open_range: OpenRange | None = None
+
+    @property
+    def is_at_hole(self) -> bool:
+        """Whether there is nothing to read before a hole is filled."""
+        return self.open_range is not None and self.open_range.is_empty
+
+    @property
+    def hole(self) -> HoleRow | None:
+        """The hole at the end of the page, for those who may have it filled."""
+        return self.open_range.hole if self.open_range is not None and self.view.history.joined_spans else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RoomHistory:
-    """Reads pages of history; `limit_max` bounds a page."""
+    """Reads pages of history; `limit_max` bounds a page, `fill_wait_s` how long one waits for a hole to be filled."""
 
     database: Database
     codec: Codec
     client_events: ClientEvents
+    backfill: Backfill
     limit_max: int = 1_000
+    fill_wait_s: float = 15.0
 
     async def page(self, requester: Requester, room_id: RoomId, query: HistoryQuery) -> HistoryPage:
         """One page of what the user may see; raises `Forbidden` for who was never joined, `InvalidParam`."""
+        deadline = asyncio.get_running_loop().time() + self.fill_wait_s
+        read = await self._read(requester, room_id, query)
+        for _ in range(FILLS_PER_PAGE_MAX):
+            if not read.is_at_hole or read.hole is None:
+                break
+            if not await self.backfill.fill(room_id, read.hole, deadline=deadline):
+                return read.page
+            read = await self._read(requester, room_id, query)
+        if read.hole is not None:
+            self.backfill.begin(room_id, read.hole)  # most readers go on to the next page
+        return read.page
+
+    async def _read(self, requester: Requester, room_id: RoomId, query: HistoryQuery) -> _Read:
         limit = max(query.filter.events.limit_within(query.limit, min(query.limit, self.limit_max)), 1)
         async with self.database.read() as tx:
             view = await view_room(tx, self.codec, requester.user_id, room_id)
             newest = await read_newest_position(tx) if view.left is None else view.left.position
             start, within = _range(view, query, (newest, 0))
             if not query.filter.allows_room(room_id):
-                return HistoryPage(start=token_of(start), end=None, chunk=[], state=None)
-            page = await load_page(tx, self.codec, within, limit=limit, patterns=patterns_of(query.filter))
+                return _Read(page=HistoryPage(start=token_of(start), end=None, chunk=[], state=None), view=view)
+            open_range = await self._open_range(tx, view, query, within)
+            page = await load_page(tx, self.codec, open_range.within, limit=limit, patterns=patterns_of(query.filter))
             seen = await self.client_events.visibility.visible(tx, requester.user_id, page.rows, view.histories)
-            end = await _end_of(tx, view, page, seen, backwards=query.backwards)
+            end = await _end_of(tx, view, page, seen, open_range)
             rows = fitting(query.filter, seen)
             members = await load_sender_members(tx, self.codec, rows) if query.filter.lazy_load_members else []
             surroundings = await self.client_events.load_surroundings(
                 tx, reader_of(requester), [*rows, *members], view.histories, parents=rows
             )
         write = self.client_events.event
-        return HistoryPage(
+        told = HistoryPage(
             start=query.start or token_of(start),
             end=None if end is None else token_of(end),
             chunk=[write(row, view.version, surroundings, room_id=room_id) for row in rows],
@@ -77,6 +124,15 @@ class RoomHistory:
             if query.filter.lazy_load_members
             else None,
         )
+        return _Read(page=told, view=view, open_range=open_range)
+
+    async def _open_range(
+        self, tx: Connection, view: RoomView, query: HistoryQuery, within: TimelineRange
+    ) -> OpenRange:
+        open_range = await stop_at_hole(tx, within)
+        if query.across_holes or (open_range.hole is not None and not await self.backfill.may_help(view.room_id)):
+            return OpenRange(within=within, hole=None)
+        return open_range
 
 
 def _range(view: RoomView, query: HistoryQuery, newest: Place) -> tuple[Place, TimelineRange]:
@@ -92,27 +148,31 @@ def _range(view: RoomView, query: HistoryQuery, newest: Place) -> tuple[Place, T
 
 
 async def _end_of(
-    tx: Connection, view: RoomView, page: TimelinePage, seen: Sequence[EventRow], *, backwards: bool
+    tx: Connection, view: RoomView, page: TimelinePage, seen: Sequence[EventRow], open_range: OpenRange
 ) -> Place | None:
-    """Where to go on after a page; None where there is nothing more that the user may see.
+    """Where to go on after a page; None where there is nothing more that the user may see. Nobody goes on behind a
+    hole.
 
     Behind an event that is hidden, all is hidden up to where the user's membership or the history visibility changes:
     the next page begins there, so that nobody pages through what they can't see.
     """
+    backwards = open_range.within.newest_first
+    gap = None if open_range.hole is None else open_range.hole.gap
     reached = page.reached
     if reached is None:
-        return None
+        return gap
     last = page.rows[-1] if page.rows else None
     if last is None or (last.position, last.minor) != reached or (seen and seen[-1].nid == last.nid):
         return (reached[0], reached[1] - 1) if backwards else reached
     set_at = await find_change_of_visibility(tx, view.room_nid, reached, newest_first=backwards)
     changes = [(change.position, 0) for change in view.history.changes] + ([] if set_at is None else [set_at])
     if backwards:
-        return max((change for change in changes if change < reached), default=None)
+        earlier = [change for change in changes if change < reached]
+        return max([*earlier, *([] if gap is None else [gap])], default=None)
     if reached in changes or last.type == "m.room.history_visibility":
         return reached
-    position, minor = min((change for change in changes if change > reached), default=(0, 0))
-    return (position, minor - 1) if position else None
+    later = [(position, minor - 1) for position, minor in changes if (position, minor) > reached]
+    return min([*later, *([] if gap is None else [gap])], default=None)
 
 
 async def load_sender_members(tx: Connection, codec: Codec, rows: Sequence[EventRow]) -> list[EventRow]:
@@ -122,7 +182,13 @@ async def load_sender_members(tx: Connection, codec: Codec, rows: Sequence[Event
     """
     if not rows:
         return []
-    position, minor = max(place_after(row) for row in rows)
+    newest = max(rows, key=place_after)
     senders = sorted({row.sender for row in rows})
-    members = await load_members_at(tx, rows[0].room_nid, position if minor >= 0 else position - 1, senders)
-    return list((await load_events(tx, codec, [member.event_nid for member in members])).values())
+    if newest.minor < 0:  # then only the state before the event tells
+        found = await find_member_events(tx, newest.room_nid, senders)
+        states = () if newest.snapshot is None else (newest.snapshot,)
+        nids = {nid for held in (await find_in_snapshots(tx, states, found)).values() for nid in held}
+    else:
+        assert newest.position is not None
+        nids = {row.event_nid for row in await load_members_at(tx, newest.room_nid, newest.position, senders)}
+    return list((await load_events(tx, codec, nids)).values())

@@ -94,7 +94,7 @@ class Receiver:
 
     async def decide(self, head: RoomHead, incoming: Incoming) -> Decision:
         """Decide on `head`. The answer is the ids of the events that are now visible; raises `EventsMissing`."""
-        named = {e for event in incoming.events for e in _named_by(event)}
+        named = {e for event in incoming.events for e in named_by(event)}
         async with self.store.database.read() as tx:
             found = await load_events_by_id(tx, self.store.codec, named)
             fresh = [event for event in incoming.events if event.event_id not in found]
@@ -302,7 +302,7 @@ class Receiver:
         return Decision(answers=(accepted,), commit=commit, head=after, events=events)
 
 
-def _named_by(event: Event) -> tuple[EventId, ...]:
+def named_by(event: Event) -> tuple[EventId, ...]:
     """The event's own id, and those that it refers to."""
     redacted = () if event.redacts is None else (event.redacts,)
     relation = relation_of(event.type, event.state_key, event.content)

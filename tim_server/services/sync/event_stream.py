@@ -101,7 +101,7 @@ class EventStream:
     async def _page(self, requester: Requester, room_id: RoomId, since: int) -> StreamPage:
         position = max(self.commit_log.position, since)
         limit = self.sync.options.timeline_limit_max
-        query = HistoryQuery(backwards=False, limit=limit, start=_token(since), to=_token(position))
+        query = HistoryQuery(backwards=False, limit=limit, start=_token(since), to=_token(position), across_holes=True)
         page = await self.history.page(requester, room_id, query)
         end = _token(position) if page.end is None else page.end
         return StreamPage(start=_token(since), end=end, chunk=page.chunk)

@@ -39,13 +39,15 @@ class PduCheck:
         verified = await self.verify(read.events)
         return CheckedPdus(events=verified.events, refused={**read.refused, **verified.refused})
 
-    def read(self, pdus: Iterable[Any], version: RoomVersion, room_id: RoomId) -> CheckedPdus:
-        """Check 1, the form: the events, which nobody need have signed."""
+    def read(
+        self, pdus: Iterable[Any], version: RoomVersion, room_id: RoomId, *, is_history: bool = False
+    ) -> CheckedPdus:
+        """Check 1, the form: the events, which nobody need have signed. History may refer to more events."""
         events: dict[EventId, Event] = {}
         refused: dict[EventId, str] = {}
         for pdu in pdus:
             try:
-                event = read_pdu(pdu, version)
+                event = read_pdu(pdu, version, is_history=is_history)
             except (EventRejected, TypeError, AttributeError) as error:
                 event_id = event_id_of_any(pdu, version)
                 if event_id is not None:

@@ -1,0 +1,71 @@
+"""History of a room that a peer made by hand gives, page by page, and what lets others check it.
+
+history = PeerHistory(room)
+history.serve(peer)
+history.alter_page = lambda pdus: pdus + [...]      # what is told instead
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+from tests.peer import Asked, Peer
+from tests.peer_room import FEDERATION, PeerRoom
+from tim_server.matrix.events.record import Event
+from tim_server.matrix.identifiers import EventId
+
+V1 = f"{FEDERATION}/v1"
+
+
+@dataclass
+class PeerHistory:
+    """Answers about a room's history. A test may put its own functions into `alter_…`: they get each answer before it
+    is sent. `limit_max` bounds a page."""
+
+    room: PeerRoom
+    limit_max: int = 100
+    alter_page: Callable[[list[Any]], Any] = lambda pdus: pdus
+    alter_ids: Callable[[dict[str, Any]], Any] = lambda ids: ids
+
+    def page(self, event_ids: list[str], limit: int) -> list[Event]:
+        """These events and what precedes them, the deepest first."""
+        waiting, found = [EventId(event_id) for event_id in event_ids], dict[EventId, Event]()
+        while waiting and len(found) < limit:
+            waiting.sort(key=lambda event_id: self.room.events[event_id].depth if event_id in self.room.events else 0)
+            event_id = waiting.pop()
+            if event_id in self.room.events and event_id not in found:
+                found[event_id] = self.room.events[event_id]
+                waiting += found[event_id].prev_events
+        return list(found.values())
+
+    def serve(self, peer: Peer) -> None:
+        """Have the peer answer what is asked about history."""
+        room = self.room
+
+        async def backfill(asked: Asked) -> Any:
+            limit = min(int(asked.query["limit"]), self.limit_max)
+            pdus = [event.pdu for event in self.page(asked.query.getall("v"), limit)]
+            return {"origin": peer.name, "origin_server_ts": 1, "pdus": self.alter_page(pdus)}
+
+        async def state_ids(asked: Asked) -> Any:
+            state = list(room.before[EventId(asked.query["event_id"])].values())
+            ids = {
+                "pdu_ids": [event.event_id for event in state],
+                "auth_chain_ids": [event.event_id for event in room.auth_chain(state)],
+            }
+            return self.alter_ids(ids)
+
+        async def state(asked: Asked) -> Any:
+            events = list(room.before[EventId(asked.query["event_id"])].values())
+            chain = room.auth_chain(events)
+            return {"pdus": [event.pdu for event in events], "auth_chain": [event.pdu for event in chain]}
+
+        async def event(asked: Asked) -> Any:
+            found = room.events.get(EventId(unquote(asked.path).rpartition("/")[2]))
+            return None if found is None else {"origin": peer.name, "origin_server_ts": 1, "pdus": [found.pdu]}
+
+        peer.answers["GET", f"{V1}/backfill/{room.room_id}"] = backfill
+        peer.answers["GET", f"{V1}/state_ids/{room.room_id}"] = state_ids
+        peer.answers["GET", f"{V1}/state/{room.room_id}"] = state
+        peer.answers["GET", f"{V1}/event/*"] = event

@@ -1,0 +1,40 @@
+"""Where reading history must stop: at holes, which hold what this server has not fetched."""
+
+from dataclasses import dataclass, replace
+
+from tim_server.services.events.tokens import START
+from tim_server.storage.database import Connection
+from tim_server.storage.holes import HoleRow, find_newest_hole, find_oldest_hole
+from tim_server.storage.timeline import TimelineRange, find_oldest_place
+
+FAILURES_MAX = 8
+"""A hole that could not be filled so many times, over more than a day, bars nobody any longer from what lies behind."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenRange:
+    """The part of a range that may be read, and the hole at its end, if one is there."""
+
+    within: TimelineRange
+    hole: HoleRow | None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether reading begins at the hole."""
+        return self.hole is not None and self.within.after >= self.within.until
+
+
+async def stop_at_hole(tx: Connection, within: TimelineRange) -> OpenRange:
+    """What of the range lies before the first hole in its direction.
+
+    Who reads forward from the beginning of the room begins with the oldest event that is here: nothing that they have
+    read comes before a hole there.
+    """
+    room_nid, after, until = within.room_nid, within.after, within.until
+    if within.newest_first:
+        hole = await find_newest_hole(tx, room_nid, after=after, until=until, failures_max=FAILURES_MAX)
+        return OpenRange(within=within if hole is None else replace(within, after=hole.gap), hole=hole)
+    if after == START:
+        after = await find_oldest_place(tx, room_nid) or START
+    hole = await find_oldest_hole(tx, room_nid, after=after, until=until, failures_max=FAILURES_MAX)
+    return OpenRange(within=within if hole is None else replace(within, until=hole.gap), hole=hole)

@@ -1,0 +1,143 @@
+"""Taking one page of history from one server: asked for, checked, with the states before its oldest events and with
+what authorises its events, decided and stored.
+
+Spec: https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1backfillroomid
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tim_server.federation.client import FederationClient
+from tim_server.federation.history import backfill
+from tim_server.matrix.canonical_json import decode_lenient
+from tim_server.matrix.events.read import read_stored_pdu
+from tim_server.matrix.events.record import Event
+from tim_server.matrix.identifiers import EventId, ServerName
+from tim_server.matrix.room_versions import EventFormat
+from tim_server.services.rooms.head import RoomHead
+from tim_server.services.rooms.receive import named_by
+from tim_server.services.rooms.remote.check_pdus import PduCheck
+from tim_server.services.rooms.remote.fetch_events import EventFetch
+from tim_server.services.rooms.remote.history_page import HistoryPage, Link, page_of
+from tim_server.services.rooms.remote.outliers import auth_ids
+from tim_server.services.rooms.remote.place_history import FetchedHistory, HistoryPlacement
+from tim_server.services.rooms.remote.state_before import StateBefore
+from tim_server.services.trust.gate import ChokePoint, TrustGate
+from tim_server.storage.events import EventRow, load_events, load_events_by_id
+from tim_server.storage.holes import HoleRow
+from tim_server.storage.store import Store
+
+PAGE_EVENTS_MAX = 100
+ASKED_MAX = 20
+"""How many of the missing events are asked for at once: they stand in the address of the request."""
+NAMED_MAX = 5_000
+"""How many events those of a page may name."""
+ROUNDS_MAX = 3
+CREATE = ("m.room.create", "")
+
+
+class HistoryRefused(Exception):
+    """What a server gives is not the history that was asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryFetch:
+    """Takes pages."""
+
+    store: Store
+    client: FederationClient
+    check: PduCheck
+    gate: TrustGate
+    states: StateBefore
+    events: EventFetch
+    placement: HistoryPlacement
+
+    async def fill(self, head: RoomHead, hole: HoleRow, server: ServerName) -> None:
+        """Fill the hole with a page of the server's, unless somebody else has meanwhile.
+
+        Raises `HistoryRefused`, `StateRefused`, `HoleTooSmall`, `RemoteError`, what `egress` raises, and `DuplicateKey`
+        where another process stores the same events.
+        """
+        asked = hole.missing[:ASKED_MAX]
+        pdus = await backfill(self.client, server, head.room_id, asked, limit=PAGE_EVENTS_MAX)
+        links = await self._links(head, pdus)
+        stored = await self._load_named(head, links, hole.missing)
+        links |= {e: _link(head, row) for e, row in stored.items() if row.snapshot is None}
+        known = {event_id for event_id, row in stored.items() if row.snapshot is not None}
+        page = page_of(hole.missing, links, known)
+        if page is None:
+            raise HistoryRefused("the page does not lead back from what was asked for")
+        states = {end: await self.states.load(head, server, end) for end in page.open_ends}
+        stored = await self._load_again(head, server, page, stored)
+        fetched = FetchedHistory(
+            head=head, hole=hole, page=page, states=states, stored=stored, hidden=await self._hidden(page)
+        )
+        await self.store.writer.write(await self.placement.decide(fetched))
+
+    async def likely_servers(self, head: RoomHead, hole: HoleRow) -> Sequence[ServerName]:
+        """The servers that sent what names the history, and the one that made the room: they have had it."""
+        create = head.state.get(CREATE)
+        nids = [*hole.citing, *([] if create is None else [create])]
+        async with self.store.database.connection() as connection:
+            rows = await load_events(connection, self.store.codec, nids)
+        return [rows[nid].sender.server_name for nid in nids if nid in rows]
+
+    async def _links(self, head: RoomHead, pdus: Sequence[Any]) -> dict[EventId, Link]:
+        """The events that the server gives. Where the id of an event says what it holds, an event that nobody vouches
+        for still tells what came before it: its id is named by one that was checked."""
+        read = self.check.read(pdus, head.version, head.room_id, is_history=True)
+        passed = {event.event_id: event for event in (await self.check.verify(read.events)).events}
+        if head.version.event_format is EventFormat.SENDER_ASSIGNED_ID:
+            return {event_id: Link(prev_events=event.prev_events, event=event) for event_id, event in passed.items()}
+        return {
+            event.event_id: Link(prev_events=event.prev_events, event=passed.get(event.event_id))
+            for event in read.events
+        }
+
+    async def _load_named(
+        self, head: RoomHead, links: Mapping[EventId, Link], missing: Iterable[EventId]
+    ) -> dict[EventId, EventRow]:
+        """What is stored in the room of the events and of those that they name. What other rooms hold is refused."""
+        named = {*links, *missing}
+        for link in links.values():
+            named.update(link.prev_events if link.event is None else named_by(link.event))
+        if len(named) > NAMED_MAX:
+            raise HistoryRefused(f"the page names more than {NAMED_MAX} events")
+        rows = await self._load(named)
+        if any(row.room_nid != head.nid for event_id, row in rows.items() if event_id in links):
+            raise HistoryRefused("the page holds an event of another room")
+        return {event_id: row for event_id, row in rows.items() if row.room_nid == head.nid}
+
+    async def _load_again(
+        self, head: RoomHead, server: ServerName, page: HistoryPage, stored: dict[EventId, EventRow]
+    ) -> dict[EventId, EventRow]:
+        """What is stored of the page and of its auth events, now that the states before it are, which hold most of
+        these. Others are fetched, as far as the server gives them."""
+        of_page = set(page.order)
+        events = [event for event_id in page.order if (event := page.links[event_id].event) is not None]
+        authorising = {auth_id for event in events for auth_id in auth_ids(event)} - of_page
+        rows = await self._load(of_page | authorising)
+        missing = authorising - rows.keys()
+        if missing:
+            await self.events.fetch(head, server, missing)
+            rows = await self._load(of_page | authorising)
+        return stored | {event_id: row for event_id, row in rows.items() if row.room_nid == head.nid}
+
+    async def _load(self, event_ids: Iterable[EventId]) -> dict[EventId, EventRow]:
+        async with self.store.database.connection() as connection:
+            return await load_events_by_id(connection, self.store.codec, event_ids)
+
+    async def _hidden(self, page: HistoryPage) -> set[EventId]:
+        """The events of servers that the trust gate does not let in: they are kept, since others stand on them, and
+        shown to nobody."""
+        events = [event for event_id in page.order if (event := page.links[event_id].event) is not None]
+        servers = {event.sender.server_name for event in events} - {self.gate.server_name}
+        verdicts = {server: await self.gate.verdict(server, ChokePoint.INCOMING_FEDERATION) for server in servers}
+        refused = {server for server, verdict in verdicts.items() if not verdict.is_allowed}
+        return {event.event_id for event in events if event.sender.server_name in refused}
+
+
+def _link(head: RoomHead, row: EventRow) -> Link:
+    event: Event = read_stored_pdu(decode_lenient(row.body), head.version, row.event_id)
+    return Link(prev_events=event.prev_events, event=event)

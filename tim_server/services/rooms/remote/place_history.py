@@ -1,0 +1,321 @@
+"""Deciding what becomes of history that was fetched: each event is checked like one that is received, by its auth
+events and by the state before it, and gets its place in the hole. It changes nothing of what the room is now, so that
+whether it would be allowed now does not matter.
+
+Spec: https://spec.matrix.org/v1.19/server-server-api/#checks-performed-on-receipt-of-a-pdu
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from tim_server.matrix.canonical_json import decode_lenient, encode_relaxed
+from tim_server.matrix.errors import EventRejected
+from tim_server.matrix.event_auth import auth_types_for, check_auth_events, check_auth_rules
+from tim_server.matrix.event_auth.power_levels import PowerLevels
+from tim_server.matrix.events.read import read_stored_pdu
+from tim_server.matrix.events.record import Event
+from tim_server.matrix.identifiers import EventId, UserId
+from tim_server.matrix.relations import relation_of
+from tim_server.services.rooms.auth_events import ParsedEvents
+from tim_server.services.rooms.branches import Branches, State, StateNids, pending_of
+from tim_server.services.rooms.head import RoomHead
+from tim_server.services.rooms.relate import thread_of
+from tim_server.services.rooms.remote.history_page import HistoryPage
+from tim_server.services.rooms.remote.outliers import auth_ids
+from tim_server.services.rooms.resolve_state import StateResolver
+from tim_server.storage.events import EventRow, load_early_redactions, load_events, load_nodes_by_id
+from tim_server.storage.history_fill import Edges, HistoryFill
+from tim_server.storage.holes import HoleRow
+from tim_server.storage.new_events import NewEvent, PlacedEvent
+from tim_server.storage.store import Store
+
+CREATE = ("m.room.create", "")
+POWER_LEVELS = ("m.room.power_levels", "")
+EVENTS_BETWEEN_PAUSES = 10
+MINOR_MIN = -(2**31)
+
+
+class HoleTooSmall(Exception):
+    """The hole has no room for the page: another event was put too near."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchedHistory:
+    """A page for a hole. `states` are the states before its open ends; `stored` are the events that are named by it and
+    stored in the room; of `hidden` events the senders' servers are not part of the federation of this server."""
+
+    head: RoomHead
+    hole: HoleRow
+    page: HistoryPage
+    states: Mapping[EventId, StateNids]
+    stored: Mapping[EventId, EventRow]
+    hidden: Collection[EventId] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Redaction:
+    """A redaction that was known before what it redacts. `is_of_power`: its sender may redact events of others."""
+
+    nid: int
+    sender: UserId
+    is_of_power: bool
+
+
+@dataclass(slots=True, kw_only=True)
+class _Work:
+    """What has been decided so far, oldest first. Events that are left out have a number below 0 instead of a nid."""
+
+    fetched: FetchedHistory
+    branches: Branches
+    near: State
+    nids: dict[EventId, int]
+    uses: Counter[EventId]
+    decided: list[NewEvent] = field(default_factory=list)
+    events: dict[EventId, Event] = field(default_factory=dict)
+    rejected: set[EventId] = field(default_factory=set)
+    threads: dict[EventId, EventId | None] = field(default_factory=dict)
+    redactions: list[tuple[int, int]] = field(default_factory=list)
+    redacted_by: dict[EventId, list[_Redaction]] = field(default_factory=dict)
+
+    def sender_of(self, event_id: EventId) -> UserId | None:
+        """Who sent an event that is stored or new."""
+        if event_id in self.events:
+            return self.events[event_id].sender
+        row = self.fetched.stored.get(event_id)
+        return None if row is None else row.sender
+
+    def thread_of(self, event_id: EventId) -> EventId | None:
+        """The thread of an event that is stored or new."""
+        row = self.fetched.stored.get(event_id)
+        return self.threads.get(event_id) if row is None else row.thread_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryPlacement:
+    """Decides; who asks has the decision stored."""
+
+    store: Store
+    parsed: ParsedEvents
+    resolver: StateResolver
+
+    async def decide(self, fetched: FetchedHistory) -> HistoryFill:
+        """What is to be written. Raises `HoleTooSmall`."""
+        work = await self._begin(fetched)
+        for count, event_id in enumerate(reversed(fetched.page.order)):
+            if count % EVENTS_BETWEEN_PAUSES == 0:
+                await asyncio.sleep(0)
+            await self._decide(work, event_id)
+        return await self._conclude(work)
+
+    async def _begin(self, fetched: FetchedHistory) -> _Work:
+        page, hole, head = fetched.page, fetched.hole, fetched.head
+        uses = Counter(prev for event_id in page.order for prev in {*page.links[event_id].prev_events})
+        async with self.store.database.read() as tx:
+            near = list((await load_events(tx, self.store.codec, hole.citing)).values())[:1]
+            early = await load_early_redactions(tx, self.store.codec, head.nid, page.order)
+        branches = Branches(
+            store=self.store,
+            resolver=self.resolver,
+            version=head.version,
+            room_nid=head.nid,
+            nids=await self._take_nids(2 * len(page.order) + len(page.open_ends) + len(early) + 16),
+        )
+        known = [row for event_id, row in fetched.stored.items() if event_id in uses and row.snapshot is not None]
+        await branches.load_after([*near, *known, *(row for _, row in early)])
+        work = _Work(
+            fetched=fetched,
+            branches=branches,
+            near=branches.after(near[0].nid) if near else _state_of(head),
+            nids={event_id: row.nid for event_id, row in fetched.stored.items()},
+            uses=uses,
+        )
+        for redacted, row in early:
+            work.redacted_by.setdefault(redacted, []).append(await self._redaction(work, row.nid, row.sender))
+        return work
+
+    async def _take_nids(self, count: int) -> Iterator[int]:
+        taken: list[int] = []
+        while len(taken) < count:
+            taken += await self.store.writer.take_nids(min(512, count - len(taken)))
+        return iter(taken)
+
+    async def _decide(self, work: _Work, event_id: EventId) -> None:
+        link = work.fetched.page.links[event_id]
+        before = await self._before(work, event_id)
+        event = link.event
+        if event is None or any(work.nids.get(auth_id, -1) < 0 for auth_id in auth_ids(event)):
+            work.nids[event_id] = -1 - len(work.nids)
+            work.branches.set_after(work.nids[event_id], before)
+        else:
+            await self._take_in(work, event, before)
+        for prev in {*link.prev_events}:
+            work.uses[prev] -= 1
+            if not work.uses[prev] and prev in work.nids:
+                work.branches.forget(work.nids[prev])  # the state of a large room is large
+
+    async def _before(self, work: _Work, event_id: EventId) -> State:
+        told = work.fetched.states.get(event_id)
+        if told is not None:
+            return work.branches.changed(work.near, told)
+        prev_events = dict.fromkeys(work.fetched.page.links[event_id].prev_events)
+        return await work.branches.before([work.nids[prev] for prev in prev_events])
+
+    async def _take_in(self, work: _Work, event: Event, before: State) -> None:
+        """Checks 4 and 5, and what follows from them."""
+        row = work.fetched.stored.get(event.event_id)
+        nid = next(work.branches.nids) if row is None else row.nid
+        auth_nids = tuple(work.nids[auth_id] for auth_id in event.auth_events)
+        rejected = row.rejected if row is not None and row.rejected else await self._rejection(work, event, before)
+        is_hidden = rejected is None and event.event_id in work.fetched.hidden
+        work.branches.pending[nid] = pending_of(nid, event, auth_nids, rejected=rejected is not None)
+        work.nids[event.event_id], work.events[event.event_id] = nid, event
+        if rejected is not None:
+            work.rejected.add(event.event_id)
+        body = encode_relaxed(event.pdu) if row is None else row.body
+        self.parsed.remember(nid, event, body)
+        key = (event.type, event.state_key) if event.state_key is not None else None
+        relation = relation_of(event.type, event.state_key, event.content)
+        work.threads[event.event_id] = (
+            None if relation is None else thread_of(relation, work.thread_of(relation.event_id))
+        )
+        is_accepted = rejected is None and not is_hidden
+        is_early = is_accepted and event.redacts is not None and work.sender_of(event.redacts) is None
+        work.decided.append(
+            NewEvent(
+                nid=nid,
+                event_id=event.event_id,
+                type=event.type,
+                state_key=event.state_key,
+                sender=event.sender,
+                origin_server_ts=event.origin_server_ts,
+                depth=event.depth,
+                prev_nids=tuple(n for prev in event.prev_events if (n := work.nids.get(prev, -1)) > 0),
+                auth_nids=auth_nids,
+                body=body,
+                snapshot=before.snapshot,
+                replaces=before.nids.get(key) if key else None,
+                outlier=not is_accepted,
+                soft_failed=is_hidden,
+                rejected=rejected,
+                thread_id=work.threads[event.event_id],
+                relation=relation,
+                redacts_id=event.redacts if is_early else None,
+                is_stored=row is not None,
+            )
+        )
+        after = work.branches.with_event(before, key, nid) if key is not None and rejected is None else before
+        work.branches.set_after(nid, after)
+        await self._redact(work, event, is_accepted=is_accepted, is_early=is_early)
+
+    async def _rejection(self, work: _Work, event: Event, before: State) -> str | None:
+        """Why the event is rejected, by its `auth_events` (check 4) or by the state before it (check 5)."""
+        version = work.fetched.head.version
+        nids = {auth_id: work.nids[auth_id] for auth_id in auth_ids(event)}
+        loaded = await self._load(work, list(nids.values()))
+        stored = work.fetched.stored
+        rejected = work.rejected | {e for e in nids if e in stored and stored[e].rejected}
+        try:
+            check_auth_events(event, [loaded[nids[auth_id]] for auth_id in event.auth_events], frozenset(rejected))
+            check_auth_rules(event, {(e.type, e.state_key or ""): e for e in loaded.values()}, version)
+            check_auth_rules(event, await self._auth_state(work, event, before.nids), version)
+        except EventRejected as error:
+            return str(error)
+        return None
+
+    async def _auth_state(self, work: _Work, event: Event, state: StateNids) -> dict[tuple[str, str], Event]:
+        version = work.fetched.head.version
+        keys = auth_types_for(event.type, event.sender, event.state_key, event.content, version)
+        nids = {key: state[key] for key in keys | {CREATE} if key in state}
+        events = await self._load(work, list(nids.values()))
+        return {key: events[nid] for key, nid in nids.items()}
+
+    async def _load(self, work: _Work, nids: Sequence[int]) -> dict[int, Event]:
+        pending = work.branches.pending
+        found = {nid: pending[nid].event for nid in nids if nid in pending}
+        version = work.fetched.head.version
+        return found | await self.parsed.load([nid for nid in nids if nid not in pending], version)
+
+    async def _redact(self, work: _Work, event: Event, *, is_accepted: bool, is_early: bool) -> None:
+        """Have what redacts the event take effect, and what the event redacts."""
+        for redaction in work.redacted_by.get(event.event_id, ()):
+            self._redact_one(work, event.event_id, redaction)
+        if not is_accepted or event.redacts is None:
+            return
+        redaction = await self._redaction(work, work.nids[event.event_id], event.sender)
+        if is_early:
+            work.redacted_by.setdefault(event.redacts, []).append(redaction)
+        else:
+            self._redact_one(work, event.redacts, redaction)
+
+    async def _redaction(self, work: _Work, nid: int, sender: UserId) -> _Redaction:
+        version = work.fetched.head.version
+        if version.redaction_power_level_auth:  # then the authorisation rules have seen to it
+            return _Redaction(nid=nid, sender=sender, is_of_power=True)
+        state = work.branches.after(nid).nids  # as before it: a redaction changes no power
+        nids = {key: state[key] for key in (POWER_LEVELS, CREATE) if key in state}
+        events = await self._load(work, list(nids.values()))
+        found = {key: events[state_nid] for key, state_nid in nids.items()}
+        power = PowerLevels.of(found.get(POWER_LEVELS), found.get(CREATE))
+        return _Redaction(nid=nid, sender=sender, is_of_power=power.user_level(sender) >= power.redact)
+
+    def _redact_one(self, work: _Work, redacted: EventId, redaction: _Redaction) -> None:
+        target, sender = work.nids[redacted], work.sender_of(redacted)
+        is_allowed = sender is not None and (
+            redaction.is_of_power or sender.server_name == redaction.sender.server_name
+        )
+        if is_allowed and all(target != known for known, _ in work.redactions):
+            work.redactions.append((target, redaction.nid))
+
+    async def _conclude(self, work: _Work) -> HistoryFill:
+        """The places, the newest event nearest to where the hole was, and what is left of the hole."""
+        fetched, hole = work.fetched, work.fetched.hole
+        minor = hole.minor
+        placed: list[PlacedEvent] = []
+        by_id = {event.event_id: event for event in work.decided}
+        for event_id in fetched.page.order:
+            event = by_id.get(event_id)
+            if event is None:
+                continue
+            minor -= not event.outlier
+            placed.append(
+                PlacedEvent(
+                    event, hole.room_nid, None if event.outlier else hole.position, 0 if event.outlier else minor
+                )
+            )
+        if minor < MINOR_MIN:
+            raise HoleTooSmall
+        missing = fetched.page.missing
+        citing = [nid for end in fetched.page.open_ends if (nid := work.nids[end]) > 0]
+        untold = [event_id for event_id in hole.missing if event_id in missing]
+        moved = replace(
+            hole, minor=minor, missing=missing, citing=(*citing, *(hole.citing if untold else ())) if missing else ()
+        )
+        return HistoryFill(
+            codec=self.store.codec,
+            hole=hole,
+            moved=None if not missing and minor == 0 else moved,
+            events=placed,
+            snapshots=tuple(work.branches.snapshots),
+            redactions=tuple(work.redactions),
+            edges=await self._edges(work),
+        )
+
+    async def _edges(self, work: _Work) -> list[Edges]:
+        """The edges of the events that named what was missing."""
+        head = work.fetched.head
+        async with self.store.database.read() as tx:
+            rows = await load_events(tx, self.store.codec, work.fetched.hole.citing)
+            citing = {nid: read_stored_pdu(decode_lenient(r.body), head.version, r.event_id) for nid, r in rows.items()}
+            nodes = await load_nodes_by_id(tx, {prev for event in citing.values() for prev in event.prev_events})
+        nids = {event_id: node.nid for event_id, node in nodes.items() if node.room_nid == head.nid}
+        nids |= {event_id: nid for event_id, nid in work.nids.items() if nid > 0}
+        return [
+            Edges(nid=nid, prev_nids=[nids[prev] for prev in event.prev_events if prev in nids])
+            for nid, event in citing.items()
+        ]
+
+
+def _state_of(head: RoomHead) -> State:
+    return State(nids=head.state, snapshot=head.snapshot, snapshot_depth=head.snapshot_depth)
