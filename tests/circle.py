@@ -39,6 +39,10 @@ class Circle:
         context.load_cert_chain(files.certificate, files.private_key)
         return context
 
-    def client_context(self) -> ssl.SSLContext:
-        """A TLS context that trusts the authority."""
-        return ssl.create_default_context(cafile=str(self.ca_file))
+    def client_context(self, certified: Certified | None = None) -> ssl.SSLContext:
+        """A TLS context that trusts the authority, and presents `certified`."""
+        context = ssl.create_default_context(cafile=str(self.ca_file))
+        if certified is not None:
+            files = certified.write(self.folder, "client")
+            context.load_cert_chain(files.certificate, files.private_key)
+        return context

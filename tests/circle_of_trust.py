@@ -149,19 +149,23 @@ async def run_circle(
     folder: Path,
     *,
     others: Sequence[str] = (),
-    options: Callable[[str], Mapping[str, Any]] = lambda _name: {},
+    options: Callable[[str, Network], Mapping[str, Any]] = lambda _name, _network: {},
+    listener: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[CircleOfTrust]:
     """Hospitals on these databases, which the directory lists. `others` are names of the network that it does not list,
-    and that a test serves itself; `options` are further options of a hospital's section `trust`."""
+    and that a test serves itself; `options` are further options of a hospital's section `trust`, `listener` of its
+    listener for other servers."""
     async with AsyncExitStack() as stack:
         network, directory = await stack.enter_async_context(run_directory_server(folder, [*names, *others]))
         directory.publish(*names)
 
         def trust(name: str) -> dict[str, Any]:
-            return trust_options(network, directory, **options(name))
+            return trust_options(network, directory, **options(name, network))
 
         hospitals = [
-            await stack.enter_async_context(run_networked(network, name, dsn, folder / name, trust=trust(name)))
+            await stack.enter_async_context(
+                run_networked(network, name, dsn, folder / name, trust=trust(name), listener=dict(listener or {}))
+            )
             for name, dsn in zip(names, dsns, strict=True)
         ]
         circle = CircleOfTrust(network, directory, tuple(hospitals), trust)

@@ -38,15 +38,17 @@ class Network:
         return {name: f"127.0.0.1:{port}" for name, port in self.ports.items()}
 
     def settings(self, name: str, dsn: str, folder: Path, **tenant: Any) -> Settings:
-        """The configuration of a homeserver in the network. `tenant` holds further options; those of `federation` are
-        added to what the network needs."""
+        """The configuration of a homeserver in the network. `tenant` holds further options; those of `federation`, and
+        of `listener`, which is for other servers, are added to what the network needs."""
         files = self.circle.tls_files(name)
-        tls = {"certificate": str(files.certificate), "private_key": str(files.private_key)}
+        tls: Any = {"certificate": str(files.certificate), "private_key": str(files.private_key)}
+        listener = {"port": self.ports[name], "resources": ["federation"], "tls": tls, **tenant.pop("listener", {})}
+        listener["tls"] = listener["tls"] and tls | listener["tls"]
         federation = {"hosts": self.hosts, "ca_file": str(self.circle.ca_file), **tenant.pop("federation", {})}
         return Settings.model_validate(
             {
                 "data_dir": str(folder),
-                "listeners": [{"port": 0}, {"port": self.ports[name], "resources": ["federation"], "tls": tls}],
+                "listeners": [{"port": 0}, listener],
                 "tenants": [
                     {
                         "server_name": name,

@@ -99,19 +99,21 @@ class Peer:
         signature says (`origin`, `destination`, `key_id`), `headers` what is sent."""
         url = URL(f"https://127.0.0.1:{self.network.ports[server]}{path}")
         content = None if body is None else encode_relaxed(body)
+        authorization = self.authorization(server, method, url.raw_path_qs, content, **signed)
+        sent = {"Authorization": authorization, "Host": server, **(headers or {})}
+        async with self.session.request(method, url, data=content, headers=sent, server_hostname=server) as response:
+            return response.status, await response.json(content_type=None)
+
+    def authorization(self, server: str, method: str, uri: str, content: bytes | None = None, **signed: Any) -> str:
+        """The header that signs a request; `signed` replaces what it says."""
         origin, destination = signed.get("origin", self.name), signed.get("destination", server)
-        message = signed_request(
-            method=method, uri=url.raw_path_qs, origin=origin, destination=destination, content=content
-        )
-        authorization = RequestSignature(
+        message = signed_request(method=method, uri=uri, origin=origin, destination=destination, content=content)
+        return RequestSignature(
             origin=origin,
             destination=destination,
             key_id=signed.get("key_id", self.author.key.key_id),
             signature=self.author.key.sign(message),
-        )
-        sent = {"Authorization": authorization.header(), "Host": server, **(headers or {})}
-        async with self.session.request(method, url, data=content, headers=sent, server_hostname=server) as response:
-            return response.status, await response.json(content_type=None)
+        ).header()
 
     def _find_answer(self, method: str, path: str) -> Answer | None:
         if (method, path) in self.answers:

@@ -1,13 +1,15 @@
 """TLS of outgoing requests, over real connections: whom a certificate is of, and who looks at it before anything is
 sent."""
 
+import os
 import ssl
 
 import pytest
 
+from tests.certificates import make_certificate
 from tests.egress.conftest import Gate, at, get
 from tim_server.egress.errors import ContactRefused, RemoteUnreachable
-from tim_server.egress.tls import client_tls
+from tim_server.egress.tls import PeerTls, client_tls
 from tim_server.matrix.identifiers import ServerName
 
 
@@ -108,3 +110,24 @@ async def test_a_certificate_that_tls_refuses_is_told_of(start_peer, make_client
     with pytest.raises(RemoteUnreachable, match="certificate is not accepted"):
         await client.send(get("https://b.example/", server_name=ServerName("org.example")))
     assert check.failed == [("org.example", "unable to get local issuer certificate")]
+
+
+def test_a_renewed_certificate_of_ours_is_taken(tmp_path):
+    first, second, other = (make_certificate(None, ["a.example"]) for _ in range(3))
+    files = first.write(tmp_path)
+    tls = PeerTls(context=client_tls(use_system_cas=False), certificate=(files.certificate, files.private_key))
+    assert not tls.reload_if_changed()
+    second.write(tmp_path)
+    later(files, 10)
+    assert tls.reload_if_changed()
+    files.certificate.write_bytes(other.pem)
+    later(files, 20)
+    with pytest.raises(ssl.SSLError):
+        tls.reload_if_changed()
+    assert not PeerTls(context=client_tls(use_system_cas=False)).reload_if_changed()
+
+
+def later(files, seconds):
+    """Date the files so that they differ from before, however coarse the file system's clock is."""
+    for file in (files.certificate, files.private_key):
+        os.utime(file, (file.stat().st_atime, file.stat().st_mtime + seconds))

@@ -46,7 +46,7 @@ async def as_at_the_beginning(circle: CircleOfTrust) -> None:
 
 
 def forget_pauses(circle: CircleOfTrust) -> None:
-    keys = circle.hospitals[0].process.homeservers[0].federation.request_keys
+    keys = circle.hospitals[0].process.homeservers[0].federation.proofs.request_keys
     assert isinstance(keys, VouchedKeys)
     keys._asked_ms.clear()
 

@@ -5,10 +5,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from tests.circle_of_trust import CircleOfTrust, run_circle
+from tests.eventually import eventually
 from tests.hospitals import NetworkedHospital
 from tests.peer import Peer, run_peer
+from tests.shared_rooms import share_room
 from tim_server.egress.errors import ContactRefused
 from tim_server.matrix.identifiers import ServerName
+from tim_server.storage.destinations import find_failing
 
 VERSION = "/_matrix/federation/v1/version"
 
@@ -69,6 +72,32 @@ async def test_who_is_listed_no_more_is_cut_off(circle: CircleOfTrust) -> None:
         with pytest.raises(ContactRefused):
             await ask(a, "peer.example")
         assert len(peer.requests) == count
+
+
+async def test_what_a_server_missed_while_it_was_not_listed_is_sent_once_it_is_again(circle: CircleOfTrust) -> None:
+    async with run_peer(circle.network, "peer.example") as peer:
+        peer.answers["PUT", "/_matrix/federation/v1/send/*"] = {"pdus": {}}
+        circle.directory.publish("a.example", "b.example", "peer.example")
+        await circle.refresh()
+        room = await share_room(circle.hospitals[0], peer)
+        circle.directory.publish("a.example", "b.example")
+        await circle.refresh()
+        await room.alice.say(room.room_id, "while you were away")
+        await eventually(lambda: failing(circle), lambda servers: "peer.example" in servers)
+        assert "while you were away" not in str(peer.requests)
+        circle.directory.publish("a.example", "b.example", "peer.example")
+        await circle.refresh()
+
+        async def sent() -> bool:
+            return "while you were away" in str([asked.body for asked in peer.requests])
+
+        await eventually(sent)
+
+
+async def failing(circle: CircleOfTrust) -> list[ServerName]:
+    """The servers to which a.example has failed to send."""
+    async with circle.hospitals[0].process.homeservers[0].store.database.connection() as connection:
+        return list(await find_failing(connection))
 
 
 async def test_hospitals_talk_on_while_the_directory_is_down(circle: CircleOfTrust) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from tim_server.app.outgoing import outgoing_client
-from tim_server.app.trust_parts import TrustParts, trust_parts
+from tim_server.app.trust_parts import TrustParts, TrustSources, trust_parts
 from tim_server.config.settings import TenantSettings
 from tim_server.egress.client import OutgoingClient
 from tim_server.federation.client import FederationClient
@@ -13,9 +13,18 @@ from tim_server.federation.keys import KeyRing
 from tim_server.federation.srv import look_up_srv
 from tim_server.matrix.events.build import Author
 from tim_server.matrix.server_keys import ServerKeys
-from tim_server.services.servers.authenticate import RequestKeys
+from tim_server.services.servers.authenticate import ClientProof, RequestKeys
 from tim_server.services.trust.gate import TrustGate
 from tim_server.storage.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestProofs:
+    """What requests of other servers must prove beside their signature: that it was made with a key that the server has
+    published under its certificate, or that the client has presented that certificate."""
+
+    request_keys: RequestKeys | None = None
+    client_certificates: ClientProof | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +37,7 @@ class FederationParts:
     """For what is looked up about servers before they are talked to: without their organisations' certificates."""
     client: FederationClient
     keys: KeyRing
-    request_keys: RequestKeys | None
-    """The keys that requests of other servers must be signed with, where the key ring's word does not do."""
+    proofs: RequestProofs
 
     @property
     def gate(self) -> TrustGate:
@@ -48,7 +56,7 @@ def federation_parts(
     """Build them; nothing is connected yet. `old_keys` are those that the author once signed with."""
     trust = _trust_parts(tenant, store, now_ms)
     lookups = outgoing_client(tenant.federation, trust.gate)
-    outgoing = lookups if trust.sources is None else _certified_client(tenant, trust)
+    outgoing = lookups if trust.sources is None else _certified_client(tenant, trust.gate, trust.sources)
     trust.knowledge.on_change.append(outgoing.close_connections)
     mapped = frozenset(name.lower() for name in tenant.federation.hosts)
     discovery = Discovery(outgoing=lookups, look_up_srv=look_up_srv, mapped=mapped)
@@ -61,8 +69,12 @@ def federation_parts(
         lookups=lookups,
         client=client,
         keys=keys,
-        request_keys=_request_keys(trust, client, now_ms),
+        proofs=_request_proofs(tenant, trust, client, now_ms),
     )
+
+
+def _certified_client(tenant: TenantSettings, gate: TrustGate, sources: TrustSources) -> OutgoingClient:
+    return outgoing_client(tenant.federation, gate, tls=sources.tls.context, peer_check=sources.inspection)
 
 
 # What reads certificates takes memory that a server of the open profile need not spend: it is imported where needed.
@@ -77,16 +89,13 @@ def _trust_parts(tenant: TenantSettings, store: Store, now_ms: Callable[[], int]
     return with_sources(parts, tenant, store, now_ms)
 
 
-def _certified_client(tenant: TenantSettings, trust: TrustParts) -> OutgoingClient:
-    from tim_server.app.trust_sources import peer_tls
-
-    assert trust.sources is not None
-    return outgoing_client(tenant.federation, trust.gate, tls=peer_tls(tenant), peer_check=trust.sources.inspection)
-
-
-def _request_keys(trust: TrustParts, client: FederationClient, now_ms: Callable[[], int]) -> RequestKeys | None:
+def _request_proofs(
+    tenant: TenantSettings, trust: TrustParts, client: FederationClient, now_ms: Callable[[], int]
+) -> RequestProofs:
     if trust.sources is None:
-        return None
-    from tim_server.app.trust_sources import vouched_keys
+        return RequestProofs()
+    from tim_server.app.trust_sources import client_certificate_check, vouched_keys
 
-    return vouched_keys(trust, trust.sources, client, now_ms)
+    if tenant.trust.mutual_tls.required:
+        return RequestProofs(client_certificates=client_certificate_check(trust, trust.sources))
+    return RequestProofs(request_keys=vouched_keys(trust, trust.sources, client, now_ms))

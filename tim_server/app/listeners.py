@@ -2,6 +2,7 @@
 
 import ssl
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from prometheus_client.registry import CollectorRegistry
@@ -34,9 +35,10 @@ def make_web_server(
 ) -> WebServer:
     """The listeners of the configuration, not yet open."""
     public = [each for each in settings.listeners if each.is_public]
+    client_anchors = _client_anchors(settings)
     operators = [each for each in settings.listeners if not each.is_public]
     return WebServer(
-        listeners=[_listener(each, worker_index, worker_count) for each in public],
+        listeners=[_listener(each, worker_index, worker_count, client_anchors) for each in public],
         tenants=[
             _hosted(tenant, opened, worker_count=worker_count, buckets_max=BUCKETS_MAX // len(homeservers))
             for tenant, opened in zip(settings.tenants, homeservers, strict=True)
@@ -76,7 +78,15 @@ def _hosted(tenant: TenantSettings, opened: OpenHomeserver, *, worker_count: int
     )
 
 
-def _listener(listener: ListenerSettings, worker_index: int, worker_count: int) -> Listener:
+def _client_anchors(settings: Settings) -> tuple[Path, ...]:
+    """Who may have certified the clients of listeners that ask for certificates, of whichever homeserver."""
+    files = (tenant.trust.certificates.anchors_file for tenant in settings.tenants if tenant.trust.mutual_tls.required)
+    return tuple(dict.fromkeys(file for file in files if file is not None))
+
+
+def _listener(
+    listener: ListenerSettings, worker_index: int, worker_count: int, client_anchors: Sequence[Path]
+) -> Listener:
     routes: list[Route] = []
     if "client" in listener.resources:
         routes += [*client_routes.ROUTES, *admin_routes.ROUTES]
@@ -92,6 +102,8 @@ def _listener(listener: ListenerSettings, worker_index: int, worker_count: int) 
         share_port=worker_count > 1,
         trusted_proxies=[str(network) for network in listener.trusted_proxies],
         reads_forwarded=listener.forwarding_header == "Forwarded",
+        client_anchors=client_anchors if tls is not None and tls.request_client_certificates else (),
+        client_certificate_header=listener.client_certificate_header,
     )
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from tim_server.app.accounts import Services
 from tim_server.app.cache_budget import OUTGOING_EVENTS
@@ -53,6 +54,8 @@ def make_sending(parts: Parts, audience: PresenceAudience) -> Sending:
     for follow in (failing.follow, job.follow):
         store.commit_log.subscribe(follow)
     store.writer.on_restored += [failing.clear, job.restart]
+    trust = parts.federation.trust
+    trust.knowledge.on_change.append(partial(failing.trust_changed, trust.gate.is_listed))
     review = DestinationReview(database=store.database, writer=store.writer)
     return Sending(
         failing=failing,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tim_server.background.supervise import Loop
 from tim_server.config.settings import TenantSettings
+from tim_server.egress.tls import PeerTls
 from tim_server.services.trust.decisions import DecisionLog
 from tim_server.services.trust.gate import TrustGate
 from tim_server.services.trust.knowledge import TrustKnowledge
@@ -31,6 +32,7 @@ class TrustSources:
     lists: "RevocationLists"
     certificates: "PeerCertificates"
     inspection: "PeerInspection"
+    tls: PeerTls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import structlog
 from cryptography import x509
 
 from tim_server.app.outgoing import own_tls
@@ -18,8 +19,10 @@ from tim_server.config.load import ConfigurationError, Problem
 from tim_server.config.settings import TenantSettings
 from tim_server.config.trust import DirectorySettings
 from tim_server.egress.documents import DocumentFetcher, endpoint_of
+from tim_server.egress.tls import PeerTls
 from tim_server.federation.client import FederationClient
 from tim_server.services.trust.certificates import PeerCertificates
+from tim_server.services.trust.client_certificates import ClientCertificateCheck
 from tim_server.services.trust.health import HealthWatch, health_of
 from tim_server.services.trust.inspect_peers import PeerInspection
 from tim_server.services.trust.knowledge import TrustKnowledge
@@ -31,6 +34,8 @@ from tim_server.trust.certificates import CertificateRefused, read_certificates
 from tim_server.trust.publication import NOTHING_NEWER
 from tim_server.trust.revocation import RevocationMode, RevocationRules
 from tim_server.trust.signed_directory import DIRECTORY_BYTES_MAX, SignerRules
+
+_log = structlog.get_logger("trust")
 
 WATCH_INTERVAL_S = 60.0
 HOUR_S = 3600.0
@@ -59,6 +64,7 @@ def with_sources(parts: TrustParts, tenant: TenantSettings, store: Store, now_ms
     for follow in (directory.follow, lists.follow):
         store.commit_log.subscribe(follow)
     store.writer.on_restored.append(directory.look)
+    tls = _peer_tls(tenant)
     watch = HealthWatch(health=lambda: health_of(knowledge, directory.status, now_ms()), now_ms=now_ms)
     return replace(
         parts,
@@ -68,6 +74,7 @@ def with_sources(parts: TrustParts, tenant: TenantSettings, store: Store, now_ms
             lists=lists,
             certificates=certificates,
             inspection=PeerInspection(certificates=certificates, decisions=parts.decisions),
+            tls=tls,
         ),
         loops=(
             *parts.loops,
@@ -75,6 +82,7 @@ def with_sources(parts: TrustParts, tenant: TenantSettings, store: Store, now_ms
             Loop(name="refresh revocation lists", interval_s=TICK_S, work=lists.tick),
             Loop(name="write certificates", interval_s=TICK_S, work=certificates.flush),
             Loop(name="watch trust", interval_s=WATCH_INTERVAL_S, work=watch.tick),
+            Loop(name="reload own certificate", interval_s=WATCH_INTERVAL_S, work=partial(_reload, tls)),
             Loop(name="reap revocation lists", interval_s=HOUR_S, work=lists.reap),
             Loop(name="reap certificates", interval_s=HOUR_S, work=certificates.reap),
         ),
@@ -89,11 +97,33 @@ def vouched_keys(
     return VouchedKeys(client=client, certificates=sources.certificates, decisions=parts.decisions, now_ms=now_ms)
 
 
-def peer_tls(tenant: TenantSettings) -> ssl.SSLContext:
-    """TLS for connections to other servers: whoever chains to an anchor of organisations' certificates."""
-    file = tenant.trust.certificates.anchors_file
-    assert file is not None, "checked with the configuration"
-    return own_tls(file, "trust.certificates.anchors_file")
+def client_certificate_check(parts: TrustParts, sources: TrustSources) -> ClientCertificateCheck:
+    """What clients must have presented."""
+    return ClientCertificateCheck(certificates=sources.certificates, decisions=parts.decisions)
+
+
+def _peer_tls(tenant: TenantSettings) -> PeerTls:
+    """TLS for connections to other servers: whoever chains to an anchor of organisations' certificates, to whom our own
+    is presented. Raises `ConfigurationError`."""
+    anchors, own = tenant.trust.certificates.anchors_file, tenant.trust.mutual_tls
+    assert anchors is not None, "checked with the configuration"
+    context = own_tls(anchors, "trust.certificates.anchors_file")
+    try:
+        return PeerTls(context=context, certificate=own.own_files)
+    except (OSError, ssl.SSLError) as error:
+        problem = Problem(
+            source=str(own.certificate), line=None, key="trust.mutual_tls", reason=f"cannot be used: {error}"
+        )
+        raise ConfigurationError([problem]) from None
+
+
+async def _reload(tls: PeerTls) -> None:
+    """Present a renewed certificate from now on; one that can't be used is reported, and the old one stays."""
+    try:
+        if tls.reload_if_changed():
+            _log.info("certificate_reloaded", file=str(tls.certificate))
+    except (OSError, ssl.SSLError) as error:
+        _log.error("certificate_not_reloaded", file=str(tls.certificate), reason=str(error))
 
 
 def certificate_anchors(tenant: TenantSettings) -> tuple[x509.Certificate, ...]:

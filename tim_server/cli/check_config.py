@@ -4,7 +4,6 @@ import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
-from tim_server.config.listeners import TlsSettings
 from tim_server.config.load import ConfigurationError, Problem, load_settings
 from tim_server.config.settings import Settings, TenantSettings
 from tim_server.config.signing_key import read_signing_key
@@ -29,7 +28,8 @@ def _problems(config: Path, settings: Settings) -> Iterator[Problem]:
     if not _may_be_folder(settings.data_dir):
         yield Problem(source=str(config), line=None, key="data_dir", reason=f"{settings.data_dir} is not a folder")
     for index, listener in enumerate(settings.listeners):
-        reason = _tls_problem(listener.tls) if listener.tls is not None else None
+        tls = listener.tls
+        reason = _pair_problem(tls.certificate, tls.private_key) if tls is not None else None
         if reason is not None:
             yield Problem(source=str(config), line=None, key=f"listeners.{index}.tls", reason=reason)
     for tenant in settings.tenants:
@@ -39,10 +39,18 @@ def _problems(config: Path, settings: Settings) -> Iterator[Problem]:
                 read_signing_key(path)
             except ConfigurationError as error:
                 yield from error.problems
-        for key, file in _authority_files(tenant):
-            reason = _authorities_problem(file)
-            if reason is not None:
-                yield Problem(source=str(config), line=None, key=key, reason=reason)
+        for key, reason in _certificate_problems(tenant):
+            yield Problem(source=str(config), line=None, key=key, reason=reason)
+
+
+def _certificate_problems(tenant: TenantSettings) -> Iterator[tuple[str, str]]:
+    """Options that name certificates, and why these can't be used."""
+    for key, file in _authority_files(tenant):
+        if (reason := _authorities_problem(file)) is not None:
+            yield key, reason
+    pair = tenant.trust.mutual_tls.own_files
+    if pair is not None and (reason := _pair_problem(*pair)) is not None:
+        yield "trust.mutual_tls", reason
 
 
 def _authority_files(tenant: TenantSettings) -> Iterator[tuple[str, Path]]:
@@ -72,12 +80,12 @@ def _authorities_problem(file: Path) -> str | None:
     return None
 
 
-def _tls_problem(tls: TlsSettings) -> str | None:
-    for path in (tls.certificate, tls.private_key):
+def _pair_problem(certificate: Path, private_key: Path) -> str | None:
+    for path in (certificate, private_key):
         if not path.is_file():
             return f"no file {path}"
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate, tls.private_key, password=lambda: "")
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, private_key, password=lambda: "")
     except (OSError, ssl.SSLError) as error:
         return f"certificate and key cannot be used: {error}"
     return None

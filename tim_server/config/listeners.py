@@ -21,6 +21,11 @@ class TlsSettings(Section):
         examples=["/etc/tim-server/private-key.pem"], description="The certificate's private key in PEM form."
     )
     version_min: Literal["1.2", "1.3"] = Field(default="1.2", description="The oldest version of TLS that is spoken.")
+    request_client_certificates: bool = Field(
+        default=False,
+        description="Whether whoever connects is asked for a certificate, as trust.mutual_tls.required needs it; on a "
+        "listener for federation only, as browsers would ask their users.",
+    )
 
 
 class ListenerSettings(Section):
@@ -48,11 +53,12 @@ class ListenerSettings(Section):
                 "certificate": "/etc/tim-server/certificate.pem",
                 "private_key": "/etc/tim-server/private-key.pem",
                 "version_min": "1.2",
+                "request_client_certificates": False,
             }
         ],
         description="For TLS: the certificate in PEM form, followed by those between it and the certificate authority, "
-        "its private key, and the oldest version of TLS that is spoken (1.2 or 1.3). Without, plain HTTP: for a "
-        "reverse proxy on the same machine.",
+        "its private key, the oldest version of TLS that is spoken (1.2 or 1.3), and whether clients are asked for "
+        "certificates. Without, plain HTTP: for a reverse proxy on the same machine.",
     )
     trusted_proxies: tuple[NetworkOption, ...] = Field(
         default=("127.0.0.0/8", "::1/128"),
@@ -64,11 +70,27 @@ class ListenerSettings(Section):
         "hand it on from a client that lies.",
     )
 
+    client_certificate_header: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9-]{1,64}$",
+        examples=["Client-Cert"],
+        description="The header in which these proxies hand on the certificate that a client has presented, once they "
+        "have verified it: PEM in percent-encoding, or DER in Base64. They must replace what a client writes there.",
+    )
+
     @model_validator(mode="after")
     def _check_resources(self) -> "ListenerSettings":
         if not self.is_public and _PUBLIC & set(self.resources):
             raise ValueError("health and metrics need a listener of their own, apart from client and federation")
+        if self.tls is not None and self.tls.request_client_certificates and self.resources != ("federation",):
+            raise ValueError("client certificates are requested on listeners for federation only")
         return self
+
+    @property
+    def takes_client_certificates(self) -> bool:
+        """Whether other servers can present certificates here."""
+        is_asked = self.tls is not None and self.tls.request_client_certificates
+        return "federation" in self.resources and (is_asked or self.client_certificate_header is not None)
 
     @property
     def is_public(self) -> bool:

@@ -122,6 +122,10 @@ class Settings(Section):
         places = [(each.address, each.port) for each in self.listeners if each.port != 0]
         if len(set(places)) < len(places):
             raise ValueError("two listeners have the same address and port")
+        if any(each.trust.mutual_tls.required for each in self.tenants) and not any(
+            each.takes_client_certificates for each in self.listeners
+        ):
+            raise ValueError("trust.mutual_tls.required takes a listener for federation that takes client certificates")
         return self
 
     @property

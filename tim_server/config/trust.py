@@ -1,6 +1,7 @@
 """Who may talk to this server: the profile, where its directories come from, and what certificates must be like."""
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -101,6 +102,34 @@ class CertificateSettings(Section):
     )
 
 
+class MutualTlsSettings(Section):
+    """Certificates on both sides of a connection between servers."""
+
+    required: bool = Field(
+        default=False,
+        description="Whether other servers must present their organisation's certificate when they connect. It takes a "
+        "listener with tls.request_client_certificates or client_certificate_header.",
+    )
+    certificate: PathOption | None = Field(
+        default=None,
+        examples=["/etc/tim-server/organisation.pem"],
+        description="The certificate that this server presents when it connects to others, in PEM form, followed by "
+        "those between it and the certificate authority.",
+    )
+    private_key: PathOption | None = Field(
+        default=None,
+        examples=["/etc/tim-server/organisation-key.pem"],
+        description="The certificate's private key in PEM form.",
+    )
+
+    @property
+    def own_files(self) -> tuple[Path, Path] | None:
+        """Certificate and key that are presented; None where there are none."""
+        if self.certificate is None or self.private_key is None:
+            return None
+        return self.certificate, self.private_key
+
+
 class TrustSettings(Section):
     """The trust gate: whom this server talks to."""
 
@@ -115,6 +144,9 @@ class TrustSettings(Section):
     certificates: CertificateSettings = Field(
         default=CertificateSettings(), description="Certificates of other organisations' servers."
     )
+    mutual_tls: MutualTlsSettings = Field(
+        default=MutualTlsSettings(), description="Certificates on both sides of a connection between servers."
+    )
     decisions_kept_max: int = Field(
         default=10_000,
         ge=100,
@@ -126,6 +158,10 @@ class TrustSettings(Section):
         rules, directory = RULES[self.profile], self.sources.directory
         if rules.needs_listing and (not directory.urls or directory.anchors_file is None):
             raise ValueError(f"the profile {self.profile} needs urls and anchors_file in sources.directory")
+        if self.mutual_tls.required and not rules.needs_certificate:
+            raise ValueError(f"the profile {self.profile} asks for no certificates, but mutual_tls.required does")
+        if rules.needs_certificate and (self.mutual_tls.certificate is None) != (self.mutual_tls.private_key is None):
+            raise ValueError("mutual_tls needs both certificate and private_key, or neither")
         if rules.needs_certificate and self.certificates.anchors_file is None:
             raise ValueError(f"the profile {self.profile} needs certificates.anchors_file")
         return self

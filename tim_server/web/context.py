@@ -15,6 +15,8 @@ class RequestContext:
     request_id: str
     client_address: str
     """The client's IP address: the peer's, or what trusted proxies say it is. Empty on a unix socket."""
+    is_proxied: bool = False
+    """Whether a trusted proxy hands the request on."""
     scheme: str
     """`https` or `http`, as the client used it."""
     host: str

@@ -29,6 +29,7 @@ from tim_server.matrix.request_auth import destination_of
 from tim_server.observability.request_id import current_request_id, new_request_id
 from tim_server.services.accounts.requester import Requester
 from tim_server.web.client_address import TrustedProxies
+from tim_server.web.client_certificates import ClientCertificates
 from tim_server.web.context import RequestContext, enter_request
 from tim_server.web.decode_json import JSON_DEPTH_MAX, decode_object
 from tim_server.web.errors import BadRequest, to_matrix_error
@@ -63,6 +64,7 @@ class Pipeline:
     routers: Mapping[bool, Router]
     tenants: Tenants
     proxies: TrustedProxies
+    certificates: ClientCertificates
     limits: RequestLimits
     observer: Observer
     shutting_down: asyncio.Event
@@ -93,6 +95,7 @@ class Pipeline:
         context = RequestContext(
             request_id=request_id,
             client_address=origin.address,
+            is_proxied=origin.is_proxied,
             scheme=origin.scheme,
             host=headers.get("Host", "").lower(),
             user_agent=headers.get("User-Agent", ""),
@@ -159,7 +162,8 @@ class Pipeline:
         """The name of the server that has signed the request, and the body. The origin that a request claims counts
         towards a limit only once it is verified, else anybody could use up the limit of another."""
         authenticator = tenant.homeserver.server_authenticator
-        signature = await authenticator.admit(request.headers.getall("Authorization", ()))
+        certificates = self.certificates.of(request, is_proxied=exchange.context.is_proxied)
+        signature = await authenticator.admit(request.headers.getall("Authorization", ()), certificates)
         bucket = route.rate_limit or FEDERATION_BUCKET
         tenant.rate_limits.take(bucket, address_key(exchange.context.client_address))
         body, stream = await self._read_body(route, request)

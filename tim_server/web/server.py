@@ -23,6 +23,7 @@ from prometheus_client.registry import CollectorRegistry
 
 from tim_server.observability.metrics import ReadAtScrape, RequestMetrics, new_registry
 from tim_server.web.client_address import TrustedProxies
+from tim_server.web.client_certificates import ClientCertificates
 from tim_server.web.connection import HttpServer
 from tim_server.web.exchange import Observer
 from tim_server.web.health import HealthPages, ReadyCheck
@@ -48,7 +49,8 @@ class Listener:
 
     `share_port` lets several worker processes listen at the same port. `tls` None means plain HTTP, as behind a
     reverse proxy. `trusted_proxies` are the networks whose forwarding headers are believed: `X-Forwarded-For`, or with
-    `reads_forwarded` the `Forwarded` of RFC 7239.
+    `reads_forwarded` the `Forwarded` of RFC 7239. With `client_anchors` (files, PEM) clients are asked for a
+    certificate that one of them has certified; `client_certificate_header` is where proxies hand on that of theirs.
     """
 
     routes: Sequence[Route]
@@ -60,6 +62,8 @@ class Listener:
     share_port: bool = False
     trusted_proxies: Sequence[str] = ()
     reads_forwarded: bool = False
+    client_anchors: Sequence[Path] = ()
+    client_certificate_header: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +179,7 @@ class WebServer:
             routers={serve_r0: Router(listener.routes, serve_r0=serve_r0) for serve_r0 in self._router_kinds},
             tenants=self._tenants,
             proxies=TrustedProxies(listener.trusted_proxies, reads_forwarded=listener.reads_forwarded),
+            certificates=ClientCertificates(header=listener.client_certificate_header),
             limits=settings.limits,
             observer=self._observer,
             shutting_down=self.shutting_down,
@@ -190,7 +195,7 @@ class WebServer:
         )
         context = None
         if listener.tls is not None:
-            tls = ServerTls(listener.tls, listener.tls_version_min)
+            tls = ServerTls(listener.tls, listener.tls_version_min, tuple(listener.client_anchors))
             self._tls.append(tls)
             context = tls.context
         listening = await _listen(server, listener, context)

@@ -23,8 +23,9 @@ class Authenticator(Protocol):
 class ServerAuthenticator(Protocol):
     """What the edge needs in order to know which server asks."""
 
-    def admit(self, authorization: Sequence[str], /) -> Awaitable[RequestSignature]:
-        """What the headers say; raises Unauthorized, or Forbidden for a server that this one does not talk to."""
+    def admit(self, authorization: Sequence[str], certificates: Sequence[bytes], /) -> Awaitable[RequestSignature]:
+        """What the headers say; raises Unauthorized, or Forbidden for a server that this one does not talk to.
+        `certificates` (DER) are what the client has presented, its own first."""
         ...
 
     def verify(

@@ -18,13 +18,15 @@ class TlsFiles:
 
 @dataclass(slots=True)
 class ServerTls:
-    """A TLS context whose certificate can be replaced; connections that exist keep theirs.
+    """A TLS context whose certificate can be replaced; connections that exist keep theirs. With `client_anchors` (PEM)
+    clients are asked for a certificate, which one of the anchors must have certified; who has none is let in without.
 
     Making one raises OSError or ssl.SSLError where the files can't be used.
     """
 
     files: TlsFiles
     version_min: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
+    client_anchors: tuple[Path, ...] = ()
     context: ssl.SSLContext = field(init=False)
     _loaded_state: tuple[float, float] = field(init=False)
 
@@ -53,4 +55,8 @@ class ServerTls:
         context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_NO_RENEGOTIATION
         context.set_alpn_protocols(["http/1.1"])
         context.load_cert_chain(self.files.certificate, self.files.private_key)
+        if self.client_anchors:
+            context.verify_mode = ssl.CERT_OPTIONAL
+            for file in self.client_anchors:
+                context.load_verify_locations(cafile=file)
         return context

@@ -24,6 +24,14 @@ class RequestKeys(Protocol):
         ...
 
 
+class ClientProof(Protocol):
+    """Holds the certificates that a client has presented against the origin that its request names."""
+
+    async def require(self, origin: ServerName, presented: Sequence[bytes], /) -> None:
+        """Raises `Forbidden` unless they prove that the client is `origin`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerAuthenticator:
     """Authenticates requests of other servers, in two steps: what the header says before the body is read, and the
@@ -33,12 +41,14 @@ class ServerAuthenticator:
     keys: KeyRing
     gate: TrustGate
     request_keys: RequestKeys | None = None
+    client_certificates: ClientProof | None = None
     heard: Callable[[ServerName], None] = lambda server: None
     """Told of each server that has signed a request."""
 
-    async def admit(self, authorization: Sequence[str]) -> RequestSignature:
+    async def admit(self, authorization: Sequence[str], certificates: Sequence[bytes] = ()) -> RequestSignature:
         """What the `Authorization` headers say; raises `Unauthorized` where they can't be right, or are for somebody
-        else, and `Forbidden` where the trust gate refuses the origin."""
+        else, and `Forbidden` where the trust gate refuses the origin, or where it must have presented a certificate
+        (DER, with what came along) and these do not prove that it is the origin."""
         if not authorization:
             raise Unauthorized("The Authorization header of the scheme X-Matrix is missing")
         signature = parse_authorization(authorization[0])
@@ -47,6 +57,8 @@ class ServerAuthenticator:
         if signature.origin == self.server_name:
             raise Unauthorized("The request says to be of this server")
         await self.gate.require(ChokePoint.INCOMING_FEDERATION, [signature.origin])
+        if self.client_certificates is not None:
+            await self.client_certificates.require(signature.origin, certificates)
         return signature
 
     async def verify(self, signature: RequestSignature, *, method: str, uri: str, content: bytes | None) -> ServerName:

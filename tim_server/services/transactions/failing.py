@@ -20,6 +20,9 @@ from tim_server.storage.writer import Writer
 
 TOLD_INTERVAL_S = 30.0
 """How often it is told of one server."""
+TRUST_PAUSE_S = 6.0
+"""How long after a change of trust servers are tried again: then also what was refused just before it is recorded, and
+counts as tried long enough ago (`HEARD_PAUSE_S` of the sender)."""
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +38,7 @@ class FailingServers:
     _failing: dict[ServerName, float] = field(default_factory=dict)
     _tasks: "set[asyncio.Task[None]]" = field(default_factory=set)
     _is_loaded: bool = False
+    _trying_again: asyncio.TimerHandle | None = None
 
     def follow(self, entry: CommitEntry) -> None:
         """Take in which servers fail."""
@@ -48,10 +52,17 @@ class FailingServers:
         """The server has asked for something, and it was the server."""
         if not self._is_loaded:
             self._is_loaded = True
-            self._start(self._load(server))
+            self._start(self._load_and_hear(server))
         elif server in self._failing and self.clock_s() >= self._failing[server]:
             self._failing[server] = self.clock_s() + TOLD_INTERVAL_S
             self._start(self.tell(server))
+
+    async def trust_changed(self, may_contact: Callable[[ServerName], bool]) -> None:
+        """Who may be talked to has changed: soon have those tried again that may. Where contact was refused, it is not
+        tried often otherwise."""
+        if self._trying_again is None:
+            loop = asyncio.get_running_loop()
+            self._trying_again = loop.call_later(TRUST_PAUSE_S, self._try_again, may_contact)
 
     async def tell(self, server: ServerName) -> None:
         """Have the server tried again."""
@@ -64,9 +75,22 @@ class FailingServers:
 
     async def close(self) -> None:
         """Finish what was begun."""
+        if self._trying_again is not None:
+            self._trying_again.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _load(self, server: ServerName) -> None:
+    def _try_again(self, may_contact: Callable[[ServerName], bool]) -> None:
+        self._trying_again = None
+        self._start(self._hear_all(may_contact))
+
+    async def _hear_all(self, may_contact: Callable[[ServerName], bool]) -> None:
+        if not self._is_loaded:
+            self._is_loaded = True
+            await self._load()
+        for server in [server for server in self._failing if may_contact(server)]:
+            self.heard(server)
+
+    async def _load(self) -> None:
         try:
             async with self.database.connection() as connection:
                 found = await find_failing(connection)
@@ -75,6 +99,9 @@ class FailingServers:
             raise
         for name in found:
             self._failing.setdefault(name, 0.0)
+
+    async def _load_and_hear(self, server: ServerName) -> None:
+        await self._load()
         self.heard(server)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
