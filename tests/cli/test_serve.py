@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,8 @@ def site(open_tmp_path: Path) -> Iterator[Site]:
     )
     yield site
     for pid in processes_in(site.cluster):
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # they leave by themselves once their parent is gone
+            os.kill(pid, signal.SIGKILL)
     shutil.rmtree(folder, ignore_errors=True)
 
 
