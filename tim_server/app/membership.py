@@ -10,6 +10,7 @@ from tim_server.services.rooms.join import RoomJoin
 from tim_server.services.rooms.knock import RoomKnock
 from tim_server.services.rooms.leave import RoomLeave
 from tim_server.services.rooms.queue import RoomQueues
+from tim_server.services.rooms.remote.bound_address import BoundAddress
 from tim_server.services.rooms.remote.check_pdus import PduCheck
 from tim_server.services.rooms.remote.invite import Invites
 from tim_server.services.rooms.remote.invited import InviteReceipt
@@ -17,6 +18,7 @@ from tim_server.services.rooms.remote.knock import RemoteKnock
 from tim_server.services.rooms.remote.leave import RemoteLeave
 from tim_server.services.rooms.remote.outside import OutsideMemberships
 from tim_server.services.rooms.remote.servers_of_room import ServersOfRoom
+from tim_server.services.rooms.remote.third_party_invite import ThirdPartyInvites
 from tim_server.services.rooms.remote.told_state import ToldState
 from tim_server.services.rooms.resident.knock import KnockReceipt
 from tim_server.services.rooms.resident.leave import LeaveReceipt
@@ -92,8 +94,17 @@ def membership_services(parts: Parts) -> Services:
     check = PduCheck(keys=federation.keys)
     templates = MemberTemplates(server_name=parts.author.server_name, parsed=parts.parsed, now_ms=now_ms)
     take_over = EventTakeOver(queues=parts.queues, keys=federation.keys)
+    third_party = ThirdPartyInvites(invites=make_invites(parts), participation=participation, gate=federation.gate)
     return Services(
         fields={
+            "third_party_invites": third_party,
+            "bound_address": BoundAddress(
+                server_name=parts.author.server_name,
+                client=federation.client,
+                gate=federation.gate,
+                outside=parts.outside,
+                third_party_invites=third_party,
+            ),
             "invite_receipt": InviteReceipt(
                 author=parts.author,
                 keys=federation.keys,

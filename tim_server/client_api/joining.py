@@ -1,19 +1,29 @@
 """Joining rooms: `joining.yaml`."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import Field
 
-from tim_server.matrix.identifiers import RoomAlias, RoomId
+from tim_server.matrix.identifiers import RoomAlias, RoomId, ServerName
 from tim_server.services.accounts.requester import Requester
 from tim_server.services.homeserver import Homeserver
+from tim_server.services.rooms.remote.third_party_invite import ThirdPartyInvite
 from tim_server.web import fields
 from tim_server.web.request_model import InPath, InQuery, RequestModel, WholeBody
 from tim_server.web.response_model import ResponseModel
 from tim_server.web.route import Auth, Route
 
-NOT_IN_EVENTS = frozenset({"third_party_signed"})
-"""There is nothing to hold it against: this server takes no invites of third parties."""
+THIRD_PARTY_SIGNED = "third_party_signed"
+
+
+class ThirdPartySigned(RequestModel):
+    """What an identity server has signed for a user whose address was invited, beside the signatures."""
+
+    sender: fields.UserId
+    mxid: fields.UserId
+    token: str
+    signatures: dict[str, dict[str, str]]
 
 
 class JoinRoomByIdRequest(RequestModel):
@@ -24,6 +34,7 @@ class JoinRoomByIdRequest(RequestModel):
     via: InQuery[list[str]] = Field(default_factory=list)
     server_name: InQuery[list[str]] = Field(default_factory=list)
     reason: str | None = None
+    third_party_signed: ThirdPartySigned | None = None
     body: WholeBody[dict[str, Any]] = Field(default_factory=dict)
 
 
@@ -34,6 +45,7 @@ class JoinRoomRequest(RequestModel):
     via: InQuery[list[str]] = Field(default_factory=list)
     server_name: InQuery[list[str]] = Field(default_factory=list)
     reason: str | None = None
+    third_party_signed: ThirdPartySigned | None = None
     body: WholeBody[dict[str, Any]] = Field(default_factory=dict)
 
 
@@ -62,8 +74,17 @@ async def join_room(server: Homeserver, requester: Requester, request: JoinRoomR
 async def _join(
     server: Homeserver, requester: Requester, room: RoomId | RoomAlias, request: JoinRoomByIdRequest | JoinRoomRequest
 ) -> JoinRoomResponse:
-    custom = {key: value for key, value in request.body.items() if key not in NOT_IN_EVENTS and value is not None}
-    servers = fields.server_names([*request.via, *request.server_name])
+    custom = {key: value for key, value in request.body.items() if key != THIRD_PARTY_SIGNED and value is not None}
+    servers: Sequence[ServerName] = fields.server_names([*request.via, *request.server_name])
+    if request.third_party_signed is not None:  # whether that makes the user invited, the join will tell
+        room, servers = await server.room_join.resolve(room, servers)
+        invite = ThirdPartyInvite(
+            room_id=room,
+            sender=request.third_party_signed.sender,
+            invitee=request.third_party_signed.mxid,
+            signed=request.body[THIRD_PARTY_SIGNED],
+        )
+        await server.bound_address.redeem(requester.user_id, invite)
     return JoinRoomResponse(room_id=await server.room_join.join(requester, room, custom, servers))
 
 

@@ -41,7 +41,8 @@ class RateLimitSettings(Section):
         default=BucketSettings(per_second=2, burst=50), description="Joining rooms, by account."
     )
     invite: BucketSettings = Field(
-        default=BucketSettings(per_second=5, burst=100), description="Inviting users, by account."
+        default=BucketSettings(per_second=5, burst=100),
+        description="Inviting users, by account; notices of identity servers by address.",
     )
     to_device: BucketSettings = Field(
         default=BucketSettings(per_second=20, burst=300), description="Sending messages to devices, by account."

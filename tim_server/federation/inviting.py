@@ -9,9 +9,10 @@ from typing import Any
 from tim_server.federation.client import FederationClient, RequestBounds, path_of
 from tim_server.federation.errors import RemoteError
 from tim_server.matrix.events.record import Event
-from tim_server.matrix.identifiers import ServerName
+from tim_server.matrix.identifiers import RoomId, ServerName
 from tim_server.matrix.room_versions import EventFormat
 
+EXCHANGE_BOUNDS = RequestBounds(timeout_s=30.0, size_bytes_max=64 * 1024)
 BOUNDS = RequestBounds(timeout_s=20.0, size_bytes_max=2 * 2**20)
 
 
@@ -42,3 +43,15 @@ async def send_invite(
     if not isinstance(signed, dict):
         raise RemoteError.malformed(server_name, "the answer to the invite has no event")
     return signed
+
+
+async def exchange_third_party_invite(
+    client: FederationClient, destination: ServerName, room_id: RoomId, event: Mapping[str, Any]
+) -> None:
+    """`PUT /_matrix/federation/v1/exchange_third_party_invite/{roomId}`: have a server invite one of our users whom an
+    identity server has found; `event` is the member event in part. Raises `RemoteError` and what `egress` raises.
+
+    Spec: https://spec.matrix.org/v1.19/server-server-api/#third-party-invites
+    """
+    path = path_of("/_matrix/federation/v1/exchange_third_party_invite/{}", room_id)
+    await client.put(destination, path, event, bounds=EXCHANGE_BOUNDS)

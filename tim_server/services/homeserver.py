@@ -62,7 +62,9 @@ from tim_server.services.rooms.moderate import Moderation
 from tim_server.services.rooms.publish import RoomPublication
 from tim_server.services.rooms.redact import Redaction
 from tim_server.services.rooms.relations import RoomRelations
+from tim_server.services.rooms.remote.bound_address import BoundAddress
 from tim_server.services.rooms.remote.invited import InviteReceipt
+from tim_server.services.rooms.remote.third_party_invite import ThirdPartyInvites
 from tim_server.services.rooms.resident.event import ResidentEvent
 from tim_server.services.rooms.resident.event_by_time import ResidentEventByTime
 from tim_server.services.rooms.resident.history import ResidentHistory
@@ -144,6 +146,8 @@ class Homeserver:
     invite_receipt: InviteReceipt
     knock_receipt: KnockReceipt
     leave_receipt: LeaveReceipt
+    third_party_invites: ThirdPartyInvites
+    bound_address: BoundAddress
     moderation: Moderation
     room_aliases: RoomAliases
     alias_resolution: AliasResolution
