@@ -5,7 +5,7 @@ walk that is limited costs what it finds and not what lies behind; what it finds
 looked up by a subquery of its own, since the planner, which guesses that a walk is long, might join the whole table.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from tim_server.storage.database import Connection
@@ -76,3 +76,27 @@ async def load_auth_chain(tx: Connection, nids: Collection[int]) -> list[int]:
     may be as long as a large room has members."""
     chain: list[int] | None = await tx.fetchval(AUTH_CHAIN, list(nids))
     return chain or []
+
+
+UNACCEPTED_MAX = 1_000
+
+LOAD_UNACCEPTED = """
+WITH RECURSIVE walk (nid, prev_nids) AS (
+    SELECT e.nid, e.prev_nids FROM events AS e
+    WHERE e.nid = ANY($1) AND (e.rejected IS NOT NULL OR e.soft_failed)
+    UNION
+    SELECT prev.nid, prev.prev_nids
+    FROM walk CROSS JOIN LATERAL (
+        SELECT e.nid, e.prev_nids FROM events AS e
+        WHERE e.nid = ANY(walk.prev_nids) AND (e.rejected IS NOT NULL OR e.soft_failed)
+    ) AS prev
+)
+SELECT nid, prev_nids FROM walk LIMIT $2
+"""
+
+
+async def load_unaccepted(tx: Connection, nids: Collection[int]) -> dict[int, Sequence[int]]:
+    """Those of these events that are rejected or soft-failed, and those before them that are so too, each with what is
+    before it; at most `UNACCEPTED_MAX`."""
+    rows = await tx.fetch(LOAD_UNACCEPTED, list(nids), UNACCEPTED_MAX)
+    return {row["nid"]: row["prev_nids"] for row in rows}

@@ -105,6 +105,17 @@ async def find_oldest_hole(
     return _hole(await tx.fetchrow(OLDEST_HOLE, room_nid, *after, *until, failures_max))
 
 
+FIND_MISSING = """
+SELECT DISTINCT missing.event_id FROM timeline_holes AS h CROSS JOIN LATERAL unnest(h.missing) AS missing (event_id)
+WHERE h.room_nid = $1 AND h.missing && $2 AND missing.event_id = ANY($2)
+"""
+
+
+async def find_missing(tx: Connection, room_nid: int, event_ids: Sequence[EventId]) -> frozenset[EventId]:
+    """Those of these events that are missing in a hole, so that stored events stand on them already."""
+    return frozenset(EventId(row["event_id"]) for row in await tx.fetch(FIND_MISSING, room_nid, list(event_ids)))
+
+
 CLAIM_HOLE = f"""
 UPDATE timeline_holes SET claimed_ts = $5
 WHERE room_nid = $1 AND position = $2 AND minor = $3 AND due_ts <= $4 AND claimed_ts <= $4 AND missing <> '{{}}'

@@ -8,7 +8,7 @@ from typing import Any
 
 from tim_server.matrix.errors import EventRejected
 from tim_server.matrix.events.record import Event
-from tim_server.matrix.identifiers import EventId
+from tim_server.matrix.identifiers import EventId, RoomId
 from tim_server.matrix.room_versions import RoomVersion
 
 StateMap = Mapping[tuple[str, str], Event]
@@ -47,6 +47,18 @@ def auth_types_for(
     if version.restricted_join_rule and membership == "join" and isinstance(authorised_via, str):
         keys.add(("m.room.member", authorised_via))
     return keys
+
+
+def auth_ids(event: Event) -> tuple[EventId, ...]:
+    """What authorises an event: those in its `auth_events`, and since v12 the create event, which the room id names."""
+    if event.room_version.room_id_is_create_hash and event.type != "m.room.create":
+        return (*event.auth_events, create_id_of(event.room_id))
+    return event.auth_events
+
+
+def create_id_of(room_id: RoomId) -> EventId:
+    """The create event that the room id names since v12."""
+    return EventId("$" + room_id[1:])
 
 
 def third_party_token(content: Mapping[str, Any]) -> str | None:

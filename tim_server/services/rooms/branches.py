@@ -41,6 +41,8 @@ class Branches:
     async def load_after(self, rows: Sequence[EventRow]) -> None:
         """Learn the states after these stored events, in three queries."""
         rows = [row for row in rows if row.nid not in self._after and row.snapshot is not None]
+        if not rows:
+            return
         snapshots = {row.snapshot for row in rows if row.snapshot}
         async with self.store.database.read() as tx:
             members = await self.store.snapshots.load(tx, snapshots)
@@ -82,14 +84,27 @@ class Branches:
         states = [self._after[nid] for nid in prev_nids]
         if not states:
             return EMPTY
-        first = states[0]
-        if all(state.snapshot == first.snapshot for state in states[1:]):
-            return first
+        if _are_same(states):
+            return states[0]
         resolved = await self.resolver.resolve(self.version, [state.nids for state in states], self.pending)
         for state in states:
             if state.nids == resolved:
                 return state
-        return self.changed(first, resolved)
+        return self.changed(states[0], resolved)
+
+    async def before_told(self, prev_nids: Sequence[int], told: StateNids, near: State) -> State:
+        """As `before`, of an event some of whose `prev_events` are not stored: `told` is the state before it as another
+        server says, which counts like a branch of its own; `near` is a state that is likely to be like it."""
+        known = [self._after[nid] for nid in prev_nids]
+        sets = [told, *(state.nids for state in known)]
+        return self.changed(known[0] if known else near, await self.resolver.resolve(self.version, sets, self.pending))
+
+    async def resolved(self, nids: Sequence[int]) -> StateNids:
+        """What the states after these events resolve to, where nothing will stand on it."""
+        states = [self._after[nid] for nid in nids]
+        if _are_same(states):
+            return states[0].nids if states else {}
+        return await self.resolver.resolve(self.version, [state.nids for state in states], self.pending)
 
     def changed(self, before: State, nids: StateNids) -> State:
         """The state with these nids, told by what differs from another one."""
@@ -111,6 +126,10 @@ class Branches:
         )
         self.snapshots.append(row)
         return State(nids=nids, snapshot=row.nid, snapshot_depth=row.depth)
+
+
+def _are_same(states: Sequence[State]) -> bool:
+    return all(state.snapshot == states[0].snapshot for state in states[1:])
 
 
 def changes_between(old: StateNids, new: StateNids) -> dict[tuple[str, str], int | None]:

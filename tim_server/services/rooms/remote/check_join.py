@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tim_server.matrix.errors import EventRejected
-from tim_server.matrix.event_auth import auth_types_for, check_auth_events, check_auth_rules
+from tim_server.matrix.event_auth import auth_types_for, check_auth_events, check_auth_rules, create_id_of
 from tim_server.matrix.events.read import read_stored_pdu
 from tim_server.matrix.events.record import Event
 from tim_server.matrix.identifiers import UserId
@@ -17,7 +17,6 @@ from tim_server.services.rooms.branches import StateNids
 from tim_server.services.rooms.head import RoomHead
 from tim_server.services.rooms.member_content import AUTHORISED_VIA
 from tim_server.services.rooms.remote.check_pdus import PduCheck
-from tim_server.services.rooms.remote.outliers import create_id_of
 from tim_server.services.rooms.remote.take_in_state import StateRefused
 from tim_server.storage.database import Database
 from tim_server.storage.events import load_nodes_by_id

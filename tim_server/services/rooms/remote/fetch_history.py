@@ -11,6 +11,7 @@ from typing import Any
 from tim_server.federation.client import FederationClient
 from tim_server.federation.history import backfill
 from tim_server.matrix.canonical_json import decode_lenient
+from tim_server.matrix.event_auth import auth_ids
 from tim_server.matrix.events.read import read_stored_pdu
 from tim_server.matrix.events.record import Event
 from tim_server.matrix.identifiers import EventId, ServerName
@@ -20,7 +21,6 @@ from tim_server.services.rooms.receive import named_by
 from tim_server.services.rooms.remote.check_pdus import PduCheck
 from tim_server.services.rooms.remote.fetch_events import EventFetch
 from tim_server.services.rooms.remote.history_page import HistoryPage, Link, page_of
-from tim_server.services.rooms.remote.outliers import auth_ids
 from tim_server.services.rooms.remote.place_history import FetchedHistory, HistoryPlacement
 from tim_server.services.rooms.remote.state_before import StateBefore
 from tim_server.services.trust.gate import ChokePoint, TrustGate

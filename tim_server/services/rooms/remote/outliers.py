@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 
 from tim_server.matrix.canonical_json import encode_relaxed
 from tim_server.matrix.errors import EventRejected, Unavailable
-from tim_server.matrix.event_auth import check_auth_events, check_auth_rules
+from tim_server.matrix.event_auth import auth_ids, check_auth_events, check_auth_rules
 from tim_server.matrix.events.order import order_of
 from tim_server.matrix.events.record import Event
-from tim_server.matrix.identifiers import EventId, RoomId, UserId
+from tim_server.matrix.identifiers import EventId, UserId
 from tim_server.matrix.room_versions import RoomVersion
 from tim_server.services.rooms.auth_events import ParsedEvents
 from tim_server.storage.codec import Codec
@@ -126,18 +126,6 @@ class Outliers:
             nid=outlier.nid, room_nid=work.room_nid, rejected=is_rejected, outlier=True
         )
         self.parsed.remember(outlier.nid, event, outlier.body)
-
-
-def auth_ids(event: Event) -> tuple[EventId, ...]:
-    """What authorises an event: those in its `auth_events`, and since v12 the create event, which the room id names."""
-    if event.room_version.room_id_is_create_hash and event.type != "m.room.create":
-        return (*event.auth_events, create_id_of(event.room_id))
-    return event.auth_events
-
-
-def create_id_of(room_id: RoomId) -> EventId:
-    """The create event that the room id names since v12."""
-    return EventId("$" + room_id[1:])
 
 
 def _rejection(event: Event, authorising: Iterable[Event], rejected: frozenset[EventId]) -> str | None:

@@ -7,23 +7,22 @@ Spec: https://spec.matrix.org/v1.19/server-server-api/#checks-performed-on-recei
 
 import asyncio
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from tim_server.matrix.canonical_json import decode_lenient, encode_relaxed
-from tim_server.matrix.errors import EventRejected
-from tim_server.matrix.event_auth import auth_types_for, check_auth_events, check_auth_rules
-from tim_server.matrix.event_auth.power_levels import PowerLevels
+from tim_server.matrix.event_auth import auth_ids
 from tim_server.matrix.events.read import read_stored_pdu
 from tim_server.matrix.events.record import Event
 from tim_server.matrix.identifiers import EventId, UserId
 from tim_server.matrix.relations import relation_of
 from tim_server.services.rooms.auth_events import ParsedEvents
 from tim_server.services.rooms.branches import Branches, State, StateNids, pending_of
+from tim_server.services.rooms.check_event import EventCheck
 from tim_server.services.rooms.head import RoomHead
+from tim_server.services.rooms.redactions import Redaction, Redactions
 from tim_server.services.rooms.relate import thread_of
 from tim_server.services.rooms.remote.history_page import HistoryPage
-from tim_server.services.rooms.remote.outliers import auth_ids
 from tim_server.services.rooms.resolve_state import StateResolver
 from tim_server.storage.events import EventRow, load_early_redactions, load_events, load_nodes_by_id
 from tim_server.storage.history_fill import Edges, HistoryFill
@@ -31,8 +30,6 @@ from tim_server.storage.holes import HoleRow
 from tim_server.storage.new_events import NewEvent, PlacedEvent
 from tim_server.storage.store import Store
 
-CREATE = ("m.room.create", "")
-POWER_LEVELS = ("m.room.power_levels", "")
 EVENTS_BETWEEN_PAUSES = 10
 MINOR_MIN = -(2**31)
 
@@ -54,21 +51,13 @@ class FetchedHistory:
     hidden: Collection[EventId] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Redaction:
-    """A redaction that was known before what it redacts. `is_of_power`: its sender may redact events of others."""
-
-    nid: int
-    sender: UserId
-    is_of_power: bool
-
-
 @dataclass(slots=True, kw_only=True)
 class _Work:
     """What has been decided so far, oldest first. Events that are left out have a number below 0 instead of a nid."""
 
     fetched: FetchedHistory
     branches: Branches
+    check: EventCheck
     near: State
     nids: dict[EventId, int]
     uses: Counter[EventId]
@@ -76,8 +65,7 @@ class _Work:
     events: dict[EventId, Event] = field(default_factory=dict)
     rejected: set[EventId] = field(default_factory=set)
     threads: dict[EventId, EventId | None] = field(default_factory=dict)
-    redactions: list[tuple[int, int]] = field(default_factory=list)
-    redacted_by: dict[EventId, list[_Redaction]] = field(default_factory=dict)
+    redactions: Redactions = field(default_factory=Redactions)
 
     def sender_of(self, event_id: EventId) -> UserId | None:
         """Who sent an event that is stored or new."""
@@ -127,12 +115,13 @@ class HistoryPlacement:
         work = _Work(
             fetched=fetched,
             branches=branches,
+            check=EventCheck(parsed=self.parsed, version=head.version, pending=branches.pending),
             near=branches.after(near[0].nid) if near else _state_of(head),
             nids={event_id: row.nid for event_id, row in fetched.stored.items()},
             uses=uses,
         )
         for redacted, row in early:
-            work.redacted_by.setdefault(redacted, []).append(await self._redaction(work, row.nid, row.sender))
+            work.redactions.wait(redacted, await _redaction(work, row.nid, row.sender))
         return work
 
     async def _take_nids(self, count: int) -> Iterator[int]:
@@ -207,66 +196,26 @@ class HistoryPlacement:
         )
         after = work.branches.with_event(before, key, nid) if key is not None and rejected is None else before
         work.branches.set_after(nid, after)
-        await self._redact(work, event, is_accepted=is_accepted, is_early=is_early)
+        await self._redact(work, event, is_accepted=is_accepted)
 
     async def _rejection(self, work: _Work, event: Event, before: State) -> str | None:
         """Why the event is rejected, by its `auth_events` (check 4) or by the state before it (check 5)."""
-        version = work.fetched.head.version
         nids = {auth_id: work.nids[auth_id] for auth_id in auth_ids(event)}
-        loaded = await self._load(work, list(nids.values()))
         stored = work.fetched.stored
         rejected = work.rejected | {e for e in nids if e in stored and stored[e].rejected}
-        try:
-            check_auth_events(event, [loaded[nids[auth_id]] for auth_id in event.auth_events], frozenset(rejected))
-            check_auth_rules(event, {(e.type, e.state_key or ""): e for e in loaded.values()}, version)
-            check_auth_rules(event, await self._auth_state(work, event, before.nids), version)
-        except EventRejected as error:
-            return str(error)
-        return None
+        return await work.check.rejection(event, nids, before.nids, rejected)
 
-    async def _auth_state(self, work: _Work, event: Event, state: StateNids) -> dict[tuple[str, str], Event]:
-        version = work.fetched.head.version
-        keys = auth_types_for(event.type, event.sender, event.state_key, event.content, version)
-        nids = {key: state[key] for key in keys | {CREATE} if key in state}
-        events = await self._load(work, list(nids.values()))
-        return {key: events[nid] for key, nid in nids.items()}
-
-    async def _load(self, work: _Work, nids: Sequence[int]) -> dict[int, Event]:
-        pending = work.branches.pending
-        found = {nid: pending[nid].event for nid in nids if nid in pending}
-        version = work.fetched.head.version
-        return found | await self.parsed.load([nid for nid in nids if nid not in pending], version)
-
-    async def _redact(self, work: _Work, event: Event, *, is_accepted: bool, is_early: bool) -> None:
+    async def _redact(self, work: _Work, event: Event, *, is_accepted: bool) -> None:
         """Have what redacts the event take effect, and what the event redacts."""
-        for redaction in work.redacted_by.get(event.event_id, ()):
-            self._redact_one(work, event.event_id, redaction)
+        work.redactions.came(event.event_id, work.nids[event.event_id], event.sender)
         if not is_accepted or event.redacts is None:
             return
-        redaction = await self._redaction(work, work.nids[event.event_id], event.sender)
-        if is_early:
-            work.redacted_by.setdefault(event.redacts, []).append(redaction)
+        redaction = await _redaction(work, work.nids[event.event_id], event.sender)
+        redacted = work.sender_of(event.redacts)
+        if redacted is None:
+            work.redactions.wait(event.redacts, redaction)
         else:
-            self._redact_one(work, event.redacts, redaction)
-
-    async def _redaction(self, work: _Work, nid: int, sender: UserId) -> _Redaction:
-        version = work.fetched.head.version
-        if version.redaction_power_level_auth:  # then the authorisation rules have seen to it
-            return _Redaction(nid=nid, sender=sender, is_of_power=True)
-        state = work.branches.after(nid).nids  # as before it: a redaction changes no power
-        nids = {key: state[key] for key in (POWER_LEVELS, CREATE) if key in state}
-        events = await self._load(work, list(nids.values()))
-        found = {key: events[state_nid] for key, state_nid in nids.items()}
-        power = PowerLevels.of(found.get(POWER_LEVELS), found.get(CREATE))
-        return _Redaction(nid=nid, sender=sender, is_of_power=power.user_level(sender) >= power.redact)
-
-    def _redact_one(self, work: _Work, redacted: EventId, redaction: _Redaction) -> None:
-        target, sender = work.nids[redacted], work.sender_of(redacted)
-        is_allowed = sender is not None and (
-            redaction.is_of_power or sender.server_name == redaction.sender.server_name
-        )
-        if is_allowed and all(target != known for known, _ in work.redactions):
-            work.redactions.append((target, redaction.nid))
+            work.redactions.redact(work.nids[event.redacts], redacted, redaction)
 
     async def _conclude(self, work: _Work) -> HistoryFill:
         """The places, the newest event nearest to where the hole was, and what is left of the hole."""
@@ -298,7 +247,7 @@ class HistoryPlacement:
             moved=None if not missing and minor == 0 else moved,
             events=placed,
             snapshots=tuple(work.branches.snapshots),
-            redactions=tuple(work.redactions),
+            redactions=tuple(work.redactions.effect),
             edges=await self._edges(work),
         )
 
@@ -319,3 +268,10 @@ class HistoryPlacement:
 
 def _state_of(head: RoomHead) -> State:
     return State(nids=head.state, snapshot=head.snapshot, snapshot_depth=head.snapshot_depth)
+
+
+async def _redaction(work: _Work, nid: int, sender: UserId) -> Redaction:
+    """The redaction, by its nid. The state after it is as before it in what gives power."""
+    version, state = work.fetched.head.version, work.branches.after(nid).nids
+    is_of_power = version.redaction_power_level_auth or await work.check.may_redact_others(sender, state)
+    return Redaction(nid=nid, sender=sender, is_of_power=is_of_power)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from tim_server.matrix.canonical_json import CanonicalJsonError, decode_lenient, encode_relaxed
+from tim_server.matrix.event_auth import auth_ids
 from tim_server.matrix.events.order import order_of
 from tim_server.matrix.events.read import read_stored_pdu
 from tim_server.matrix.events.record import Event
@@ -23,7 +24,7 @@ from tim_server.matrix.room_versions import EventFormat
 from tim_server.services.rooms.auth_events import ParsedEvents
 from tim_server.services.rooms.head import RoomHead
 from tim_server.services.rooms.remote.check_pdus import PduCheck
-from tim_server.services.rooms.remote.outliers import EVENTS_PER_WRITE, Outliers, auth_ids
+from tim_server.services.rooms.remote.outliers import EVENTS_PER_WRITE, Outliers
 from tim_server.storage.events import load_nodes_by_id
 
 EVENTS_PER_CHECK = 100
