@@ -105,20 +105,20 @@ def refresh_of(hospital: NetworkedHospital) -> DirectoryRefresh:
     return refresh
 
 
-def trust_options(network: Network, directory: DirectoryServer, **changes: Any) -> dict[str, Any]:
+def trust_options(network: Network, server: DirectoryServer, **changes: Any) -> dict[str, Any]:
     """The section `trust` of a hospital in the circle; `changes` are further options of it."""
     return {
         "profile": "directory",
         "sources": {
             "directory": {
-                "urls": [directory.url + DIRECTORY_PATH],
+                "urls": [server.url + DIRECTORY_PATH],
                 "anchors_file": str(network.circle.ca_file),
                 **changes.pop("directory", {}),
             }
         },
         "certificates": {
             "anchors_file": str(network.circle.ca_file),
-            "revocation_hosts": [f"127.0.0.1:{directory.port}"],
+            "revocation_hosts": [f"127.0.0.1:{server.port}"],
             **changes.pop("certificates", {}),
         },
         **changes,

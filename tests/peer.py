@@ -96,12 +96,14 @@ class Peer:
         **signed: Any,
     ) -> tuple[int, Any]:
         """Status and JSON of a signed request; `path` is percent-encoded, with its query. `signed` replaces what the
-        signature says (`origin`, `destination`, `key_id`), `headers` what is sent."""
+        signature says (`origin`, `destination`, `key_id`), and by which name the server is asked (`tls_name`);
+        `headers` what is sent."""
         url = URL(f"https://127.0.0.1:{self.network.ports[server]}{path}")
         content = None if body is None else encode_relaxed(body)
         authorization = self.authorization(server, method, url.raw_path_qs, content, **signed)
-        sent = {"Authorization": authorization, "Host": server, **(headers or {})}
-        async with self.session.request(method, url, data=content, headers=sent, server_hostname=server) as response:
+        name = signed.get("tls_name", server)
+        sent = {"Authorization": authorization, "Host": name, **(headers or {})}
+        async with self.session.request(method, url, data=content, headers=sent, server_hostname=name) as response:
             return response.status, await response.json(content_type=None)
 
     def authorization(self, server: str, method: str, uri: str, content: bytes | None = None, **signed: Any) -> str:

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from tests.circle_of_trust import CircleOfTrust, run_circle
+from tests.circle_of_trust import CircleOfTrust, run_circle, trust_options
 from tests.eventually import eventually
-from tests.hospitals import NetworkedHospital
+from tests.hospitals import NetworkedHospital, run_networked
 from tests.peer import Peer, run_peer
 from tests.shared_rooms import share_room
 from tim_server.egress.errors import ContactRefused
@@ -98,6 +98,47 @@ async def failing(circle: CircleOfTrust) -> list[ServerName]:
     """The servers to which a.example has failed to send."""
     async with circle.hospitals[0].process.homeservers[0].store.database.connection() as connection:
         return list(await find_failing(connection))
+
+
+async def test_changes_are_noticed_within_the_interval_and_by_every_process(
+    make_tenant_dsn: Callable[[], Awaitable[str]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """One process looks each second. The other one looks once an hour, but hears of what the first has found."""
+    dsn, folder = await make_tenant_dsn(), tmp_path_factory.mktemp("interval")
+    async with (
+        run_circle(
+            ["a.example"],
+            [dsn],
+            folder,
+            others=["peer.example", "other.example"],
+            options=lambda _name, _network: {"directory": {"refresh_interval_s": 1}},
+        ) as circle,
+        run_peer(circle.network, "peer.example") as peer,
+        run_peer(circle.network, "other.example") as other,
+    ):
+        circle.directory.publish("a.example", "peer.example", "other.example")
+        hourly = trust_options(circle.network, circle.directory, directory={"refresh_interval_s": 3600})
+        second = run_networked(
+            circle.network, "a.example", dsn, folder / "a.example", trust=hourly, listener={"port": 0}
+        )
+        async with second as process:
+            circle.network.ports["second"] = int(process.process.web_server.addresses[1].rpartition(":")[2])
+
+            def asking(peer: Peer, server: str) -> Callable[[], Awaitable[int]]:
+                async def ask() -> int:
+                    destination = {"destination": "a.example", "tls_name": "a.example"}
+                    return (await peer.ask(server, "GET", VERSION, **destination))[0]
+
+                return ask
+
+            for each in (peer, other):
+                for server in ("a.example", "second"):
+                    await eventually(asking(each, server), lambda status: status == 200)
+            circle.directory.publish("a.example", "other.example")
+            circle.directory.revoke(*circle.network.circle.certified["other.example"])
+            for each in (peer, other):
+                for server in ("a.example", "second"):
+                    await eventually(asking(each, server), lambda status: status == 403, patience_s=6)
 
 
 async def test_hospitals_talk_on_while_the_directory_is_down(circle: CircleOfTrust) -> None:

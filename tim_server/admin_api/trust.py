@@ -23,8 +23,8 @@ class GetTrustStatusRequest(RequestModel):
 
 
 class DirectoryBody(ResponseModel):
-    """The directory in force and its source. `state` is fresh, failing, expired or missing, and `alarm` what somebody
-    should know of it; times ending in `_ts` are milliseconds."""
+    """The directory in force and its source. `state` is fresh, failing, stale, expired or missing, and `alarm` what
+    somebody should know of it; times ending in `_ts` are milliseconds."""
 
     version: int | None
     issued: str | None

@@ -60,7 +60,7 @@ def _register_trust(registry: CollectorRegistry, homeservers: Sequence[OpenHomes
     for metric in (
         CountsAtScrape("tim_trust_refusals", "Contacts with other servers that were refused", "point", refusals),
         ReadAtScrape(
-            "tim_trust_directories_expired", "Homeservers whose directory is missing or has expired", without_directory
+            "tim_trust_directories_expired", "Homeservers whose directory is missing, or too old", without_directory
         ),
         ReadAtScrape("tim_trust_directory_age_seconds", "Since when a directory has not been found current", age_s),
         ReadAtScrape(

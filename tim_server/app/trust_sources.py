@@ -4,7 +4,8 @@ Apart from the gate, since it loads what reads certificates, which a server of t
 """
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from tim_server.config.trust import DirectorySettings
 from tim_server.egress.documents import DocumentFetcher, endpoint_of
 from tim_server.egress.tls import PeerTls
 from tim_server.federation.client import FederationClient
+from tim_server.matrix.errors import Unavailable
 from tim_server.services.trust.certificates import PeerCertificates
 from tim_server.services.trust.client_certificates import ClientCertificateCheck
 from tim_server.services.trust.health import HealthWatch, health_of
@@ -78,8 +80,8 @@ def with_sources(parts: TrustParts, tenant: TenantSettings, store: Store, now_ms
         ),
         loops=(
             *parts.loops,
-            Loop(name="refresh trust", interval_s=TICK_S, work=directory.tick),
-            Loop(name="refresh revocation lists", interval_s=TICK_S, work=lists.tick),
+            Loop(name="refresh trust", interval_s=TICK_S, work=partial(_unless_away, directory.tick)),
+            Loop(name="refresh revocation lists", interval_s=TICK_S, work=partial(_unless_away, lists.tick)),
             Loop(name="write certificates", interval_s=TICK_S, work=certificates.flush),
             Loop(name="watch trust", interval_s=WATCH_INTERVAL_S, work=watch.tick),
             Loop(name="reload own certificate", interval_s=WATCH_INTERVAL_S, work=partial(_reload, tls)),
@@ -115,6 +117,12 @@ def _peer_tls(tenant: TenantSettings) -> PeerTls:
             source=str(own.certificate), line=None, key="trust.mutual_tls", reason=f"cannot be used: {error}"
         )
         raise ConfigurationError([problem]) from None
+
+
+async def _unless_away(work: Callable[[], Awaitable[None]]) -> None:
+    """Do it later where the database is away, of which others tell."""
+    with suppress(Unavailable):
+        await work()
 
 
 async def _reload(tls: PeerTls) -> None:

@@ -32,7 +32,7 @@ def show_trust(
     server_name: ServerNameOption = None,
 ) -> None:
     """Show the profile, the directory in force and how old it is. Exit code 1 where somebody must act: the directory is
-    missing or has expired."""
+    missing, has expired, or could not be refreshed for a day."""
     from tim_server.cli.failures import failures_told
     from tim_server.cli.trust_state import show
 

@@ -74,15 +74,6 @@ async def load_directory(tx: Connection, codec: Codec, source: str) -> StoredDir
     )
 
 
-LOAD_GENERATION = "SELECT generation FROM trust_directory WHERE source = $1"
-
-
-async def load_generation(tx: Connection, source: str) -> int:
-    """Which copy is in force; 0 before the first."""
-    generation: int | None = await tx.fetchval(LOAD_GENERATION, source)
-    return generation or 0
-
-
 CLAIM_ATTEMPT = """
 INSERT INTO trust_directory AS known (source, attempted_ts) VALUES ($1, $2)
 ON CONFLICT (source) DO UPDATE SET attempted_ts = $2

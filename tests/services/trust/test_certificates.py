@@ -7,12 +7,24 @@ import pytest
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from structlog.testing import capture_logs
 
-from tests.certificates import CLIENT, DAY, HOUR, NOW, SERVER, KeyUses, make_ca, make_certificate
+from tests.certificates import (
+    CLIENT,
+    DAY,
+    HOUR,
+    NOW,
+    SERVER,
+    Certified,
+    KeyUses,
+    make_ca,
+    make_certificate,
+    make_crl,
+)
 from tests.services.trust.certifying import IF_KNOWN, OCSP, WITH_OCSP, Hosts, Member
 from tests.trust.circle import certificate_pin
 from tim_server.matrix.identifiers import ServerName
 from tim_server.storage.store import Store
-from tim_server.trust.certificates import CertificateRefused
+from tim_server.trust.certificates import CertificateRefused, public_key_sha256
+from tim_server.trust.directory import Pin, PinnedPart
 from tim_server.trust.organisation_certificate import Direction
 
 _numbers = itertools.count()
@@ -132,6 +144,31 @@ async def test_what_is_no_list_leaves_the_one_before(member: Member, document: b
     member.hosts.documents[member.url] = document
     await member.lists.refresh(pause_ms=0)
     await member.prove(certified)
+
+
+async def test_after_an_authority_has_changed_its_key_its_new_list_counts_for_new_certificates(store: Store) -> None:
+    """The lists of the old and the new key are published one after the other at the same place."""
+    old, new = make_ca("renewed"), make_ca("renewed")
+    member = Member(store, root=old, url="http://crl.example/renewed.crl")
+    member.certificates.anchors = (old.certificate, new.certificate)
+    await member.list(member.organisation("a", issuers=(issuer_pin(old), issuer_pin(new))))
+    member.publish()
+    before = member.certify()
+    await member.prove(before)
+    after = make_certificate(new, ["a.example"], crl_urls=[member.url])
+    member.hosts.documents[member.url] = make_crl(new)
+    member.clock.advance(60)
+    await member.prove(after)
+    await member.prove(before)  # by the old list, until its next update
+    member.hosts.documents[member.url] = make_crl(new, [after], last_update=NOW)
+    await member.lists.refresh(pause_ms=0)
+    with pytest.raises(CertificateRefused, match="revoked"):
+        await member.prove(after)
+    await member.prove(before)
+
+
+def issuer_pin(authority: Certified) -> Pin:
+    return Pin(part=PinnedPart.PUBLIC_KEY, digest=public_key_sha256(authority.certificate))
 
 
 async def test_a_list_of_another_authority_does_not_count(member: Member) -> None:

@@ -12,7 +12,7 @@ from tests.trust.circle import SIGNING, directory_json, sign, with_header
 from tim_server.egress.errors import RemoteUnreachable, ResponseRefused
 from tim_server.services.trust.gate import ChokePoint
 from tim_server.services.trust.health import HealthState, HealthWatch, health_of
-from tim_server.services.trust.refresh import DirectoryRefresh
+from tim_server.services.trust.refresh import WAITING_FOR_UNKNOWN_MAX, DirectoryRefresh
 from tim_server.storage.store import Store
 from tim_server.storage.trust_decisions import DecisionFilter, list_decisions
 from tim_server.trust.directory import DirectoryRefused
@@ -205,6 +205,18 @@ async def test_a_copy_past_its_time_serves_on_with_an_alarm(site: Site) -> None:
     assert [line["event"] for line in logs] == ["directory_alarm_over"]
 
 
+async def test_that_it_can_not_be_refreshed_for_a_day_needs_somebody(site: Site) -> None:
+    site.publish(token_of("a"))
+    await site.refresh.tick()
+    site.publish(RemoteUnreachable("gone"))
+    for hours, state in ((1, HealthState.FAILING), (24, HealthState.STALE)):
+        site.clock.advance(hours * 3600)
+        await site.refresh.tick()
+        health = health_of(site.knowledge, site.refresh.status, site.clock())
+        assert (health.state, health.needs_somebody) == (state, state is HealthState.STALE)
+    assert site.gate.is_listed(A)
+
+
 async def test_a_stored_copy_that_the_anchors_no_longer_vouch_for_is_not_used(site: Site) -> None:
     site.publish(token_of("a"))
     await site.refresh.tick()
@@ -229,6 +241,26 @@ async def test_an_unknown_server_makes_it_be_fetched_once_more_and_not_too_often
         site.clock.advance(1)
         await site.gate.verdict(STRANGER, ChokePoint.INCOMING_FEDERATION)
         assert len(site.source.asked) == 2, number
+
+
+async def test_few_wait_for_a_directory_that_is_slow(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.publish(token_of("a"))
+    await site.refresh.tick()
+    answered = asyncio.Event()
+
+    async def slow(_url: str) -> None:
+        await answered.wait()
+
+    site.refresh.fetch = slow
+    site.clock.advance(60)
+    asking = [
+        asyncio.create_task(site.gate.verdict(STRANGER, ChokePoint.INCOMING_FEDERATION))
+        for _ in range(WAITING_FOR_UNKNOWN_MAX + 50)
+    ]
+    done, waiting = await asyncio.wait(asking, timeout=0.5)
+    assert (len(done), len(waiting)) == (50, WAITING_FOR_UNKNOWN_MAX)
+    answered.set()
+    assert not any(verdict.is_allowed for verdict in await asyncio.gather(*asking))
 
 
 async def test_a_claim_from_the_future_counts_for_nothing(site: Site) -> None:

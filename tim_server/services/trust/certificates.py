@@ -115,7 +115,6 @@ class PeerCertificates:
             await self.store.writer.write(_Save(codec=self.store.codec, certificates=tuple(unsaved.values())))
         except Unavailable:
             self._unsaved = unsaved | self._unsaved
-            raise
 
     async def reap(self) -> None:
         """Remove certificates that have expired from the database."""

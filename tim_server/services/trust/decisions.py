@@ -39,6 +39,7 @@ class DecisionLog:
     kept_max: int
     refusal_counts: Counter[str] = field(default_factory=Counter)
     _pending: dict[_Kind, Decision] = field(default_factory=dict)
+    _is_grown: bool = False
 
     def refused(self, point: ChokePoint, server_name: str, reason: str) -> None:
         """A contact was refused."""
@@ -59,14 +60,17 @@ class DecisionLog:
             return
         try:
             await self.writer.write(_CountDecisions(decisions=tuple(pending.values())))
+            self._is_grown = True
         except Unavailable:
             for kind, decision in pending.items():
                 later = self._pending.get(kind)
                 self._pending[kind] = decision if later is None else _sum(decision, later)
-            raise
 
     async def trim(self) -> None:
-        """Remove the oldest, where there are more than are kept."""
+        """Remove the oldest, where there are more than are kept. Nothing is asked while nothing is written."""
+        if not self._is_grown:
+            return
+        self._is_grown = False
         async with self.database.transaction() as tx:
             await trim_decisions(tx, DECISION_POINTS, kept_max=self.kept_max)
 

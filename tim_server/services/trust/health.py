@@ -10,6 +10,7 @@ import structlog
 from tim_server.services.trust.knowledge import SourceStatus, TrustKnowledge
 
 ALARM_INTERVAL_MS = 60 * 60 * 1000
+STALE_MS = 24 * 60 * 60 * 1000
 
 _log = structlog.get_logger("trust")
 
@@ -20,6 +21,8 @@ class HealthState(StrEnum):
     FRESH = "fresh"
     FAILING = "failing"
     """It holds, but the last attempt to fetch it has failed."""
+    STALE = "stale"
+    """As before, for more than a day: who was removed meanwhile is still talked to."""
     EXPIRED = "expired"
     """It goes on serving past its time."""
     MISSING = "missing"
@@ -36,7 +39,7 @@ class Health:
     @property
     def needs_somebody(self) -> bool:
         """Whether somebody must act."""
-        return self.state in (HealthState.EXPIRED, HealthState.MISSING)
+        return self.state in (HealthState.STALE, HealthState.EXPIRED, HealthState.MISSING)
 
 
 def health_of(knowledge: TrustKnowledge, status: SourceStatus, now_ms: int) -> Health:
@@ -50,6 +53,11 @@ def health_of(knowledge: TrustKnowledge, status: SourceStatus, now_ms: int) -> H
     age = freshness(copy.directory, datetime.fromtimestamp(now_ms / 1000, UTC))
     if age.is_stale:
         return Health(state=HealthState.EXPIRED, alarm=age.alarm)
+    unchecked_ms = now_ms - (status.checked_ts or copy.fetched_ts)
+    if status.problem is not None and unchecked_ms > STALE_MS:
+        hours = unchecked_ms // 3_600_000
+        alarm = f"the directory could not be refreshed for {hours} hours: {status.problem}"
+        return Health(state=HealthState.STALE, alarm=alarm)
     if status.problem is not None:
         return Health(state=HealthState.FAILING, alarm=f"the directory can't be refreshed: {status.problem}")
     return Health(state=HealthState.FRESH, alarm=None)

@@ -53,7 +53,8 @@ from tim_server.trust.signed_directory import (
 RETRY_INTERVAL_MS = 60_000
 """After a failure, unless the interval is shorter anyway."""
 WAIT_FOR_UNKNOWN_S = 10.0
-"""How long a request waits for the directory that might list its server."""
+WAITING_FOR_UNKNOWN_MAX = 100
+"""How long, and how many, requests wait for a directory that might list their server: anybody can make them."""
 
 _log = structlog.get_logger("trust")
 
@@ -96,6 +97,7 @@ class DirectoryRefresh:
     failure_count: int = 0
     _is_behind: bool = False
     _refused_generation: int = 0
+    _waiting: int = 0
     _attempt: "asyncio.Task[None] | None" = None
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -122,6 +124,9 @@ class DirectoryRefresh:
         is_fetching = self._attempt is not None and not self._attempt.done()
         if not is_fetching and not self._is_due(pause_ms):
             return
+        if self._waiting >= WAITING_FOR_UNKNOWN_MAX:
+            return
+        self._waiting += 1
         try:
             async with asyncio.timeout(WAIT_FOR_UNKNOWN_S):
                 await self._share_attempt(pause_ms)
@@ -129,6 +134,8 @@ class DirectoryRefresh:
             return
         except Exception as error:  # the loop that refreshes meets it as well, and says more
             _log.warning("directory_not_refreshed", source=self.source.name, reason=type(error).__name__)
+        finally:
+            self._waiting -= 1
 
     async def close(self) -> None:
         """Give up what is being fetched."""

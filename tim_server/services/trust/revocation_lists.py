@@ -7,8 +7,9 @@ the one before.
 """
 
 import asyncio
+import contextlib
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -28,7 +29,7 @@ from tim_server.storage.database import Connection
 from tim_server.storage.store import Store
 from tim_server.storage.trust_crls import CrlDocument, claim_crls, load_crls, note_crl_problem, reap_crls, store_crl
 from tim_server.storage.trust_directory import TRUST
-from tim_server.trust.certificates import CertificateRefused
+from tim_server.trust.certificates import CertificateRefused, public_key_sha256
 from tim_server.trust.chains import Chain
 from tim_server.trust.crls import CRL_BYTES_MAX, crl_urls, judge_by_crl, read_crl
 from tim_server.trust.ocsp_responses import OCSP_RESPONSE_BYTES_MAX, read_ocsp_response
@@ -37,12 +38,17 @@ from tim_server.trust.revocation_status import Unknown
 
 RETRY_PAUSE_MS = 30_000
 """How long a list or response that could not be had is not asked for again by those who wait for it."""
-LISTS_MAX = 1_000
+LISTS_MAX = 100
 RESPONSES_MAX = 10_000
 URL_LENGTH_MAX = 1_000
 OCSP_HEADERS = {"Content-Type": "application/ocsp-request", "Accept": "application/ocsp-response"}
 
 _log = structlog.get_logger("trust")
+
+
+ListKey = tuple[str, str]
+"""Where a list is published, and the key of the authority that must have signed it: after an authority has changed its
+key, there may be certificates of both for a while."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +57,10 @@ class Witness:
 
     certificate: x509.Certificate
     issuer: x509.Certificate
+
+    def key_at(self, url: str) -> ListKey:
+        """The list that speaks for the certificate, if it is the one at `url`."""
+        return url, public_key_sha256(self.issuer)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +93,7 @@ class RevocationLists:
     refresh_interval_ms: int
     now_ms: Callable[[], int]
     failure_count: int = 0
-    _lists: dict[str, KnownList] = field(default_factory=dict)
+    _lists: dict[ListKey, KnownList] = field(default_factory=dict)
     _responses: dict[tuple[str, bytes], _KnownResponse] = field(default_factory=dict)
     _failed_ms: dict[str, int] = field(default_factory=dict)
     _fetching: "dict[str, asyncio.Task[None]]" = field(default_factory=dict)
@@ -99,11 +109,9 @@ class RevocationLists:
             for url in crl_urls(certificate)
             if len(url) <= URL_LENGTH_MAX and self.fetcher.may_ask(url)
         ]
-        found = [await self._list(url, witness) for url, witness in wanted]
-        responses = []
-        if self.rules.uses_ocsp:
-            queries = [query for query in sources.ocsp_queries if self.fetcher.may_ask(query.url)]
-            responses = [await self._response(query) for query in queries]
+        found = await asyncio.gather(*(self._list(url, witness) for url, witness in wanted))
+        queries = sources.ocsp_queries if self.rules.uses_ocsp else ()
+        responses = await asyncio.gather(*(self._response(q) for q in queries if self.fetcher.may_ask(q.url)))
         return RevocationData(
             crls=tuple(crl for crl in found if crl is not None),
             ocsp_responses=tuple(response for response in responses if response is not None),
@@ -118,7 +126,7 @@ class RevocationLists:
         """Do what is due: follow other processes, fetch all lists in use anew. Called often."""
         if self._is_behind:
             self._is_behind = False
-            await self._load(self._lists)
+            await self._load(list(self._lists))
         now_ms = self.now_ms()
         if 0 <= now_ms - self._refreshed_ms < self.refresh_interval_ms:
             return
@@ -132,7 +140,7 @@ class RevocationLists:
         if not self._lists:
             return
         async with self.store.database.transaction() as tx:
-            urls = await claim_crls(tx, self._lists, now_ms=self.now_ms(), pause_ms=pause_ms)
+            urls = await claim_crls(tx, {url for url, _ in self._lists}, now_ms=self.now_ms(), pause_ms=pause_ms)
         await asyncio.gather(*(self._share_fetch(url) for url in sorted(urls)))
 
     async def reap(self) -> None:
@@ -149,14 +157,17 @@ class RevocationLists:
         await self.fetcher.close()
 
     async def _list(self, url: str, witness: Witness) -> x509.CertificateRevocationList | None:
-        if url not in self._lists:
+        key = witness.key_at(url)
+        if key not in self._lists:
             while len(self._lists) >= LISTS_MAX:
                 del self._lists[next(iter(self._lists))]
-            self._lists[url] = KnownList(witness=witness)
-            await self._load({url: self._lists[url]})
-        if not self._lists[url].is_current(self._now()) and self._may_retry(url):
+            self._lists[key] = KnownList(witness=witness)
+            await self._load([key])
+        known = self._lists.get(key)
+        if known is not None and not known.is_current(self._now()) and self._may_retry(url):
             await self._share_fetch(url)
-        return self._lists[url].crl if url in self._lists else None
+            known = self._lists.get(key)
+        return None if known is None else known.crl
 
     async def _share_fetch(self, url: str) -> None:
         """Fetch a list, or wait for whoever is fetching it."""
@@ -171,7 +182,7 @@ class RevocationLists:
         try:
             document = await self.fetcher.get(url, size_bytes_max=CRL_BYTES_MAX)
             assert document is not None
-            is_new = await self._take(url, document)
+            taken = await self._offer(url, document)
         except (OutgoingError, CertificateRefused) as error:
             self.failure_count += 1
             self._failed_ms[url] = self.now_ms()
@@ -179,15 +190,13 @@ class RevocationLists:
             await self._note_problem(url, str(error))
             return
         self._failed_ms.pop(url, None)
-        if not is_new:
+        if taken is None:
             await self._note_problem(url, None)
             return
-        known = self._lists[url]
-        assert known.crl is not None and known.document_sha256 is not None
         crl = CrlDocument(
             document=document,
-            document_sha256=known.document_sha256,
-            last_update_ts=round(known.crl.last_update_utc.timestamp() * 1000),
+            document_sha256=hashlib.sha256(document).hexdigest(),
+            last_update_ts=round(taken.last_update_utc.timestamp() * 1000),
         )
         try:
             await self.store.writer.write(
@@ -198,32 +207,44 @@ class RevocationLists:
         except MatrixError as error:  # the list serves from memory
             _log.warning("revocation_list_not_stored", url=url, reason=error.errcode)
 
-    async def _take(self, url: str, document: bytes) -> bool:
-        """Know a list from now on; whether it is another than before. Raises `CertificateRefused` for one that does not
+    async def _offer(self, url: str, document: bytes) -> x509.CertificateRevocationList | None:
+        """Take what is published at `url` as the list of each authority whose it is; None where it is known already.
+        Raises `CertificateRefused` where it counts for nobody."""
+        outcomes: list[x509.CertificateRevocationList | None] = []
+        refusals: list[CertificateRefused] = []
+        for key in [key for key in self._lists if key[0] == url]:
+            try:
+                outcomes.append(await self._take(key, document))
+            except CertificateRefused as error:
+                refusals.append(error)
+        if refusals and not outcomes:
+            raise refusals[0]
+        return next((crl for crl in outcomes if crl is not None), None)  # an empty list is false
+
+    async def _take(self, key: ListKey, document: bytes) -> x509.CertificateRevocationList | None:
+        """Know a list from now on; None where it is known already. Raises `CertificateRefused` for one that does not
         count."""
-        known = self._lists.get(url)
+        known = self._lists.get(key)
         sha256 = hashlib.sha256(document).hexdigest()
         if known is None or known.document_sha256 == sha256:
-            return False
+            return None
         crl = await asyncio.to_thread(_read_and_judge, document, known.witness, self._now())
         if known.crl is not None and crl.last_update_utc < known.crl.last_update_utc:
             raise CertificateRefused("the revocation list is older than the one that is known")
-        self._lists[url] = KnownList(witness=known.witness, crl=crl, document_sha256=sha256)
+        self._lists[key] = KnownList(witness=known.witness, crl=crl, document_sha256=sha256)
         await self.knowledge.tell_change()
-        return True
+        return crl
 
-    async def _load(self, lists: Mapping[str, KnownList]) -> None:
+    async def _load(self, keys: Sequence[ListKey]) -> None:
         """Take the lists that the database holds, where they are others."""
-        known = {url: each.document_sha256 for url, each in lists.items()}
+        known = {key[0]: each.document_sha256 for key in keys if (each := self._lists.get(key)) is not None}
         if not known:
             return
         async with self.store.database.connection() as connection:
             stored = await load_crls(connection, self.store.codec, known)
         for url, crl in stored.items():
-            try:
-                await self._take(url, crl.document)
-            except CertificateRefused:  # it has expired, or was fetched for another chain
-                continue
+            with contextlib.suppress(CertificateRefused):  # it has expired, or is another authority's
+                await self._offer(url, crl.document)
 
     async def _response(self, query: OcspQuery) -> ocsp.OCSPResponse | None:
         key, now_ms = (query.url, query.request), self.now_ms()
