@@ -17,6 +17,7 @@ from tests.people import Person
 from tim_server.matrix.canonical_json import encode_relaxed
 from tim_server.matrix.events.hashes import event_id_of
 from tim_server.matrix.events.signatures import verify_event_signature
+from tim_server.storage.outside_memberships import reap
 from tim_server.storage.rebuild import rebuild_derived
 
 
@@ -291,3 +292,27 @@ async def test_memberships_of_rooms_elsewhere_can_be_derived_anew(neighbourhood:
         await tx.execute("DELETE FROM membership_history WHERE user_id = $1", alice.user_id)
         assert (await rebuild_derived(tx, store.codec)).mended == 2
     assert await section(alice, "invite", room.room_id) is not None
+
+
+async def test_an_invite_is_among_the_notifications(neighbourhood: Neighbourhood, alice: Person) -> None:
+    room = named_room(neighbourhood)
+    event = invite_of(room, alice.user_id)
+    await send_invite(neighbourhood.peer, "a.example", room, event)
+    (notification,) = (await alice.get("notifications"))["notifications"]
+    assert (notification["room_id"], notification["event"]["event_id"]) == (room.room_id, event.event_id)
+    assert "notify" in notification["actions"]
+
+
+async def test_what_the_room_itself_tells_takes_the_place_of_the_invite(
+    neighbourhood: Neighbourhood, alice: Person
+) -> None:
+    room = named_room(neighbourhood)
+    room.serve(neighbourhood.peer)
+    await send_invite(neighbourhood.peer, "a.example", room, room.take(invite_of(room, alice.user_id)))
+    await alice.join(room.room_id)
+    store = neighbourhood.a.process.homeservers[0].store
+    async with store.database.transaction() as tx:
+        await reap(tx)
+        left = await tx.fetchval("SELECT count(*) FROM outside_memberships WHERE user_id = $1", alice.user_id)
+        assert (left, (await rebuild_derived(tx, store.codec)).mended) == (0, 0)
+    assert await section(alice, "join", room.room_id) is not None

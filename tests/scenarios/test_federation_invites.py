@@ -4,12 +4,14 @@ Spec: https://spec.matrix.org/v1.19/server-server-api/#inviting-to-a-room
 """
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import Neighbourhood
 from tests.eventually import eventually
+from tests.hospitals import Network, run_networked
 from tests.inviting import invite_state, section
 from tests.people import Person
 
@@ -161,3 +163,24 @@ async def test_two_of_a_hospital_are_invited_and_one_joins_first(
     await carol.join(room_id)
     for user_id in (bob.user_id, carol.user_id):
         await is_now(membership_of(alice, room_id, user_id), "join")
+
+
+async def test_bob_leaves_while_the_other_hospital_is_down(
+    make_tenant_dsn: Callable[[], Awaitable[str]], tmp_path: Path
+) -> None:
+    network = Network.of(tmp_path, ["a.example", "b.example"])
+    dsn = await make_tenant_dsn()
+    async with run_networked(network, "b.example", await make_tenant_dsn(), tmp_path / "b") as b:
+        bob = await b.person()
+        async with run_networked(network, "a.example", dsn, tmp_path / "a") as a:
+            alice = await a.person("alice")
+            rooms = [await alice.create_room(preset="private_chat", invite=[bob.user_id]) for _ in range(2)]
+            await bob.join(rooms[0])
+        for room_id in rooms:
+            await bob.leave(room_id)
+        for room_id in rooms:
+            assert await section(bob, "leave", room_id, filter='{"room":{"include_leave":true}}') is not None
+        assert (await bob.get("joined_rooms"))["joined_rooms"] == []
+        async with run_networked(network, "a.example", dsn, tmp_path / "a") as a:
+            alice.session = a.session
+            await is_now(membership_of(alice, rooms[0], bob.user_id), "leave")

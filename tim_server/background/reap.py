@@ -9,6 +9,7 @@ from tim_server.storage import (
     commit_log,
     key_backups,
     notifications,
+    outside_memberships,
     presence,
     received_transactions,
     remote_device_lists,
@@ -33,6 +34,7 @@ def reaping_loops(store: Store) -> tuple[Loop, ...]:
         "to_device_outbox": to_device_outbox.reap,
         "remote_device_lists": remote_device_lists.reap,
         "notifications": notifications.reap,
+        "outside_memberships": outside_memberships.reap,
         "typing": typing.reap,
         "presence_devices": presence.reap,
     }

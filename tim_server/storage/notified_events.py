@@ -47,11 +47,13 @@ ORDER BY position DESC LIMIT $3
 """
 
 LOAD_NOTIFIED = """
-SELECT e.nid, e.room_nid, e.position, e.notify_class, n.level
+SELECT coalesce(e.nid, o.event_nid), w.room_nid, w.position, coalesce(e.notify_class, 0), n.level
 FROM unnest($2::bigint[], $3::bigint[]) AS w (room_nid, position)
-JOIN events AS e ON e.room_nid = w.room_nid AND e.position = w.position AND e.minor = 0
+LEFT JOIN events AS e ON e.room_nid = w.room_nid AND e.position = w.position AND e.minor = 0
+LEFT JOIN outside_memberships AS o ON o.user_id = $1 AND o.room_nid = w.room_nid AND o.position = w.position
 LEFT JOIN notifications AS n ON n.user_id = $1 AND n.room_nid = w.room_nid AND n.position = w.position
-ORDER BY e.position DESC
+WHERE e.nid IS NOT NULL OR o.event_nid IS NOT NULL
+ORDER BY w.position DESC
 """
 
 

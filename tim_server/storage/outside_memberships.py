@@ -24,7 +24,7 @@ TABLES = (
         name="outside_memberships",
         owner="services.rooms.remote.outside",
         bound="one row a user and room; pending invites of a user are limited",
-        reaper="room purge; the stripped state goes with the user's next membership",
+        reaper="storage.outside_memberships.reap once the room's state says more of the user; room purge",
     ),
 )
 
@@ -125,16 +125,32 @@ async def load_outside(tx: Connection, codec: Codec, event_nids: Collection[int]
     return {row["event_nid"]: _read(row, codec) for row in await tx.fetch(LOAD_OUTSIDE, list(event_nids))}
 
 
-LOAD_OUTSIDE_OF_USER = f"""
-SELECT {OUTSIDE_COLUMNS} FROM outside_memberships
-WHERE user_id = $2 AND room_nid = (SELECT nid FROM rooms WHERE room_id = $1)
+LOAD_OUTSIDE_OF_USERS = f"""
+SELECT {OUTSIDE_COLUMNS} FROM outside_memberships AS o
+WHERE user_id = ANY($2) AND room_nid = (SELECT nid FROM rooms WHERE room_id = $1) AND EXISTS (
+    SELECT FROM memberships AS m
+    WHERE m.user_id = o.user_id AND m.room_nid = o.room_nid AND m.event_nid = o.event_nid
+)
 """
 
 
-async def load_outside_of_user(tx: Connection, codec: Codec, room_id: RoomId, user_id: UserId) -> OutsideRow | None:
-    """What was last known of the user's membership from outside of the room."""
-    row = await tx.fetchrow(LOAD_OUTSIDE_OF_USER, room_id, user_id)
-    return None if row is None else _read(row, codec)
+async def load_outside_of_users(
+    tx: Connection, codec: Codec, room_id: RoomId, users: Collection[UserId]
+) -> dict[UserId, OutsideRow]:
+    """The memberships of these users, as far as the newest is one that is known from outside of the room."""
+    rows = await tx.fetch(LOAD_OUTSIDE_OF_USERS, room_id, list(users))
+    return {UserId(row["user_id"]): _read(row, codec) for row in rows}
+
+
+IS_KNOWN = """
+SELECT EXISTS (SELECT FROM outside_memberships WHERE room_nid = $1 AND user_id = $2 AND $3 IN (event_id, answers))
+"""
+
+
+async def is_known_outside(tx: Connection, room_nid: int, user_id: UserId, event_id: EventId) -> bool:
+    """Whether the event is the user's membership from outside, or was, and has been answered."""
+    known: bool = await tx.fetchval(IS_KNOWN, room_nid, user_id, event_id)
+    return known
 
 
 def _read(row: Any, codec: Codec) -> OutsideRow:
@@ -206,3 +222,22 @@ async def count_pending_invites(tx: Connection, user_id: UserId) -> int:
     """How many invites the user has not answered."""
     count: int = await tx.fetchval(COUNT_PENDING_INVITES, user_id)
     return count
+
+
+REAPED_AT_ONCE = 10_000
+
+REAP = """
+WITH superseded AS (
+    DELETE FROM outside_memberships WHERE ctid = ANY (ARRAY (
+        SELECT o.ctid FROM outside_memberships AS o JOIN memberships AS m USING (user_id, room_nid)
+        WHERE m.position > o.position LIMIT $1
+    )) RETURNING user_id, room_nid, position
+)
+DELETE FROM membership_history AS h USING superseded AS s
+WHERE h.user_id = s.user_id AND h.room_nid = s.room_nid AND h.position = s.position
+"""
+
+
+async def reap(tx: Connection) -> None:
+    """Remove what was known from outside of rooms whose state has said more of the user since."""
+    await tx.execute(REAP, REAPED_AT_ONCE)

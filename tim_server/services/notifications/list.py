@@ -35,6 +35,7 @@ from tim_server.storage.database import Connection, Database
 from tim_server.storage.events import EventRow, load_events
 from tim_server.storage.memberships import UserRoom, load_rooms_of_user
 from tim_server.storage.notified_events import NotifiedEvent, list_notified
+from tim_server.storage.outside_memberships import load_outside
 from tim_server.storage.receipts import MAIN_THREAD, UNTHREADED
 from tim_server.storage.unread import load_read_positions
 
@@ -125,10 +126,13 @@ class NotificationList:
         self, tx: Connection, user_id: UserId, nids: Sequence[int], histories: Histories
     ) -> dict[int, EventRow]:
         """The events that the user may see, and was there to be told of: others' only, as long as not redacted."""
-        unheard = {user_id, *await load_ignored_users(tx, self.client_events.codec, user_id)}
+        codec = self.client_events.codec
+        unheard = {user_id, *await load_ignored_users(tx, codec, user_id)}
+        stored = await load_events(tx, codec, nids)
+        outside = await load_outside(tx, codec, set(nids) - stored.keys())  # invites into rooms elsewhere
         rows = [
             row
-            for row in (await load_events(tx, self.client_events.codec, nids)).values()
+            for row in (*stored.values(), *(row.event for row in outside.values()))
             if row.sender not in unheard and row.redacted_by is None and is_presentable(row)
         ]
         invites = [row for row in rows if row.type == MEMBER and row.state_key == user_id]

@@ -75,7 +75,7 @@ class InviteReceipt:
         is_inside = await self._check_room(event, origin)
         told = await self.told_state.read_invited(invite.invite_room_state, version, event.room_id, invitee)
         await self._check_may_be_invited(event, invitee)
-        if not is_inside and not await self._is_known(event, invitee):
+        if not is_inside:
             change = OutsideChange(
                 event=self._signed(event),
                 instead_of=_NOT_JOINED,
@@ -145,11 +145,6 @@ class InviteReceipt:
             raise Forbidden("The user can't be invited")
         if room is not None and room.membership == "join":
             raise Forbidden("The user is already in the room")
-
-    async def _is_known(self, event: Event, invitee: UserId) -> bool:
-        """Whether the invite came before, and may have been answered since."""
-        row = await self.outside.find(event.room_id, invitee)
-        return row is not None and event.event_id in (row.event.event_id, row.answers)
 
     def _signed(self, event: Event) -> Event:
         pdu = sign_event(event.pdu, event.room_version, self.author.server_name, self.author.key)

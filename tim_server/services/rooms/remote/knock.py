@@ -38,7 +38,7 @@ class RemoteKnock:
     ) -> None:
         """Knock with this member content; who knocks already has nothing to do. `named` servers are said to be in the
         room. Raises what `ask_in_turn` raises, `Forbidden` where the trust gate refuses all servers."""
-        row = await self.outside.find(room_id, user_id)
+        row = (await self.outside.find(room_id, [user_id])).get(user_id)
         if row is not None and row.membership == "knock":
             return
 

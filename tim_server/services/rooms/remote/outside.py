@@ -23,7 +23,8 @@ from tim_server.storage.outside_memberships import (
     OutsideMembership,
     OutsideRow,
     count_pending_invites,
-    load_outside_of_user,
+    is_known_outside,
+    load_outside_of_users,
     put_outside_membership,
 )
 from tim_server.storage.rooms import insert_room_without_state, load_head_version
@@ -67,13 +68,14 @@ class OutsideMemberships:
         head = await self.heads.get(room_id)
         return head is not None and head.joined_servers.get(self.server_name, 0) > 0
 
-    async def find(self, room_id: RoomId, user_id: UserId) -> OutsideRow | None:
-        """What was last known of the user's membership from outside of the room."""
+    async def find(self, room_id: RoomId, users: Collection[UserId]) -> dict[UserId, OutsideRow]:
+        """The memberships of these users, as far as the newest is one that is known from outside of the room."""
         async with self.store.database.connection() as connection:
-            return await load_outside_of_user(connection, self.store.codec, room_id, user_id)
+            return await load_outside_of_users(connection, self.store.codec, room_id, users)
 
     async def put(self, change: OutsideChange) -> bool:
         """Store the membership of a room that this server is not in; False where it is in the room, which then decides.
+        An event that came before, and may have been answered since, changes nothing.
 
         Raises `Forbidden` where the user's membership is none of `instead_of`, `LimitExceeded` for too many invites.
         """
@@ -151,6 +153,8 @@ class _PutOutside:
         room_nid = self.room_nid if room is None else room.room_nid
         if (None if room is None else await load_head_version(tx, room_nid)) != self.head_version:
             return False
+        if room is not None and await is_known_outside(tx, room_nid, self.users[0], self.membership.event_id):
+            return True
         if (None if room is None else room.membership) not in self.instead_of:
             raise Forbidden("The user's membership of the room does not allow this")
         is_invite = self.membership.membership == "invite"

@@ -36,9 +36,10 @@ class Rescissions:
         """What became of those PDUs that end an invite or a knock of a local user, None for what was taken in. Other
         PDUs are left out."""
         outcomes: dict[EventId, str | None] = {}
-        for user_id in dict.fromkeys(self._users_in(pdus)):
-            row = await self.outside.find(room_id, user_id)
-            if row is None or row.membership not in WAITING:
+        users = {*self._users_in(pdus)}
+        rows = await self.outside.find(room_id, users) if users else {}
+        for user_id, row in rows.items():
+            if row.membership not in WAITING:
                 continue
             of_user = [pdu for pdu in pdus if _ends_membership(pdu) and pdu["state_key"] == user_id]
             checked = await self.check.check(of_user, room_version(row.room_version), room_id)

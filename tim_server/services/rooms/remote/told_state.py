@@ -13,7 +13,7 @@ from tim_server.matrix.room_versions import RoomVersion
 from tim_server.matrix.stripped_state import stripped, stripped_json
 from tim_server.services.rooms.remote.check_pdus import PduCheck
 
-EVENTS_MAX = 50
+EVENTS_MAX = 30
 """How many events may be told; servers tell about ten."""
 STRIPPED_BYTES_MAX = 65_536
 """How much of what is told is kept."""
