@@ -27,6 +27,7 @@ class PeerHistory:
     limit_max: int = 100
     alter_page: Callable[[list[Any]], Any] = lambda pdus: pdus
     alter_ids: Callable[[dict[str, Any]], Any] = lambda ids: ids
+    alter_time: Callable[[dict[str, Any]], Any] = lambda found: found
 
     def page(self, event_ids: list[str], limit: int) -> list[Event]:
         """These events and what precedes them, the deepest first."""
@@ -65,6 +66,16 @@ class PeerHistory:
             found = room.events.get(EventId(unquote(asked.path).rpartition("/")[2]))
             return None if found is None else {"origin": peer.name, "origin_server_ts": 1, "pdus": [found.pdu]}
 
+        async def by_time(asked: Asked) -> Any:
+            ts, is_back = int(asked.query["ts"]), asked.query["dir"] == "b"
+            times = {
+                e.origin_server_ts: e.event_id for e in room.events.values() if (e.origin_server_ts <= ts) == is_back
+            }
+            nearest = (max(times) if is_back else min(times)) if times else None
+            found = None if nearest is None else {"event_id": times[nearest], "origin_server_ts": nearest}
+            return found if found is None else self.alter_time(found)
+
+        peer.answers["GET", f"{V1}/timestamp_to_event/{room.room_id}"] = by_time
         peer.answers["GET", f"{V1}/backfill/{room.room_id}"] = backfill
         peer.answers["GET", f"{V1}/state_ids/{room.room_id}"] = state_ids
         peer.answers["GET", f"{V1}/state/{room.room_id}"] = state

@@ -4,7 +4,7 @@ import secrets
 from typing import Any
 
 from tim_server.app.accounts import Services
-from tim_server.app.history import make_backfill
+from tim_server.app.history import HistoryFetching, make_history_fetching
 from tim_server.app.joins import make_remote_join
 from tim_server.app.membership import make_invites, make_knock
 from tim_server.app.parts import Parts, now_ms
@@ -29,7 +29,6 @@ from tim_server.services.rooms.moderate import Moderation
 from tim_server.services.rooms.publish import RoomPublication
 from tim_server.services.rooms.redact import Redaction
 from tim_server.services.rooms.relations import RoomRelations
-from tim_server.services.rooms.remote.backfill import Backfill
 from tim_server.services.rooms.remote.join import RemoteJoin
 from tim_server.services.rooms.send import RoomSender
 from tim_server.services.rooms.state import RoomState
@@ -46,12 +45,12 @@ def room_services(parts: Parts) -> Services:
     parts.store.writer.on_restored.append(guests.forget)
     remote = make_remote_join(parts)
     join = _make_join(parts, remote)
-    backfill = make_backfill(parts)
-    reading = _reading(parts, backfill)
+    fetching = make_history_fetching(parts)
+    reading = _reading(parts, fetching)
     return Services(
         fields=_sending(parts, join) | _membership(parts, join) | _naming(parts) | reading | _reports(parts),
         loops=(Loop(name="remove guests", interval_s=GUEST_SWEEP_INTERVAL_S, work=guests.sweep),),
-        closers=(remote.close, backfill.close),
+        closers=(remote.close, fetching.backfill.close, fetching.reach.close),
     )
 
 
@@ -145,7 +144,7 @@ def _naming(parts: Parts) -> dict[str, Any]:
     }
 
 
-def _reading(parts: Parts, backfill: Backfill) -> dict[str, Any]:
+def _reading(parts: Parts, fetching: HistoryFetching) -> dict[str, Any]:
     store, limit_max = parts.store, parts.settings.limits.messages_events_max
     common: dict[str, Any] = {
         "database": store.database,
@@ -156,9 +155,9 @@ def _reading(parts: Parts, backfill: Backfill) -> dict[str, Any]:
         "room_event": RoomEvent(database=store.database, client_events=parts.client_events),
         "room_state": RoomState(snapshots=store.snapshots, **common),
         "room_members": RoomMembers(**common),
-        "room_history": RoomHistory(backfill=backfill, limit_max=limit_max, **common),
-        "room_context": RoomContext(snapshots=store.snapshots, limit_max=limit_max, **common),
-        **_finding(parts),
+        "room_history": RoomHistory(backfill=fetching.backfill, limit_max=limit_max, **common),
+        "room_context": RoomContext(reach=fetching.reach, snapshots=store.snapshots, limit_max=limit_max, **common),
+        **_finding(parts, fetching),
     }
 
 
@@ -176,11 +175,13 @@ def _reports(parts: Parts) -> dict[str, Any]:
     }
 
 
-def _finding(parts: Parts) -> dict[str, Any]:
+def _finding(parts: Parts, fetching: HistoryFetching) -> dict[str, Any]:
     """What finds events by what they relate to, or by their time."""
     database, limit_max = parts.store.database, parts.settings.limits.messages_events_max
     return {
         "room_relations": RoomRelations(database=database, client_events=parts.client_events, limit_max=limit_max),
         "room_threads": RoomThreads(database=database, client_events=parts.client_events, limit_max=limit_max),
-        "event_by_time": EventByTime(database=database, visibility=parts.client_events.visibility),
+        "event_by_time": EventByTime(
+            database=database, visibility=parts.client_events.visibility, reach=fetching.reach
+        ),
     }

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tim_server.matrix.identifiers import UserId
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection
-from tim_server.storage.holes import HoleRow, load_hole, move_hole
+from tim_server.storage.holes import HoleRow, insert_holes, load_hole, move_hole
 from tim_server.storage.new_events import PlacedEvent, insert_events
 from tim_server.storage.relations import NewRelation, insert_relations
 from tim_server.storage.room_commits import mark_redacted
@@ -26,8 +26,8 @@ class Edges:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryFill:
-    """What goes into a hole. `hole` is as it was found, `moved` what takes its place. `edges` are those of the events
-    that named what was missing."""
+    """What goes into a hole. `hole` is as it was found, `moved` what takes its place, or with `keeps_hole` what comes
+    beside it. `edges` are those of the events that named what was missing."""
 
     codec: Codec
     hole: HoleRow
@@ -36,6 +36,7 @@ class HistoryFill:
     snapshots: Sequence[SnapshotRow] = ()
     redactions: Sequence[tuple[int, int]] = ()
     edges: Sequence[Edges] = ()
+    keeps_hole: bool = False
     users: tuple[UserId, ...] = ()
     streams: tuple[str, ...] = ()
 
@@ -45,9 +46,12 @@ class HistoryFill:
         return (self.hole.room_nid,) if self.redactions else ()
 
     async def store(self, tx: Connection, position: int) -> bool:
-        """Write all of it; False where the hole is not as it was found, and nothing is written."""
+        """Write all of it; False where the hole is not as it was found, or an event that was an outlier has got its
+        place meanwhile, and nothing is written."""
         found = await load_hole(tx, self.hole.room_nid, self.hole.place)
         if found is None or [*found.missing] != [*self.hole.missing]:
+            return False
+        if await tx.fetchval(IS_ANY_KNOWN, [each.event.nid for each in self.events if each.event.is_stored]):
             return False
         await insert_events(tx, self.codec, self.events)
         await insert_snapshots(tx, self.snapshots)
@@ -56,9 +60,14 @@ class HistoryFill:
         await tx.execute(
             SET_EDGES, [each.nid for each in self.edges], [bigint_array(each.prev_nids) for each in self.edges]
         )
-        await move_hole(tx, self.hole, self.moved)
+        if not self.keeps_hole:
+            await move_hole(tx, self.hole, self.moved)
+        elif self.moved is not None:
+            await insert_holes(tx, [self.moved])
         return True
 
+
+IS_ANY_KNOWN = "SELECT EXISTS (SELECT FROM events WHERE nid = ANY($1) AND snapshot IS NOT NULL)"
 
 SET_EDGES = """
 UPDATE events AS e SET prev_nids = new.prev_nids::bigint[]

@@ -83,7 +83,7 @@ ORDER BY position DESC, minor DESC LIMIT 1
 """
 OLDEST_HOLE = f"""
 SELECT {_COLUMNS} FROM timeline_holes
-WHERE room_nid = $1 AND (position, minor) > ($2, $3) AND (position, minor) <= ($4, $5)
+WHERE room_nid = $1 AND (position, minor) > ($2, $3 + 1) AND (position, minor) <= ($4, $5)
   AND missing <> '{{}}' AND failures < $6
 ORDER BY position, minor LIMIT 1
 """
@@ -100,9 +100,55 @@ async def find_newest_hole(
 async def find_oldest_hole(
     tx: Connection, room_nid: int, *, after: Place, until: Place, failures_max: int
 ) -> HoleRow | None:
-    """The hole that one meets first going forward from the gap `after` to `until`; one that lies at `after` counts, one
-    with as many failures does not."""
+    """The hole that one meets first going forward from the gap `after` to `until`; one whose end is at `after` does not
+    count, nor one with as many failures."""
     return _hole(await tx.fetchrow(OLDEST_HOLE, room_nid, *after, *until, failures_max))
+
+
+HOLE_OF_TIME = f"""
+SELECT {_COLUMNS} FROM timeline_holes AS h
+WHERE room_nid = $1 AND missing <> '{{}}' AND (
+    SELECT origin_server_ts FROM events
+    WHERE room_nid = h.room_nid AND position = h.position AND minor = h.minor
+) >= $2
+ORDER BY position, minor LIMIT 1
+"""
+
+
+async def find_hole_of_time(tx: Connection, room_nid: int, ts: int) -> HoleRow | None:
+    """The oldest hole before whose end an event of this time, in milliseconds since the epoch, may have been sent."""
+    return _hole(await tx.fetchrow(HOLE_OF_TIME, room_nid, ts))
+
+
+MAY_HOLD_TIME = """
+SELECT EXISTS (
+    SELECT FROM timeline_holes AS h
+    WHERE room_nid = $1 AND missing <> '{}' AND (
+        SELECT origin_server_ts FROM events
+        WHERE room_nid = h.room_nid AND position = h.position AND minor = h.minor
+    ) >= $2 AND coalesce((
+        SELECT origin_server_ts FROM events
+        WHERE room_nid = h.room_nid AND position IS NOT NULL AND (position, minor) < (h.position, h.minor)
+        ORDER BY position DESC, minor DESC LIMIT 1
+    ), $3) <= $3
+)
+"""
+
+
+async def may_hold_time(tx: Connection, room_nid: int, *, first_ts: int, last_ts: int) -> bool:
+    """Whether an event that was sent between these times, in milliseconds since the epoch, may be missing in a hole, by
+    what the events on both sides of it say."""
+    found: bool = await tx.fetchval(MAY_HOLD_TIME, room_nid, first_ts, last_ts)
+    return found
+
+
+MINOR_BELOW = "SELECT max(minor) FROM events WHERE room_nid = $1 AND position = $2 AND minor < $3"
+
+
+async def find_minor_below(tx: Connection, hole: HoleRow) -> int | None:
+    """Where the hole ends at its own position, as an event has been fetched from its midst; None where it does not."""
+    minor: int | None = await tx.fetchval(MINOR_BELOW, hole.room_nid, *hole.place)
+    return minor
 
 
 FIND_MISSING = """

@@ -154,6 +154,19 @@ async def find_oldest_place(tx: Connection, room_nid: int) -> Place | None:
     return None if row is None else (row["position"], row["minor"])
 
 
+NEWEST_PLACE = """
+SELECT position, minor FROM events
+WHERE room_nid = $1 AND position IS NOT NULL AND (position, minor) <= ($2, $3)
+ORDER BY position DESC, minor DESC LIMIT 1
+"""
+
+
+async def find_newest_place(tx: Connection, room_nid: int, until: Place) -> Place | None:
+    """The place of the newest event of the room's timeline up to a gap."""
+    row = await tx.fetchrow(NEWEST_PLACE, room_nid, *until)
+    return None if row is None else (row["position"], row["minor"])
+
+
 CHANGE_OF_VISIBILITY_BEFORE = """
 SELECT position, minor FROM events
 WHERE room_nid = $1 AND type = 'm.room.history_visibility' AND state_key = '' AND position IS NOT NULL

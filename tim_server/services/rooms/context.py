@@ -14,6 +14,7 @@ from tim_server.services.events.client_events import ClientEvents
 from tim_server.services.events.filtering import fitting, patterns_of
 from tim_server.services.events.tokens import START, place_after, place_before, token_of
 from tim_server.services.rooms.holes import stop_at_hole
+from tim_server.services.rooms.remote.reach_history import HistoryReach
 from tim_server.services.rooms.view import RoomView, reader_of, state_after, view_room
 from tim_server.storage.codec import Codec
 from tim_server.storage.commit_log import read_newest_position
@@ -52,6 +53,10 @@ class _Around:
     after: list[EventRow]
 
 
+class _NotHere(Exception):
+    """The event has no place in the room's history here."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoomContext:
     """Reads contexts; `limit_max` bounds one."""
@@ -60,14 +65,28 @@ class RoomContext:
     codec: Codec
     snapshots: SnapshotCache
     client_events: ClientEvents
+    reach: HistoryReach
     limit_max: int = 100
 
     async def read(self, requester: Requester, room_id: RoomId, query: ContextQuery) -> EventContext:
-        """What the user may see around an event. Raises `Forbidden` for who was never joined, `NotFound` where the
-        event is not there, or not for the user to see."""
+        """What the user may see around an event, which a member may also have fetched from another server. Raises
+        `Forbidden` for who was never joined, `NotFound` where the event is not there, or not for the user to see."""
+        try:
+            return await self._read(requester, room_id, query)
+        except _NotHere:
+            if not await self.reach.event(room_id, query.event_id):
+                raise NotFound("There is no such event") from None
+        try:
+            return await self._read(requester, room_id, query)
+        except _NotHere:
+            raise NotFound("There is no such event") from None
+
+    async def _read(self, requester: Requester, room_id: RoomId, query: ContextQuery) -> EventContext:
         async with self.database.read() as tx:
             view = await view_room(tx, self.codec, requester.user_id, room_id)
             row = (await load_events_by_id(tx, self.codec, [query.event_id])).get(query.event_id)
+            if view.membership == "join" and (row is None or row.snapshot is None):
+                raise _NotHere
             seen = [] if row is None or row.room_nid != view.room_nid else [row]
             seen = await self._seen(tx, requester, view, seen)
             if not seen:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from tim_server.services.events.tokens import START
 from tim_server.storage.database import Connection
 from tim_server.storage.holes import HoleRow, find_newest_hole, find_oldest_hole
-from tim_server.storage.timeline import TimelineRange, find_oldest_place
+from tim_server.storage.timeline import Place, TimelineRange, find_newest_place, find_oldest_place
 
 FAILURES_MAX = 8
 """A hole that could not be filled so many times, over more than a day, bars nobody any longer from what lies behind."""
@@ -17,6 +17,13 @@ class OpenRange:
 
     within: TimelineRange
     hole: HoleRow | None
+
+    @property
+    def end(self) -> Place | None:
+        """The gap at which reading ends because of the hole."""
+        if self.hole is None:
+            return None
+        return self.within.after if self.within.newest_first else max(self.within.after, self.within.until)
 
     @property
     def is_empty(self) -> bool:
@@ -37,4 +44,7 @@ async def stop_at_hole(tx: Connection, within: TimelineRange) -> OpenRange:
     if after == START:
         after = await find_oldest_place(tx, room_nid) or START
     hole = await find_oldest_hole(tx, room_nid, after=after, until=until, failures_max=FAILURES_MAX)
-    return OpenRange(within=within if hole is None else replace(within, until=hole.gap), hole=hole)
+    if hole is None:
+        return OpenRange(within=within, hole=None)
+    begins_at = await find_newest_place(tx, room_nid, hole.gap) or after
+    return OpenRange(within=replace(within, until=begins_at), hole=hole)

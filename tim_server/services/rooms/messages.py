@@ -157,7 +157,7 @@ async def _end_of(
     the next page begins there, so that nobody pages through what they can't see.
     """
     backwards = open_range.within.newest_first
-    gap = None if open_range.hole is None else open_range.hole.gap
+    gap = open_range.end
     reached = page.reached
     if reached is None:
         return gap

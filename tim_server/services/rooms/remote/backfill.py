@@ -8,19 +8,15 @@ Spec: https://spec.matrix.org/v1.19/server-server-api/#backfilling-and-retrievin
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import structlog
 
-from tim_server.egress.errors import OutgoingError
-from tim_server.federation.errors import RemoteError
 from tim_server.matrix.identifiers import RoomId, ServerName
-from tim_server.services.rooms.head import RoomHead, RoomHeads
-from tim_server.services.rooms.remote.fetch_history import HistoryFetch, HistoryRefused
-from tim_server.services.rooms.remote.place_history import HoleTooSmall
-from tim_server.services.rooms.remote.take_in_state import StateRefused
-from tim_server.storage.database import DuplicateKey
+from tim_server.services.rooms.head import RoomHeads
+from tim_server.services.rooms.remote.fetch_history import HistoryFetch
+from tim_server.services.rooms.remote.servers_with_history import NOT_HELPED, servers_with_history
 from tim_server.storage.holes import HoleRow, claim_hole, load_hole, postpone_hole, release_hole
 from tim_server.storage.store import Store
 from tim_server.storage.timeline import Place
@@ -56,7 +52,7 @@ class Backfill:
     async def may_help(self, room_id: RoomId) -> bool:
         """Whether anybody is there who could be asked."""
         head = await self.heads.get(room_id)
-        return head is not None and bool(self._others(head))
+        return head is not None and bool(servers_with_history(head, self.server_name))
 
     async def fill(self, room_id: RoomId, hole: HoleRow, *, deadline: float) -> bool:
         """Have the hole filled by a page; whether there is something new to read. Waits until the deadline, a time of
@@ -123,8 +119,7 @@ class Backfill:
         except TimeoutError:
             log.info("filling a hole took too long", room_id=room_id)
         except asyncio.CancelledError:
-            async with self.store.database.transaction() as tx:
-                await release_hole(tx, hole)
+            await self._release(hole)
             raise
         except Exception:
             await self._postpone(hole)
@@ -137,25 +132,20 @@ class Backfill:
         head = await self.heads.get(room_id)
         if head is None:
             return False
-        for server in await self._servers(head, hole):
+        likely = await self.fetching.likely_servers(head, hole.citing)
+        for server in servers_with_history(head, self.server_name, likely)[: self.options.servers_max]:
             try:
-                await self.fetching.fill(head, hole, server)
-            except (RemoteError, OutgoingError, HistoryRefused, StateRefused, HoleTooSmall, DuplicateKey) as error:
+                if not await self.fetching.fill(head, hole, server):
+                    await self._release(hole)
+            except NOT_HELPED as error:
                 log.info("another server did not help with history", server=server, error=type(error).__name__)
             else:
                 return True
         return False
 
-    async def _servers(self, head: RoomHead, hole: HoleRow) -> Sequence[ServerName]:
-        """Servers in the room, those first that are likeliest to have the history: that of what comes after it, that
-        which made the room, then those with the most members."""
-        others = self._others(head)
-        likely = await self.fetching.likely_servers(head, hole)
-        most = sorted(others, key=lambda server: -others[server])
-        return [ServerName(s) for s in dict.fromkeys((*likely, *most)) if s in others][: self.options.servers_max]
-
-    def _others(self, head: RoomHead) -> Mapping[str, int]:
-        return {s: count for s, count in head.joined_servers.items() if count > 0 and s != self.server_name}
+    async def _release(self, hole: HoleRow) -> None:
+        async with self.store.database.transaction() as tx:
+            await release_hole(tx, hole)
 
     async def _postpone(self, hole: HoleRow) -> None:
         pause_s = min(self.options.pause_s * 2**hole.failures, self.options.pause_s_max)

@@ -5,10 +5,11 @@ Spec: https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1bac
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tim_server.federation.client import FederationClient
+from tim_server.federation.events import event
 from tim_server.federation.history import backfill
 from tim_server.matrix.canonical_json import decode_lenient
 from tim_server.matrix.event_auth import auth_ids
@@ -21,11 +22,12 @@ from tim_server.services.rooms.receive import named_by
 from tim_server.services.rooms.remote.check_pdus import PduCheck
 from tim_server.services.rooms.remote.fetch_events import EventFetch
 from tim_server.services.rooms.remote.history_page import HistoryPage, Link, page_of
-from tim_server.services.rooms.remote.place_history import FetchedHistory, HistoryPlacement
+from tim_server.services.rooms.remote.place_history import MINOR_MIN, FetchedHistory, HistoryPlacement, HoleTooSmall
 from tim_server.services.rooms.remote.state_before import StateBefore
 from tim_server.services.trust.gate import ChokePoint, TrustGate
 from tim_server.storage.events import EventRow, load_events, load_events_by_id
-from tim_server.storage.holes import HoleRow
+from tim_server.storage.history_fill import HistoryFill
+from tim_server.storage.holes import HoleRow, find_hole_of_time, find_minor_below
 from tim_server.storage.store import Store
 
 PAGE_EVENTS_MAX = 100
@@ -33,7 +35,9 @@ ASKED_MAX = 20
 """How many of the missing events are asked for at once: they stand in the address of the request."""
 NAMED_MAX = 5_000
 """How many events those of a page may name."""
-ROUNDS_MAX = 3
+STRIDE = 2**24
+"""How many events have room before one that is fetched from the midst of a hole."""
+ROOM_MIN = 2**14
 CREATE = ("m.room.create", "")
 
 
@@ -53,15 +57,46 @@ class HistoryFetch:
     events: EventFetch
     placement: HistoryPlacement
 
-    async def fill(self, head: RoomHead, hole: HoleRow, server: ServerName) -> None:
-        """Fill the hole with a page of the server's, unless somebody else has meanwhile.
+    async def fill(self, head: RoomHead, hole: HoleRow, server: ServerName) -> bool:
+        """Fill the hole with a page of the server's; False where it has changed meanwhile.
 
         Raises `HistoryRefused`, `StateRefused`, `HoleTooSmall`, `RemoteError`, what `egress` raises, and `DuplicateKey`
         where another process stores the same events.
         """
         asked = hole.missing[:ASKED_MAX]
         pdus = await backfill(self.client, server, head.room_id, asked, limit=PAGE_EVENTS_MAX)
-        links = await self._links(head, pdus)
+        return await self.store.writer.write(await self._decide(head, hole, server, await self._links(head, pdus)))
+
+    async def reach(self, head: RoomHead, event_id: EventId, server: ServerName) -> bool:
+        """Put one event, which the server gives, into the midst of the hole in which it lies by its own time; False
+        where the hole has changed meanwhile. Raises as `fill` does."""
+        links = await self._links(head, [await event(self.client, server, event_id)])
+        found = links[event_id].event if event_id in links else None
+        if found is None:
+            raise HistoryRefused("the event is not the one that was asked for, or did not pass")
+        hole, minor = await self._midst(head, found.origin_server_ts)
+        beside = replace(hole, minor=minor + 1, missing=(event_id,))
+        fill = await self._decide(head, beside, server, links)
+        if not fill.events or fill.events[0].position is None:
+            raise HistoryRefused("the event is not accepted, or is here already")
+        return await self.store.writer.write(replace(fill, hole=hole, keeps_hole=True))
+
+    async def _midst(self, head: RoomHead, ts: int) -> tuple[HoleRow, int]:
+        """The hole in which an event of this time lies, and a minor that leaves room on both sides."""
+        async with self.store.database.read() as tx:
+            hole = await find_hole_of_time(tx, head.nid, ts)
+            below = None if hole is None else await find_minor_below(tx, hole)
+        if hole is None:
+            raise HistoryRefused("the event lies in no hole")
+        minor = hole.minor - STRIDE if below is None else (hole.minor + below) // 2
+        if minor < MINOR_MIN + STRIDE or hole.minor - minor < ROOM_MIN:
+            raise HoleTooSmall
+        return hole, minor
+
+    async def _decide(
+        self, head: RoomHead, hole: HoleRow, server: ServerName, links: dict[EventId, Link]
+    ) -> HistoryFill:
+        """What is to be written of the history that leads back from what is missing in the hole."""
         stored = await self._load_named(head, links, hole.missing)
         links |= {e: _link(head, row) for e, row in stored.items() if row.snapshot is None}
         known = {event_id for event_id, row in stored.items() if row.snapshot is not None}
@@ -70,15 +105,17 @@ class HistoryFetch:
             raise HistoryRefused("the page does not lead back from what was asked for")
         states = {end: await self.states.load(head, server, end) for end in page.open_ends}
         stored = await self._load_again(head, server, page, stored)
-        fetched = FetchedHistory(
-            head=head, hole=hole, page=page, states=states, stored=stored, hidden=await self._hidden(page)
+        return await self.placement.decide(
+            FetchedHistory(
+                head=head, hole=hole, page=page, states=states, stored=stored, hidden=await self._hidden(page)
+            )
         )
-        await self.store.writer.write(await self.placement.decide(fetched))
 
-    async def likely_servers(self, head: RoomHead, hole: HoleRow) -> Sequence[ServerName]:
-        """The servers that sent what names the history, and the one that made the room: they have had it."""
+    async def likely_servers(self, head: RoomHead, citing: Sequence[int] = ()) -> Sequence[ServerName]:
+        """The servers that sent the `citing` events, which name the history, and the one that made the room: they have
+        had it."""
         create = head.state.get(CREATE)
-        nids = [*hole.citing, *([] if create is None else [create])]
+        nids = [*citing, *([] if create is None else [create])]
         async with self.store.database.connection() as connection:
             rows = await load_events(connection, self.store.codec, nids)
         return [rows[nid].sender.server_name for nid in nids if nid in rows]

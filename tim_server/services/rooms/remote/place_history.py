@@ -26,7 +26,7 @@ from tim_server.services.rooms.remote.history_page import HistoryPage
 from tim_server.services.rooms.resolve_state import StateResolver
 from tim_server.storage.events import EventRow, load_early_redactions, load_events, load_nodes_by_id
 from tim_server.storage.history_fill import Edges, HistoryFill
-from tim_server.storage.holes import HoleRow
+from tim_server.storage.holes import HoleRow, find_minor_below
 from tim_server.storage.new_events import NewEvent, PlacedEvent
 from tim_server.storage.store import Store
 
@@ -59,6 +59,7 @@ class _Work:
     branches: Branches
     check: EventCheck
     near: State
+    floor: int
     nids: dict[EventId, int]
     uses: Counter[EventId]
     decided: list[NewEvent] = field(default_factory=list)
@@ -103,6 +104,7 @@ class HistoryPlacement:
         async with self.store.database.read() as tx:
             near = list((await load_events(tx, self.store.codec, hole.citing)).values())[:1]
             early = await load_early_redactions(tx, self.store.codec, head.nid, page.order)
+            below = await find_minor_below(tx, hole)
         branches = Branches(
             store=self.store,
             resolver=self.resolver,
@@ -117,6 +119,7 @@ class HistoryPlacement:
             branches=branches,
             check=EventCheck(parsed=self.parsed, version=head.version, pending=branches.pending),
             near=branches.after(near[0].nid) if near else _state_of(head),
+            floor=MINOR_MIN if below is None else below,
             nids={event_id: row.nid for event_id, row in fetched.stored.items()},
             uses=uses,
         )
@@ -233,7 +236,7 @@ class HistoryPlacement:
                     event, hole.room_nid, None if event.outlier else hole.position, 0 if event.outlier else minor
                 )
             )
-        if minor < MINOR_MIN:
+        if minor <= work.floor:
             raise HoleTooSmall
         missing = fetched.page.missing
         citing = [nid for end in fetched.page.open_ends if (nid := work.nids[end]) > 0]
