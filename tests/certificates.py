@@ -109,11 +109,12 @@ def make_ca(
     not_before: datetime = NOW - DAY,
     not_after: datetime = NOW + 90 * DAY,
     path_length: int | None = None,
+    key_uses: KeyUses = KeyUses(digital_signature=False, cert_sign=True, crl_sign=True),
     extensions: Sequence[tuple[x509.ExtensionType, bool]] = (),
 ) -> Certified:
     """An authority: a root, or one below `issuer`."""
-    uses = KeyUses(digital_signature=False, cert_sign=True, crl_sign=True).extension()
-    own = [(x509.BasicConstraints(ca=True, path_length=path_length), True), (uses, True), *extensions]
+    limits = x509.BasicConstraints(ca=True, path_length=path_length)
+    own = [(limits, True), (key_uses.extension(), True), *extensions]
     return _issue(issuer, _name(name), key or new_key(), (not_before, not_after), own)
 
 
@@ -125,6 +126,7 @@ def make_certificate(
     key: Key | None = None,
     key_uses: KeyUses | None = KeyUses(),
     common_name: str | None = None,
+    subject: x509.Name | None = None,
     not_before: datetime = NOW - DAY,
     not_after: datetime = NOW + 30 * DAY,
     crl_urls: Sequence[str] = (),
@@ -144,8 +146,8 @@ def make_certificate(
         own.append((x509.CRLDistributionPoints([_distribution_point(url) for url in crl_urls]), False))
     if ocsp_urls:
         own.append((x509.AuthorityInformationAccess([_ocsp_access(url) for url in ocsp_urls]), False))
-    subject = _name(common_name or (names[0] if names else "nobody"))
-    return _issue(issuer, subject, key or new_key(), (not_before, not_after), [*own, *extensions])
+    named = subject or _name(common_name or (names[0] if names else "nobody"))
+    return _issue(issuer, named, key or new_key(), (not_before, not_after), [*own, *extensions])
 
 
 def make_crl(

@@ -12,14 +12,14 @@ from typing import Any
 
 from asn1crypto import x509 as asn1_x509
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from pyhanko_certvalidator import ValidationContext
 from pyhanko_certvalidator.authority import CertTrustAnchor
 from pyhanko_certvalidator.errors import ExpiredError, NotYetValidError, PathError, ValidationError
 from pyhanko_certvalidator.path import ValidationPath
 from pyhanko_certvalidator.validate import async_validate_path
 
-from tim_server.trust.certificates import CertificateRefused, to_der
+from tim_server.trust.certificates import CertificateRefused, is_authority, to_der
 
 INTERMEDIATES_MAX = 8
 CHAIN_LENGTH_MAX = 6
@@ -58,7 +58,7 @@ def verify_chain(
 ) -> Chain:
     """The chain from `leaf` over some of `intermediates` to one of `anchors`, valid at `now` (aware, UTC).
 
-    An anchor is not its own proof: `leaf` must have been issued by one. Raises `CertificateRefused`.
+    An anchor vouches for others, not for itself: `leaf` must have been issued by one. Raises `CertificateRefused`.
     """
     if len(intermediates) > INTERMEDIATES_MAX:
         raise CertificateRefused(f"more than {INTERMEDIATES_MAX} intermediate certificates")
@@ -87,12 +87,12 @@ def _issuer_of(
 
 
 def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    """Whether the issuer's name and key are those that `certificate` was signed with."""
-    if certificate.issuer != issuer.subject:
+    """Whether the issuer is another certificate, an authority's, whose name and key `certificate` was signed with."""
+    if certificate.issuer != issuer.subject or certificate == issuer or not is_authority(issuer):
         return False
     try:
         certificate.verify_directly_issued_by(issuer)
-    except (InvalidSignature, ValueError, TypeError):
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
         return False
     return True
 
