@@ -10,6 +10,7 @@ from nio import (
     AsyncClient,
     AsyncClientConfig,
     BadEvent,
+    EncryptionError,
     ErrorResponse,
     Event,
     InviteMemberEvent,
@@ -189,6 +190,14 @@ class Person:
     async def _keep_event(self, room: MatrixRoom, event: Event) -> None:
         self.timelines.setdefault(room.room_id, []).append(event)
 
+    def _read(self, event: Event) -> Event:
+        """An encrypted event decrypted, where its key has come after it: nothing orders events and messages to devices
+        that come from another server."""
+        if isinstance(event, MegolmEvent):
+            with suppress(EncryptionError):
+                return self.client.decrypt_event(event)
+        return event
+
     async def _keep_invitation(self, room: MatrixRoom, event: InviteMemberEvent) -> None:
         if event.state_key == self.user_id:
             self.invitations[room.room_id] = event
@@ -199,6 +208,8 @@ class Person:
     async def _keep_response(self, response: object) -> None:
         if isinstance(response, ErrorResponse):
             self._complaints.append(response)
+        for timeline in self.timelines.values():
+            timeline[:] = map(self._read, timeline)
         async with self._delivered:
             self._delivered.notify_all()
 

@@ -49,6 +49,17 @@ async def test_more_than_a_hundred_edus_are_refused(room: SharedRoom) -> None:
     assert await room.push(edus=[{"edu_type": "m.typing", "content": {}}] * 100) == {}
 
 
+async def test_keys_are_there_before_the_messages_that_they_decrypt(room: SharedRoom) -> None:
+    messages = {room.alice.user_id: {room.alice.device_id: {"a": "key"}}}
+    content = {"sender": room.user_id, "type": "m.room.encrypted", "message_id": "1", "messages": messages}
+    message = room.message()
+    await room.push(message, edus=[{"edu_type": "m.direct_to_device", "content": content}])
+    async with queues_of(room.hospital).store.database.connection() as connection:
+        key_at = await connection.fetchval("SELECT position FROM to_device_messages")
+        message_at = await connection.fetchval("SELECT position FROM events WHERE event_id = $1", message.event_id)
+    assert key_at < message_at
+
+
 async def test_a_repeated_transaction_gets_the_same_answer_and_changes_nothing(room: SharedRoom) -> None:
     first, later = room.message(), room.message()
     answer = await room.push(first, txn_id="same")

@@ -2,7 +2,6 @@
 
 import pytest
 
-from tests.people import PASSWORD as PEOPLE_PASSWORD
 from tests.synapse.conftest import Pair
 
 pytestmark = pytest.mark.external
@@ -13,7 +12,6 @@ async def test_both_read_what_the_other_has_encrypted(pair: Pair, home: str) -> 
     pytest.importorskip("vodozemac", reason="needs matrix-nio with encryption: pip install -e '.[external]'")
     from tests.clients import nio_person
 
-    assert PEOPLE_PASSWORD
     our_url, their_url = str(pair.ours.session._base_url).rstrip("/"), pair.synapse.base_url
     urls = (our_url, their_url) if home == "ours" else (their_url, our_url)
     names = [await nio_person.register(url, f"{who}-{home}") for url, who in zip(urls, ("alice", "bob"), strict=True)]

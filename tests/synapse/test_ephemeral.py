@@ -16,7 +16,7 @@ Sides = tuple[Hospital, Hospital]
 
 async def ephemeral(person: Person, room_id: str, type: str) -> list[Any]:
     """The contents of ephemeral events of a type in a first sync."""
-    answer = await person.get("sync", timeout=0)
+    answer = await person.sync_now()
     events = answer["rooms"]["join"][room_id].get("ephemeral", {}).get("events", [])
     return [event["content"] for event in events if event["type"] == type]
 
@@ -57,7 +57,7 @@ async def test_presence_is_seen_on_the_other_side(sides: Sides) -> None:  # noqa
     await bob.put(f"presence/{quote(bob.user_id)}/status", {"presence": "online", "status_msg": "on call"})
 
     async def look() -> Any:
-        await bob.get("sync", timeout=0)
+        await bob.sync_now()
         _, answer = await alice.request("GET", f"presence/{quote(bob.user_id)}/status")
         return answer
 

@@ -106,8 +106,8 @@ async def test_state_set_on_either_side_is_that_of_both(sides: tuple[Hospital, H
 
 
 async def invited(person: Person, room_id: str) -> bool:
-    """Whether a sync tells of an invite; Synapse answers the same request from memory for two minutes."""
-    answer = await person.get("sync", timeout=next(person._numbers))
+    """Whether a sync tells of an invite."""
+    answer = await person.sync_now()
     return room_id in answer.get("rooms", {}).get("invite", {})
 
 

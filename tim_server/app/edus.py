@@ -12,6 +12,7 @@ from tim_server.services.receipts.receive import ReceiptReceiver
 from tim_server.services.to_device.queue import ToDevicePolicy
 from tim_server.services.to_device.receive import ToDeviceReceiver
 from tim_server.services.transactions.admit_members import Admission
+from tim_server.services.transactions.edus import DIRECT_TO_DEVICE
 from tim_server.services.transactions.receive_edus import EduReceiver
 from tim_server.services.typing.receive import TypingReceiver
 from tim_server.services.typing.set_typing import Typing
@@ -39,7 +40,7 @@ def edu_receiving(parts: Parts, typing: Typing, audience: PresenceAudience) -> S
             "m.typing": TypingReceiver(typing=typing, admission=admission).receive,
             "m.receipt": receipts.receive,
             "m.presence": presence.receive,
-            "m.direct_to_device": to_device.receive,
+            DIRECT_TO_DEVICE: to_device.receive,
             "m.device_list_update": device_lists.receive,
             "m.signing_key_update": device_lists.receive,
         }

@@ -10,7 +10,7 @@ import orjson
 
 from tim_server.matrix.identifiers import ServerName
 from tim_server.services.to_device.queue import TO_DEVICE
-from tim_server.services.transactions.edus import NOBODY, Asked, Concerned, DueEdus, Edu, EduSource
+from tim_server.services.transactions.edus import DIRECT_TO_DEVICE, NOBODY, Asked, Concerned, DueEdus, Edu, EduSource
 from tim_server.storage.codec import Codec
 from tim_server.storage.commit_log import CommitEntry
 from tim_server.storage.database import Connection
@@ -38,7 +38,7 @@ class ToDeviceEdus(EduSource):
         found = await load_outbox(tx, self.codec, asked.destination, after=asked.cursor, limit=asked.limit + 1)
         given = found[: asked.limit]
         return DueEdus(
-            edus=[Edu(edu_type="m.direct_to_device", content=orjson.loads(messages.edu)) for messages in given],
+            edus=[Edu(edu_type=DIRECT_TO_DEVICE, content=orjson.loads(messages.edu)) for messages in given],
             cursor=given[-1].number if given else asked.cursor,
             more=len(found) > asked.limit,
         )

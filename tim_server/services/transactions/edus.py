@@ -20,6 +20,8 @@ from tim_server.storage.database import Connection
 
 EDUS_MAX = 100
 """How many EDUs a transaction may hold."""
+DIRECT_TO_DEVICE = "m.direct_to_device"
+"""The type of EDUs that hold messages to devices."""
 EDU_BYTES_MAX = 500_000
 """About how many bytes the EDUs of a transaction may take together."""
 

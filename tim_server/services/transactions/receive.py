@@ -16,7 +16,7 @@ import orjson
 from tim_server.matrix.errors import InvalidParam, LimitExceeded
 from tim_server.matrix.identifiers import ID_BYTES_MAX, EventId, InvalidIdentifier, RoomId, ServerName, UserId
 from tim_server.services.rooms.remote.receive_pdus import Outcomes, PduReceiver
-from tim_server.services.transactions.edus import EDUS_MAX
+from tim_server.services.transactions.edus import DIRECT_TO_DEVICE, EDUS_MAX
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection
 from tim_server.storage.received_transactions import find_answer, insert_answer
@@ -80,19 +80,20 @@ class TransactionReceiver:
             known = await find_answer(connection, codec, transaction.origin, transaction.txn_id)
         if known is not None:
             return known
-        edus = self._receive_edus(transaction)
+        first, then = _in_turn(transaction.edus)
+        await self._receive_edus(transaction.origin, first)
         rooms = (
             self.pdus.receive(transaction.origin, room_id, pdus) for room_id, pdus in _by_room(transaction.pdus).items()
         )
-        _, *outcomes = await asyncio.gather(edus, *rooms)
+        outcomes = await asyncio.gather(*rooms)
+        await self._receive_edus(transaction.origin, then)
         answer = _answer(outcomes)
         await self.store.writer.write(_Record(codec=codec, transaction=transaction, answer=answer))
         return answer
 
-    async def _receive_edus(self, transaction: Transaction) -> Outcomes:
-        if self.edus is not None and transaction.edus:
-            await self.edus.receive(transaction.origin, transaction.edus)
-        return {}
+    async def _receive_edus(self, origin: ServerName, edus: Sequence[Any]) -> None:
+        if self.edus is not None and edus:
+            await self.edus.receive(origin, edus)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +106,17 @@ class _Record:
 
     async def store(self, tx: Connection, position: int) -> None:
         await insert_answer(tx, self.codec, self.transaction.origin, self.transaction.txn_id, self.answer)
+
+
+def _in_turn(edus: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    """What is taken in before the events and what after them: keys before the messages that they decrypt, and receipts
+    and typing of somebody after that person's join."""
+    first: list[Any] = []
+    then: list[Any] = []
+    for edu in edus:
+        is_to_device = isinstance(edu, dict) and edu.get("edu_type") == DIRECT_TO_DEVICE
+        (first if is_to_device else then).append(edu)
+    return first, then
 
 
 def _check_bounds(transaction: Transaction) -> None:
