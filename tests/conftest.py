@@ -109,7 +109,7 @@ async def make_tenant_dsn(
         await postgres.drop_tenant(role)
 
 
-@dataclass
+@dataclass(repr=False)
 class Neighbourhood:
     """Two hospitals that federate, and a foreign homeserver made by hand."""
 

@@ -65,7 +65,7 @@ class Network:
         )
 
 
-@dataclass
+@dataclass(repr=False)
 class NetworkedHospital(Hospital):
     """A homeserver of a network. `process` lets tests look inside."""
 

@@ -53,7 +53,7 @@ def make_author(name: str, seed: int = 7) -> Author:
     return Author(server_name=ServerName(name), key=key)
 
 
-@dataclass
+@dataclass(repr=False)
 class Peer:
     """The server. `answers` by method and path (percent-decoded), or the beginning of a path with a `*` after it;
     anything else is 404. A value is JSON with status 200, a response of aiohttp, or a coroutine function that gets the

@@ -28,6 +28,7 @@ class PeerHistory:
     alter_page: Callable[[list[Any]], Any] = lambda pdus: pdus
     alter_ids: Callable[[dict[str, Any]], Any] = lambda ids: ids
     alter_time: Callable[[dict[str, Any]], Any] = lambda found: found
+    alter_missing: Callable[[list[Any]], Any] = lambda pdus: pdus
 
     def page(self, event_ids: list[str], limit: int) -> list[Event]:
         """These events and what precedes them, the deepest first."""
@@ -39,6 +40,18 @@ class PeerHistory:
                 found[event_id] = self.room.events[event_id]
                 waiting += found[event_id].prev_events
         return list(found.values())
+
+    def between(self, latest: list[str], earliest: list[str], limit: int) -> list[Event]:
+        """What leads to the latest, back to the earliest, the oldest first."""
+        known = {EventId(event_id) for event_id in earliest}
+        waiting = [prev for event_id in latest for prev in self.room.events[EventId(event_id)].prev_events]
+        found: dict[EventId, Event] = {}
+        while waiting and len(found) < limit:
+            event_id = waiting.pop(0)
+            if event_id in self.room.events and event_id not in known and event_id not in found:
+                found[event_id] = self.room.events[event_id]
+                waiting += found[event_id].prev_events
+        return list(reversed(found.values()))
 
     def serve(self, peer: Peer) -> None:
         """Have the peer answer what is asked about history."""
@@ -62,6 +75,12 @@ class PeerHistory:
             chain = room.auth_chain(events)
             return {"pdus": [event.pdu for event in events], "auth_chain": [event.pdu for event in chain]}
 
+        async def missing(asked: Asked) -> Any:
+            wanted = asked.json
+            limit = min(wanted["limit"], self.limit_max)
+            found = self.between(wanted["latest_events"], wanted["earliest_events"], limit)
+            return {"events": self.alter_missing([event.pdu for event in found])}
+
         async def event(asked: Asked) -> Any:
             found = room.events.get(EventId(unquote(asked.path).rpartition("/")[2]))
             return None if found is None else {"origin": peer.name, "origin_server_ts": 1, "pdus": [found.pdu]}
@@ -80,3 +99,4 @@ class PeerHistory:
         peer.answers["GET", f"{V1}/state_ids/{room.room_id}"] = state_ids
         peer.answers["GET", f"{V1}/state/{room.room_id}"] = state
         peer.answers["GET", f"{V1}/event/*"] = event
+        peer.answers["POST", f"{V1}/get_missing_events/{room.room_id}"] = missing

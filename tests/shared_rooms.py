@@ -18,7 +18,7 @@ from tim_server.services.rooms.receive import Incoming
 _transactions = itertools.count()
 
 
-@dataclass
+@dataclass(repr=False)
 class SharedRoom:
     """A room of Alice's, `hospital` her server. `make` builds the next event of the peer's user, `push` sends some."""
 

@@ -1,13 +1,17 @@
 """The services for other homeservers."""
 
 from tim_server.app.accounts import Services
+from tim_server.app.history import state_reading
 from tim_server.app.joins import resident_joins
 from tim_server.app.parts import Parts, now_ms
 from tim_server.app.resident import resident_reading
 from tim_server.app.trust_parts import trust_review
+from tim_server.background.elect import elected_loop
 from tim_server.services.rooms.remote.check_pdus import PduCheck
+from tim_server.services.rooms.remote.missing_events import MissingEvents
 from tim_server.services.rooms.remote.receive_pdus import PduReceiver
 from tim_server.services.rooms.remote.rescinded import Rescissions
+from tim_server.services.rooms.remote.waiting_events import WaitingEvents, WaitingOptions
 from tim_server.services.rooms.resident.participation import Participation
 from tim_server.services.servers.authenticate import ServerAuthenticator
 from tim_server.services.servers.notary import Notary
@@ -15,13 +19,18 @@ from tim_server.services.servers.publish_keys import KeyPublication
 from tim_server.services.transactions.failing import FailingServers
 from tim_server.services.transactions.receive import TransactionReceiver
 from tim_server.services.transactions.receive_edus import EduReceiver
+from tim_server.storage.election import Elections
+
+WAITING_POST = "fetch missing events"
 
 
-def federation_services(parts: Parts, edus: EduReceiver, failing: FailingServers) -> Services:
+def federation_services(parts: Parts, edus: EduReceiver, failing: FailingServers, elections: Elections) -> Services:
     """Build them over what they share, what takes in EDUs, and who is told which servers are there."""
     federation = parts.federation
     publication = KeyPublication(author=parts.author, old_keys=federation.keys.own_old_keys, now_ms=now_ms)
-    receiver = _transaction_receiver(parts, edus)
+    waiting = _waiting_events(parts)
+    parts.store.commit_log.subscribe(waiting.follow)
+    receiver = _transaction_receiver(parts, edus, waiting)
     return Services(
         fields={
             "server_authenticator": ServerAuthenticator(
@@ -40,10 +49,11 @@ def federation_services(parts: Parts, edus: EduReceiver, failing: FailingServers
             "trust_review": trust_review(federation.trust, parts.tenant, parts.store, now_ms),
         },
         closers=(receiver.close,),
+        loops=(elected_loop(elections, WAITING_POST, waiting.run),),
     )
 
 
-def _transaction_receiver(parts: Parts, edus: EduReceiver) -> TransactionReceiver:
+def _transaction_receiver(parts: Parts, edus: EduReceiver, waiting: WaitingEvents) -> TransactionReceiver:
     participation = Participation(server_name=parts.author.server_name, heads=parts.heads, parsed=parts.parsed)
     check = PduCheck(keys=parts.federation.keys)
     return TransactionReceiver(
@@ -54,6 +64,28 @@ def _transaction_receiver(parts: Parts, edus: EduReceiver) -> TransactionReceive
             check=check,
             gate=parts.federation.gate,
             rescissions=Rescissions(check=check, gate=parts.federation.gate, outside=parts.outside),
+            waiting=waiting,
         ),
         edus=edus,
+    )
+
+
+def _waiting_events(parts: Parts) -> WaitingEvents:
+    store, federation = parts.store, parts.federation
+    check = PduCheck(keys=federation.keys)
+    reading = state_reading(parts)
+    return WaitingEvents(
+        store=store,
+        queues=parts.queues,
+        check=check,
+        missing=MissingEvents(
+            store=store,
+            client=federation.client,
+            check=check,
+            states=reading.states,
+            fetching=reading.events,
+            gate=federation.gate,
+        ),
+        now_ms=now_ms,
+        options=WaitingOptions(events_max=parts.tenant.federation.waiting_events_max),
     )

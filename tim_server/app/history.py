@@ -15,6 +15,14 @@ from tim_server.services.rooms.remote.take_in_state import StateIntake
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StateReading:
+    """What has events and states of other servers stored."""
+
+    events: EventFetch
+    states: StateBefore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryFetching:
     """What fills the holes of timelines, and what reaches into them."""
 
@@ -22,20 +30,28 @@ class HistoryFetching:
     reach: HistoryReach
 
 
-def make_history_fetching(parts: Parts) -> HistoryFetching:
-    """Build both over what asks other servers."""
+def state_reading(parts: Parts) -> StateReading:
+    """Build what asks for events and states."""
     store, federation = parts.store, parts.federation
     check = PduCheck(keys=federation.keys)
     outliers = Outliers(store=store, parsed=parts.parsed)
     events = EventFetch(client=federation.client, check=check, outliers=outliers)
     intake = StateIntake(check=check, outliers=outliers, parsed=parts.parsed)
+    states = StateBefore(store=store, client=federation.client, fetching=events, intake=intake)
+    return StateReading(events=events, states=states)
+
+
+def make_history_fetching(parts: Parts) -> HistoryFetching:
+    """Build both over what asks other servers."""
+    store, federation = parts.store, parts.federation
+    reading = state_reading(parts)
     fetching = HistoryFetch(
         store=store,
         client=federation.client,
-        check=check,
+        check=PduCheck(keys=federation.keys),
         gate=federation.gate,
-        states=StateBefore(store=store, client=federation.client, fetching=events, intake=intake),
-        events=events,
+        states=reading.states,
+        events=reading.events,
         placement=HistoryPlacement(store=store, parsed=parts.parsed, resolver=parts.resolver),
     )
     own = parts.author.server_name

@@ -46,6 +46,7 @@ from tim_server.services.servers.resolve_alias import AliasResolution
 from tim_server.services.transactions.keep_sending import FederationSending
 from tim_server.storage.codec import make_codec
 from tim_server.storage.database import DatabaseOptions
+from tim_server.storage.election import Elections
 from tim_server.storage.store import Remembered, Store, open_store
 from tim_server.storage.writer import WriterOptions
 
@@ -105,8 +106,9 @@ def _build(parts: Parts) -> OpenHomeserver:
     sync = sync_services(parts, accounts.fields["filters"], presence, rooms.fields)
     fields = accounts.fields | rooms.fields | directory_services(parts).fields | ephemeral.fields | sync.fields
     edus = edu_receiving(parts, ephemeral.fields["typing"], presence.audience)
-    sending = make_sending(parts, presence.audience)
-    federation = federation_services(parts, edus.fields["edu_receiver"], sending.failing)
+    elections = Elections(parts.store.database)
+    sending = make_sending(parts, presence.audience, elections)
+    federation = federation_services(parts, edus.fields["edu_receiver"], sending.failing, elections)
     membership = membership_services(parts)
     fields |= push_services(parts).fields | federation.fields | membership.fields | sending.services.fields
     return OpenHomeserver(
@@ -120,6 +122,7 @@ def _build(parts: Parts) -> OpenHomeserver:
             *rooms.loops,
             *ephemeral.loops,
             *edus.loops,
+            *federation.loops,
             *sending.services.loops,
             *parts.federation.trust.loops,
         ),
@@ -130,6 +133,7 @@ def _build(parts: Parts) -> OpenHomeserver:
             *federation.closers,
             *edus.closers,
             *sending.services.closers,
+            elections.close,
             parts.queues.close,
             *accounts.closers,
             parts.resolver.close,

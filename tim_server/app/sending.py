@@ -45,12 +45,11 @@ class Sending:
     services: Services
 
 
-def make_sending(parts: Parts, audience: PresenceAudience) -> Sending:
+def make_sending(parts: Parts, audience: PresenceAudience, elections: Elections) -> Sending:
     """Build it over the store; it follows the commit log from now on."""
     store = parts.store
     failing = FailingServers(database=store.database, writer=store.writer, clock_s=asyncio.get_running_loop().time)
     job = _make_job(parts, audience)
-    elections = Elections(store.database)
     for follow in (failing.follow, job.follow):
         store.commit_log.subscribe(follow)
     store.writer.on_restored += [failing.clear, job.restart]
@@ -62,7 +61,7 @@ def make_sending(parts: Parts, audience: PresenceAudience) -> Sending:
         job=job,
         services=Services(
             fields={"destination_review": review},
-            closers=(failing.close, elections.close),
+            closers=(failing.close,),
             loops=(elected_loop(elections, POST, job.run),),
         ),
     )

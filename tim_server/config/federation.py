@@ -40,6 +40,12 @@ class FederationSettings(Section):
         description="How many events wait at most for a server that can't be reached. Of more, only the newest of each "
         "room is kept, from which the server finds the others when it is back.",
     )
+    waiting_events_max: int = Field(
+        default=2_000,
+        ge=40,
+        description="How many events of one server wait at most until those before them are fetched, a quarter of it "
+        "in one room. More are dropped, and fetched when they turn out to be missing.",
+    )
     ca_file: PathOption | None = Field(
         default=None,
         examples=["/etc/tim-server/authorities.pem"],

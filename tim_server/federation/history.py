@@ -4,6 +4,7 @@ Spec: https://spec.matrix.org/v1.19/server-server-api/#backfilling-and-retrievin
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tim_server.federation.client import FederationClient, RequestBounds, path_of
@@ -12,7 +13,16 @@ from tim_server.matrix.events.read import PDU_BYTES_MAX
 from tim_server.matrix.identifiers import EventId, InvalidIdentifier, RoomId, ServerName
 
 BACKFILL_TIMEOUT_S = 20.0
+MISSING_EVENTS_TIMEOUT_S = 20.0
 BY_TIME_BOUNDS = RequestBounds(timeout_s=10.0, size_bytes_max=16 * 1024)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Between:
+    """Which events are asked for: what leads to the `latest`, back to the `earliest`."""
+
+    latest: Sequence[EventId]
+    earliest: Sequence[EventId]
 
 
 async def backfill(
@@ -33,6 +43,26 @@ async def backfill(
     if not isinstance(pdus, list):
         raise RemoteError.malformed(destination, "the answer has no list of PDUs")
     return pdus[:limit]
+
+
+async def missing_events(
+    client: FederationClient, destination: ServerName, room_id: RoomId, between: Between, *, limit: int
+) -> list[Any]:
+    """`POST /_matrix/federation/v1/get_missing_events/{roomId}`: events that come before the latest and not before the
+    earliest, as PDUs of which nothing is checked, not even that they are objects; at most `limit`.
+
+    Raises `RemoteError` and what `egress` raises.
+    """
+    answer = await client.post(
+        destination,
+        path_of("/_matrix/federation/v1/get_missing_events/{}", room_id),
+        {"earliest_events": [*between.earliest], "latest_events": [*between.latest], "limit": limit, "min_depth": 0},
+        bounds=RequestBounds(timeout_s=MISSING_EVENTS_TIMEOUT_S, size_bytes_max=limit * PDU_BYTES_MAX),
+    )
+    events = answer.get("events")
+    if not isinstance(events, list):
+        raise RemoteError.malformed(destination, "the answer has no list of events")
+    return events[:limit]
 
 
 async def event_by_time(

@@ -87,16 +87,19 @@ async def load_events_by_id(tx: Connection, codec: Codec, event_ids: Iterable[st
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventNode:
-    """A stored event without its body: where it is, whether it was rejected, and whether it is an outlier."""
+    """A stored event without its body: where it is, whether it was rejected, whether it is an outlier, and whether the
+    state before it is known."""
 
     nid: int
     room_nid: int
     rejected: bool
     outlier: bool
+    has_state: bool
 
 
 LOAD_NODES_BY_ID = """
-SELECT event_id, nid, room_nid, rejected IS NOT NULL AS rejected, position IS NULL AS outlier
+SELECT event_id, nid, room_nid, rejected IS NOT NULL AS rejected, position IS NULL AS outlier,
+       snapshot IS NOT NULL AS has_state
 FROM events WHERE event_id = ANY($1)
 """
 
@@ -105,7 +108,11 @@ async def load_nodes_by_id(tx: Connection, event_ids: Iterable[str]) -> dict[Eve
     """The events of these ids, without their bodies; those that are not stored are left out."""
     return {
         EventId(row["event_id"]): EventNode(
-            nid=row["nid"], room_nid=row["room_nid"], rejected=row["rejected"], outlier=row["outlier"]
+            nid=row["nid"],
+            room_nid=row["room_nid"],
+            rejected=row["rejected"],
+            outlier=row["outlier"],
+            has_state=row["has_state"],
         )
         for row in await tx.fetch(LOAD_NODES_BY_ID, list(event_ids))
     }

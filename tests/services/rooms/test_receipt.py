@@ -113,7 +113,7 @@ async def test_after_a_gap_the_room_stands_on_what_comes_with_a_state(rooms: Roo
         await receive(rooms, room_id, after)
     state: StateNids = dict((await head_of(rooms, room_id)).state)
     position = rooms.store.commit_log.position
-    assert await receive(rooms, room_id, after, states={after.event_id: state}) == (after.event_id,)
+    assert await receive(rooms, room_id, after, states={lost[1].event_id: state}) == (after.event_id,)
     row, head = await row_of(rooms, after), await head_of(rooms, room_id)
     async with rooms.store.database.read() as tx:
         hole = await find_newest_hole(tx, head.nid, after=(0, 0), until=(row.position or 0, 0), failures_max=1)
@@ -130,7 +130,7 @@ async def test_a_state_that_another_server_tells_is_resolved_with_what_is_known(
     lost = at(fork, known).make("m.room.message", {"body": "lost"})
     merging = at(fork, known, lost).make("m.room.message", {"body": "both"})
     told = {key: nid for key, nid in (await head_of(rooms, room_id)).state.items() if key[0] != "m.room.topic"}
-    await receive(rooms, room_id, merging, states={merging.event_id: told})
+    await receive(rooms, room_id, merging, states={lost.event_id: told})
     assert ("m.room.topic", "") in (await head_of(rooms, room_id)).state
     assert await extremities(rooms, room_id) == [merging.event_id]
 
@@ -141,7 +141,7 @@ async def test_a_hole_lies_before_the_next_event_that_is_shown(rooms: Rooms) -> 
     hidden = fork.make("m.room.message", {"body": "hidden"})
     shown = fork.make("m.room.message", {"body": "shown"})
     state = dict((await head_of(rooms, room_id)).state)
-    states, kept = {hidden.event_id: state}, {hidden.event_id}
+    states, kept = {lost.event_id: state}, {hidden.event_id}
     assert await receive(rooms, room_id, hidden, shown, states=states, hidden=kept) == (shown.event_id,)
     position = (await row_of(rooms, shown)).position
     async with rooms.store.database.read() as tx:
@@ -154,6 +154,6 @@ async def test_an_event_from_a_hole_that_comes_late_is_shown_and_nothing_stands_
     room_id, fork = await room_with_carol(rooms)
     late = fork.make("m.room.message", {"body": "late"})
     after = fork.make("m.room.message", {"body": "after"})
-    await receive(rooms, room_id, after, states={after.event_id: dict((await head_of(rooms, room_id)).state)})
+    await receive(rooms, room_id, after, states={late.event_id: dict((await head_of(rooms, room_id)).state)})
     assert await receive(rooms, room_id, late) == (late.event_id,)
     assert await extremities(rooms, room_id) == [after.event_id]

@@ -92,11 +92,11 @@ class Branches:
                 return state
         return self.changed(states[0], resolved)
 
-    async def before_told(self, prev_nids: Sequence[int], told: StateNids, near: State) -> State:
-        """As `before`, of an event some of whose `prev_events` are not stored: `told` is the state before it as another
-        server says, which counts like a branch of its own; `near` is a state that is likely to be like it."""
+    async def before_told(self, prev_nids: Sequence[int], told: Sequence[StateNids], near: State) -> State:
+        """As `before`, of an event of whose `prev_events` some are not stored: `told` are the states after these, as
+        another server says; `near` is a state that is likely to be like what comes of it."""
         known = [self._after[nid] for nid in prev_nids]
-        sets = [told, *(state.nids for state in known)]
+        sets = [*(state.nids for state in known), *told]
         return self.changed(known[0] if known else near, await self.resolver.resolve(self.version, sets, self.pending))
 
     async def resolved(self, nids: Sequence[int]) -> StateNids:

@@ -25,7 +25,7 @@ class Incoming:
     """Events of one room, each after those that it refers to. `is_relayed`: we tell the other servers in the room.
 
     `hidden` are soft-failed whatever the room's state says, since a policy server or the trust gate is against them.
-    `states` are the states before those events of which some `prev_events` can't be had, as another server tells.
+    `states` are the states after those `prev_events` that can't be had with theirs, as another server tells.
     """
 
     events: tuple[Event, ...]

@@ -196,7 +196,7 @@ class Receiver:
         if all(map(receipt.has_state, event.prev_events)):
             return await receipt.branches.before(prev_nids)
         receipt.note_missing(event)
-        told = receipt.incoming.states[event.event_id]
+        told = [receipt.incoming.states[e] for e in event.prev_events if not receipt.has_state(e)]
         return await receipt.branches.before_told(prev_nids, told, _state_of(receipt.head))
 
     async def _rejection(
@@ -304,13 +304,12 @@ def _check_complete(
     events: Sequence[Event], stored: Mapping[EventId, EventRow], told: Mapping[EventId, StateNids]
 ) -> None:
     """Raise `EventsMissing` for what is neither stored nor among the events before. Of `prev_events` the state must be
-    known too, unless the state before the event was told: an outlier that was fetched for its own sake has none."""
+    known too, or told: an outlier that was fetched for its own sake has none."""
     seen = set(stored)
-    with_state = {event_id for event_id, row in stored.items() if row.snapshot is not None}
+    with_state = told.keys() | {event_id for event_id, row in stored.items() if row.snapshot is not None}
     missing: list[EventId] = []
     for event in events:
-        if event.event_id not in told:
-            missing += [e for e in event.prev_events if e not in with_state]
+        missing += [e for e in event.prev_events if e not in with_state]
         missing += [e for e in event.auth_events if e not in seen]
         seen.add(event.event_id)
         with_state.add(event.event_id)

@@ -73,6 +73,7 @@ class TransactionReceiver:
         """Finish what was begun."""
         while self._running:
             await asyncio.wait(list(self._running.values()))
+        await self.pdus.close()
 
     async def _process(self, transaction: Transaction) -> bytes:
         codec = self.store.codec

@@ -123,7 +123,7 @@ class Outliers:
     def _decided(self, work: _Work, event: Event, outlier: NewEvent) -> None:
         is_rejected = outlier.rejected is not None
         work.nodes[event.event_id] = EventNode(
-            nid=outlier.nid, room_nid=work.room_nid, rejected=is_rejected, outlier=True
+            nid=outlier.nid, room_nid=work.room_nid, rejected=is_rejected, outlier=True, has_state=False
         )
         self.parsed.remember(outlier.nid, event, outlier.body)
 
