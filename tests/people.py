@@ -71,8 +71,10 @@ class Person:
             options["preset"] = "public_chat"
         return str((await self.post("createRoom", options))["room_id"])
 
-    async def join(self, room_id: str) -> None:
-        await self.post(f"join/{quote(room_id)}")
+    async def join(self, room_id: str, *via: str) -> None:
+        """Join, where need be through these servers in turn."""
+        query = "&".join(f"via={quote(server)}" for server in via)
+        await self.post(f"join/{quote(room_id)}?{query}")
 
     async def leave(self, room_id: str) -> None:
         await self.post(f"rooms/{room_id}/leave")

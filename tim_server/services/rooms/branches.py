@@ -67,6 +67,13 @@ class Branches:
         nids = {**before.nids, key: nid}
         return self._snapshot(nids, before, added=(nid,), removed=() if replaced is None else (replaced,))
 
+    def with_changes(self, before: State, changes: Mapping[tuple[str, str], int | None]) -> State:
+        """The state once these keys have these events, or none."""
+        nids = {key: nid for key, nid in {**before.nids, **changes}.items() if nid is not None}
+        added = sorted(nid for nid in changes.values() if nid is not None)
+        removed = sorted(nid for key in changes if (nid := before.nids.get(key)) is not None)
+        return self._snapshot(nids, before, added=added, removed=removed)
+
     def set_after(self, nid: int, state: State) -> None:
         """Record the state after an event of this decision."""
         self._after[nid] = state

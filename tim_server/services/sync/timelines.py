@@ -116,6 +116,8 @@ async def _load_own_from_outside(
 
 
 def _append_own(timelines: dict[int, Timeline], wanted: RoomEventFilter, row: EventRow) -> None:
+    """Also one without a place in the timeline: what was done to a user while this server was out of the room."""
     before = timelines[row.room_nid]
-    if row.nid not in {other.nid for other in before.rows} and is_presentable(row) and fitting(wanted, [row]):
+    is_accepted = row.rejected is None and not row.soft_failed
+    if row.nid not in {other.nid for other in before.rows} and is_accepted and fitting(wanted, [row]):
         timelines[row.room_nid] = Timeline(rows=[*before.rows, row], limited=before.limited, prev=before.prev)

@@ -9,7 +9,6 @@ anew, and finds what was done before.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 
 from tim_server.matrix.canonical_json import encode_relaxed
 from tim_server.matrix.errors import Unavailable
@@ -28,8 +27,7 @@ from tim_server.storage.new_events import NewEvent
 from tim_server.storage.room_commit_records import Hole, RoomCommit, StateChange
 from tim_server.storage.store import Store
 
-CHANGES_PER_COMMIT = 500
-STEPS_MAX = 2_000
+CHANGES_PER_COMMIT = 1_000
 NIDS_PER_DECISION = 4
 
 Changes = Mapping[tuple[str, str], int | None]
@@ -63,16 +61,15 @@ class RoomEntry:
     async def enter(self, join: Event, before: StateNids) -> EventId:
         """Have a local user's join event become part of the room, `before` the state before it, which allows it; the
         event's id. The room is known, and this server may be in it by now. Raises `Unavailable`."""
-        for _ in range(STEPS_MAX):
-            head = await self.queues.heads.get(join.room_id)
-            if head is None:
-                raise Unavailable("The room was forgotten meanwhile; try again")
-            if len(self._to_set_before(head, before)) <= CHANGES_PER_COMMIT:
-                decide = partial(self._decide_join, join, before)
-                await self.queues.submit(join.room_id, DecidedAlone(decide=decide))
-                return join.event_id
-            await self.queues.submit(join.room_id, DecidedAlone(decide=partial(self._decide_step, before)))
-        raise Unavailable("The room is changing too quickly; try again")
+        head = await self.queues.heads.get(join.room_id)
+        if head is None:
+            raise Unavailable("The room was forgotten meanwhile; try again")
+        left = list(self._to_set_before(head, before).items())
+        while len(left) > CHANGES_PER_COMMIT:
+            some, left = dict(left[:CHANGES_PER_COMMIT]), left[CHANGES_PER_COMMIT:]
+            await self.queues.submit(join.room_id, DecidedAlone(decide=partial(self._decide_step, some)))
+        await self.queues.submit(join.room_id, DecidedAlone(decide=partial(self._decide_join, join, before)))
+        return join.event_id
 
     def _to_set_before(self, head: RoomHead, before: StateNids) -> Changes:
         """What can be set before somebody of this server is joined: all but the memberships of its users."""
@@ -87,14 +84,14 @@ class RoomEntry:
     def _is_in(self, head: RoomHead) -> bool:
         return head.joined_servers.get(self.server_name, 0) > 0
 
-    async def _decide_step(self, before: StateNids, head: RoomHead) -> Decision:
+    async def _decide_step(self, wanted: Changes, head: RoomHead) -> Decision:
         """Some of the state."""
-        changes = dict(islice(self._to_set_before(head, before).items(), CHANGES_PER_COMMIT))
-        if not changes:
+        changes = {key: nid for key, nid in wanted.items() if head.state.get(key) != nid}
+        if self._is_in(head) or not changes:
             return Decision(answers=((),), commit=None, head=head)
         branches = self._branches(head, iter(await self.store.writer.take_nids(NIDS_PER_DECISION)))
-        nids = {key: nid for key, nid in {**head.state, **changes}.items() if nid is not None}
-        return await self._decision(head, branches.changed(_state_of(head), nids), branches, None)
+        after = branches.with_changes(_state_of(head), changes)
+        return await self._decision(head, (after, changes), branches, None)
 
     async def _decide_join(self, join: Event, before: StateNids, head: RoomHead) -> Decision:
         """The rest of the state, and the join."""
@@ -114,13 +111,21 @@ class RoomEntry:
         if self._is_in(head):
             resolved = await self.resolver.resolve(head.version, [head.state, after.nids], branches.pending)
             after = branches.changed(after, resolved)
-        return await self._decision(head, after, branches, _Arrival(join=join, new=new, nodes=nodes))
+        changes = changes_between(head.state, after.nids)
+        return await self._decision(head, (after, changes), branches, _Arrival(join=join, new=new, nodes=nodes))
 
-    async def _decision(self, head: RoomHead, state: State, branches: Branches, arrival: _Arrival | None) -> Decision:
+    async def _decision(
+        self, head: RoomHead, outcome: tuple[State, Changes], branches: Branches, arrival: _Arrival | None
+    ) -> Decision:
+        state, changes = outcome
         events = () if arrival is None else (arrival.new,)
-        changes = changes_between(head.state, state.nids)
+        concerned = {*changes, *((MEMBER, new.state_key or "") for new in events)}
         memberships, joined = await changed_memberships(
-            partial(self._load, branches, head), head.state, state.nids, events, head.joined_servers
+            partial(self._load, branches, head),
+            {key: head.state[key] for key in concerned if key in head.state},
+            {key: state.nids[key] for key in concerned if key in state.nids},
+            events,
+            head.joined_servers,
         )
         after = replace(
             head,

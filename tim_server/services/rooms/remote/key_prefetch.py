@@ -15,7 +15,6 @@ from tim_server.services.rooms.member_content import AUTHORISED_VIA, MEMBER
 
 SERVERS_MAX = 5_000
 KEYS_PER_SERVER_MAX = 20
-AT_ONCE = 50
 TIMEOUT_S = 60.0
 
 
@@ -56,12 +55,8 @@ class KeyPrefetch:
 
     async def fetch(self) -> None:
         """Have the keys fetched that are not known."""
-        free = asyncio.Semaphore(AT_ONCE)
-
-        async def fetch_of(server: ServerName, key_ids: set[str]) -> None:
-            async with free:
-                await self.keys.keys_of(server, key_ids, valid_at_ms=0)
-
         with suppress(TimeoutError):
             async with asyncio.timeout(TIMEOUT_S):
-                await asyncio.gather(*(fetch_of(server, key_ids) for server, key_ids in self._wanted.items()))
+                await asyncio.gather(
+                    *(self.keys.keys_of(server, ids, valid_at_ms=None) for server, ids in self._wanted.items())
+                )
