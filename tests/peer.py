@@ -99,7 +99,7 @@ class Peer:
         signature says (`origin`, `destination`, `key_id`), and by which name the server is asked (`tls_name`);
         `headers` what is sent."""
         url = URL(f"https://127.0.0.1:{self.network.ports[server]}{path}")
-        content = None if body is None else encode_relaxed(body)
+        content = body if body is None or isinstance(body, bytes) else encode_relaxed(body)
         authorization = self.authorization(server, method, url.raw_path_qs, content, **signed)
         name = signed.get("tls_name", server)
         sent = {"Authorization": authorization, "Host": name, **(headers or {})}

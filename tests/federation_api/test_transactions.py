@@ -1,6 +1,7 @@
 """Transactions: what other servers push, over HTTPS."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -104,6 +105,52 @@ async def test_one_bad_event_does_not_fail_the_others(room: SharedRoom) -> None:
     assert answer[topic.event_id] == {}  # it was received, and is rejected
     assert len(answer) == 4
     assert (await room.seen())[-2:] == [good.event_id, last.event_id]
+
+
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("odd", "passes"),
+    [
+        ({"n": 1.5}, {"5"}),
+        ({"n": 10**30}, {"5"}),
+        ({"n": -(2**63) - 1}, {"5"}),
+        ({"n": "a\0b"}, {"5", "11"}),
+        ({"\0": [None, "\u2028"]}, {"5", "11"}),
+        ({"n": nested(240)}, {"5", "11"}),
+        ({"n": nested(300)}, set()),
+        ({"n": nested(800)}, set()),
+    ],
+)
+@pytest.mark.parametrize("version", ["5", "11"])
+async def test_json_that_not_all_rooms_hold_fails_no_other_event(
+    neighbourhood: Neighbourhood, version: str, odd: dict[str, Any], passes: set[str]
+) -> None:
+    room = await share_room(neighbourhood.a, neighbourhood.peer, version=version)
+    before, after = room.message(), room.message()
+    strange = room.message().pdu if version not in passes else room.message(**odd).pdu
+    strange = {**strange, "content": {**strange["content"], **odd}}
+    edus = [{"edu_type": "m.typing", "content": odd}]
+    answer = await room.push(before, after, strange, edus=edus)
+    assert (answer.pop(before.event_id), answer.pop(after.event_id)) == ({}, {})
+    assert all(("error" in outcome) == (version not in passes) for outcome in answer.values())
+    last = (await room.alice.get("sync"))["rooms"]["join"][room.room_id]["timeline"]["events"][-1]
+    wanted = odd if version in passes else {}
+    assert {key: last["content"][key] for key in wanted} == wanted
+    assert len(await room.timeline()) >= 3
+
+
+async def test_json_that_nobody_can_have_signed_is_bad(room: SharedRoom) -> None:
+    path = "/_matrix/federation/v1/send/bad"
+    for depth in (980, 5_000):
+        body = b'{"edus":[],"pdus":[' + b'{"a":' * depth + b"1" + b"}" * depth + b"]}"
+        status, answer = await room.peer.ask("a.example", "PUT", path, body)
+        assert (status, answer["errcode"]) == (400, "M_BAD_JSON")
 
 
 async def test_events_of_a_room_that_is_not_known_are_answered_with_an_error(room: SharedRoom) -> None:

@@ -37,5 +37,6 @@ ROUTES = (
         send_transaction,
         auth=Auth.SERVER,
         body_size_max_bytes=TRANSACTION_BYTES_MAX,
+        deep_json_ok=True,
     ),
 )

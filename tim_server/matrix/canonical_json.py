@@ -13,6 +13,8 @@ import msgspec
 import orjson
 
 INTEGER_MAX = 2**53 - 1
+DEPTH_MAX = 254
+"""How deep the canonical form of a value may be nested; only the relaxed one may be deeper."""
 
 _STRICT = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER
 _FLOATS = "floating point numbers are not allowed"
@@ -80,6 +82,21 @@ def check_numbers(value: Any) -> None:
         _refuse_floats(value)
     except RecursionError:
         raise CanonicalJsonError(_DEPTH) from None
+
+
+def is_deeper_than(value: Any, depth_max: int) -> bool:
+    """Whether containers are nested more than `depth_max` deep; one level at a time, so that depth costs no stack."""
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(depth_max):
+        level = [
+            child
+            for container in level
+            for child in (container.values() if isinstance(container, dict) else container)
+            if isinstance(child, dict | list)
+        ]
+        if not level:
+            return False
+    return bool(level)
 
 
 def _refuse_floats(value: Any) -> None:

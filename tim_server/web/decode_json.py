@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from tim_server.matrix.canonical_json import is_deeper_than
 from tim_server.matrix.errors import BadJson, NotJson
 
 JSON_DEPTH_MAX = 200
@@ -21,9 +22,9 @@ _ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
-def decode_object(data: bytes, *, depth_max: int = JSON_DEPTH_MAX, nul_ok: bool = False) -> dict[str, Any]:
-    """The JSON object in `data`; raises NotJson or BadJson. `nul_ok`: NUL is for the rules of what is within to judge,
-    as in events of other servers."""
+def decode_object(data: bytes, *, depth_max: int | None = JSON_DEPTH_MAX, nul_ok: bool = False) -> dict[str, Any]:
+    """The JSON object in `data`; raises NotJson or BadJson. `nul_ok`, and None as `depth_max`: NUL, or how deep it is
+    nested, is for the rules of what is within to judge, as in events of other servers."""
     try:
         value = _decoder.decode(data)
     except RecursionError:
@@ -38,7 +39,8 @@ def decode_object(data: bytes, *, depth_max: int = JSON_DEPTH_MAX, nul_ok: bool 
         raise BadJson("The body must be a JSON object")
     if not nul_ok and b"\\u0000" in data and _ESCAPED_NUL.search(data):
         raise BadJson("The JSON holds a NUL character")
-    if data.count(b"{") + data.count(b"[") > depth_max and _is_deeper_than(value, depth_max):
+    opened = data.count(b"{") + data.count(b"[")
+    if depth_max is not None and opened > depth_max and is_deeper_than(value, depth_max):
         raise BadJson("The JSON is nested too deeply")
     return value
 
@@ -49,19 +51,4 @@ def _is_json_for_others(data: bytes) -> bool:
         _decoder.decode(_ESCAPED_SURROGATE.sub(b"x", data))
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return False
-    return True
-
-
-def _is_deeper_than(value: Any, depth_max: int) -> bool:
-    """Whether containers are nested more than `depth_max` deep; one level at a time, so that depth costs no stack."""
-    level = [value]
-    for _ in range(depth_max):
-        level = [
-            child
-            for container in level
-            for child in (container.values() if isinstance(container, dict) else container)
-            if isinstance(child, dict | list)
-        ]
-        if not level:
-            return False
     return True

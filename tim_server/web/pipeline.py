@@ -16,8 +16,9 @@ from typing import Any
 
 from aiohttp.web import BaseRequest, StreamResponse
 
-from tim_server.matrix.canonical_json import encode_relaxed
+from tim_server.matrix.canonical_json import CanonicalJsonError, encode_relaxed
 from tim_server.matrix.errors import (
+    BadJson,
     Forbidden,
     GuestAccessForbidden,
     MatrixError,
@@ -171,7 +172,7 @@ class Pipeline:
             signature,
             method=request.method,
             uri=request.raw_path,
-            content=encode_relaxed(body) if route.reader.has_json_body and request.body_exists else None,
+            content=_signed_form(body) if route.reader.has_json_body and request.body_exists else None,
         )
         tenant.rate_limits.take(bucket, origin)
         return origin, (body, stream)
@@ -211,8 +212,8 @@ class Pipeline:
             return {}, None
         if not data:
             raise NotJson("The request has no body")
-        nul_ok = route.auth is Auth.SERVER
-        return decode_object(data, depth_max=self.limits.json_depth_max, nul_ok=nul_ok), None
+        depth_max = None if route.deep_json_ok else self.limits.json_depth_max
+        return decode_object(data, depth_max=depth_max, nul_ok=route.auth is Auth.SERVER), None
 
 
 def _allowed_methods(error: MatrixError, router: Router | None, request: BaseRequest) -> dict[str, str] | None:
@@ -220,6 +221,14 @@ def _allowed_methods(error: MatrixError, router: Router | None, request: BaseReq
         return None
     methods = router.methods(path_segments(split_target(request.raw_path)[0]))
     return {"Allow": ", ".join((*methods, "OPTIONS"))}
+
+
+def _signed_form(body: dict[str, Any]) -> bytes:
+    """The bytes of a body that its sender has signed; raises BadJson where there are none."""
+    try:
+        return encode_relaxed(body)
+    except CanonicalJsonError:
+        raise BadJson("The JSON has no canonical form") from None
 
 
 def _bearer_token(header: str | None) -> str | None:

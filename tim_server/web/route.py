@@ -64,7 +64,8 @@ class Route:
     """One operation of an API. Raises TypeError or ValueError where path, endpoint and request model do not fit.
 
     `rate_limit` names the bucket; None means the bucket "default". `body_size_max_bytes` None means the listener's
-    limit. A path that ends in a slash is also served without it.
+    limit. `deep_json_ok`: how deep the body is nested is not looked at, as what it holds is judged one by one. A path
+    that ends in a slash is also served without it.
     """
 
     method: str
@@ -73,6 +74,7 @@ class Route:
     auth: Auth = Auth.USER
     rate_limit: str | None = None
     body_size_max_bytes: int | None = None
+    deep_json_ok: bool = False
     reader: RequestReader = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

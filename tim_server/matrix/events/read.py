@@ -6,7 +6,7 @@ Spec: https://spec.matrix.org/v1.19/client-server-api/#size-limits
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tim_server.matrix.canonical_json import CanonicalJsonError
+from tim_server.matrix.canonical_json import DEPTH_MAX, CanonicalJsonError, is_deeper_than
 from tim_server.matrix.errors import EventRejected
 from tim_server.matrix.events.hashes import canonical_pdu, event_id_of
 from tim_server.matrix.events.record import Event
@@ -40,12 +40,14 @@ def read_pdu(pdu: Mapping[str, Any], version: RoomVersion, *, is_history: bool =
     if not is_history:
         _check_reference_count(pdu)
     try:
-        size = len(canonical_pdu(pdu, version))
+        canonical = canonical_pdu(pdu, version)
         event_id = event_id_of(pdu, version)
     except (CanonicalJsonError, InvalidIdentifier) as error:
         raise EventRejected(f"the event is not valid: {error}") from error
-    if size > PDU_BYTES_MAX:
+    if len(canonical) > PDU_BYTES_MAX:
         raise EventRejected("the event is larger than 65,536 bytes")
+    if canonical.count(b"{") + canonical.count(b"[") > DEPTH_MAX and is_deeper_than(pdu, DEPTH_MAX):
+        raise EventRejected("the event is nested too deeply")
     return read_stored_pdu(pdu, version, event_id)
 
 

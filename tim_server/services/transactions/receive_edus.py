@@ -13,9 +13,13 @@ from typing import Any
 
 import structlog
 
+from tim_server.matrix.canonical_json import is_deeper_than
 from tim_server.matrix.errors import Unavailable
 from tim_server.matrix.identifiers import ServerName
 from tim_server.services.transactions.edus import EDUS_MAX
+
+DEPTH_MAX = 200
+"""How deep an EDU may be nested: clients get what some of them hold."""
 
 Receive = Callable[[ServerName, Sequence[Mapping[str, Any]]], Awaitable[None]]
 """Takes in the contents of a transaction's EDUs of one type, in order; drops what the origin may not say."""
@@ -49,7 +53,7 @@ class EduReceiver:
         for edu in edus:
             edu_type = edu.get("edu_type") if isinstance(edu, dict) else None
             content = edu.get("content") if isinstance(edu, dict) else None
-            if not isinstance(edu_type, str) or not isinstance(content, dict):
+            if not isinstance(edu_type, str) or not isinstance(content, dict) or is_deeper_than(content, DEPTH_MAX):
                 self.counts["malformed"] += 1
             elif edu_type not in self.receivers:
                 self.counts["other"] += 1
