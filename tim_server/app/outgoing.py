@@ -11,6 +11,9 @@ from tim_server.egress.connector import PeerCheck
 from tim_server.egress.tls import client_tls
 from tim_server.egress.trust_gate import TrustGate
 
+CONNECTIONS_MAX = 500
+"""To all servers together; those that do not answer must not take what others need."""
+
 
 def outgoing_client(
     federation: FederationSettings,
@@ -27,6 +30,7 @@ def outgoing_client(
         settings=OutgoingSettings(
             hosts={str(name): address for name, address in federation.hosts.items()},
             allowed_networks=federation.private_networks_allowed,
+            connections_max=CONNECTIONS_MAX,
         ),
         gate=gate,
         tls=tls,

@@ -13,6 +13,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import aiohttp
 from yarl import URL
@@ -69,7 +70,9 @@ class OutgoingRequest:
     """One request. `server_name` is whom the contact is with, also where it is redirected to another host; None means
     the URL's host.
 
-    `tls_server_name` is the name that the certificate must have, where it is not the URL's host.
+    `tls_server_name` is the name that the certificate must have, where it is not the URL's host. `may_repeat`: doing it
+    twice does no harm, also where the method does not say so; then it is sent again over a new connection where the
+    other side has closed the one that was used.
     """
 
     method: str
@@ -81,6 +84,7 @@ class OutgoingRequest:
     timeout_seconds: float = 30.0
     response_size_bytes_max: int = 10 * 1024 * 1024
     redirects_max: int = 0
+    may_repeat: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,7 +224,8 @@ class OutgoingClient:
         if refusal is not None:
             raise refusal
         current_peer.set(peer)
-        return await session.request(
+        ask = partial(
+            session.request,
             request.method,
             url,
             headers=request.headers,
@@ -228,6 +233,14 @@ class OutgoingClient:
             allow_redirects=False,
             server_hostname=request.tls_server_name,
         )
+        try:
+            return await ask()
+        except aiohttp.ClientConnectorError:
+            raise
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            if not request.may_repeat:
+                raise
+            return await ask()
 
     async def _refusal(self, url: URL, request: OutgoingRequest) -> ContactRefused | None:
         """Why `url` may not be asked; None where it may."""

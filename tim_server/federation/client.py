@@ -15,22 +15,28 @@ from yarl import URL
 
 from tim_server.egress.client import OutgoingClient, OutgoingRequest, StreamedResponse
 from tim_server.egress.errors import RemoteUnreachable
-from tim_server.federation.discovery import Discovery
-from tim_server.federation.errors import RemoteError
+from tim_server.federation.discovery import Discovery, Located
+from tim_server.federation.errors import RemoteError, retry_after_ms_of
+from tim_server.federation.server_health import ServerHealth
 from tim_server.matrix.canonical_json import CanonicalJsonError, decode_lenient, encode_relaxed
 from tim_server.matrix.events.build import Author
 from tim_server.matrix.identifiers import ServerName
 from tim_server.matrix.request_auth import RequestSignature, signed_request
+
+OUT_OF_SERVICE = frozenset({502, 503, 504})
+"""What reverse proxies answer in place of a server that is down."""
 
 Query = Mapping[str, str | Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestBounds:
-    """How long an answer may take as a whole, and how large it may be."""
+    """How long an answer may take as a whole, and how large it may be. `can_do_without`: a server that could not be
+    reached just now is not tried."""
 
     timeout_s: float = 30.0
     size_bytes_max: int = 10 * 2**20
+    can_do_without: bool = False
 
 
 def path_of(template: str, *values: str) -> str:
@@ -47,6 +53,7 @@ class FederationClient:
     outgoing: OutgoingClient
     discovery: Discovery
     bounds: RequestBounds = field(default_factory=RequestBounds)
+    health: ServerHealth = field(default_factory=ServerHealth)
 
     async def get(
         self, destination: ServerName, path: str, query: Query | None = None, *, bounds: RequestBounds | None = None
@@ -99,7 +106,29 @@ class FederationClient:
     ) -> AsyncIterator[StreamedResponse]:
         """An answer of any status, read chunk by chunk. `uri` is a path with its query, percent-encoded."""
         bounds = bounds or self.bounds
+        if bounds.can_do_without and self.health.is_backed_off(destination):
+            await self.outgoing.admit(destination)
+            raise RemoteUnreachable(f"{destination} could not be reached just now")
         located = await self.discovery.locate(destination)
+        request = self._signed(method, destination, located, uri, content, bounds)
+        try:
+            async with self.outgoing.stream(request) as response:
+                self._note(destination, response)
+                yield response
+        except RemoteUnreachable:
+            self.health.failed(destination)
+            self.discovery.doubt(destination, located)
+            raise
+
+    def _signed(
+        self,
+        method: str,
+        destination: ServerName,
+        located: Located,
+        uri: str,
+        content: bytes | None,
+        bounds: RequestBounds,
+    ) -> OutgoingRequest:
         try:
             url = URL(f"https://{located.authority}{uri}")  # normalised, so that what is signed is what is sent
         except ValueError:
@@ -120,7 +149,7 @@ class FederationClient:
         headers = {"Authorization": signature.header(), "Host": located.host}
         if content is not None:
             headers["Content-Type"] = "application/json"
-        request = OutgoingRequest(
+        return OutgoingRequest(
             method=method,
             url=str(url),
             server_name=destination,
@@ -129,13 +158,15 @@ class FederationClient:
             tls_server_name=located.tls_name,
             timeout_seconds=bounds.timeout_s,
             response_size_bytes_max=bounds.size_bytes_max,
+            may_repeat=True,  # no operation does anything else the second time; claiming takes one more key
         )
-        try:
-            async with self.outgoing.stream(request) as response:
-                yield response
-        except RemoteUnreachable:
-            self.discovery.forget(destination)
-            raise
+
+    def _note(self, destination: ServerName, response: StreamedResponse) -> None:
+        if response.status in OUT_OF_SERVICE:
+            retry_after_ms = retry_after_ms_of(None, response.headers.get("Retry-After"))
+            self.health.failed(destination, retry_after_ms=retry_after_ms)
+        else:
+            self.health.heard_from(destination)
 
     async def _json(
         self, method: str, destination: ServerName, uri: str, content: bytes | None, bounds: RequestBounds | None

@@ -40,7 +40,7 @@ class RemoteError(Exception):
             status,
             errcode if isinstance(errcode, str) and errcode.isprintable() else "M_UNKNOWN",
             message if isinstance(message, str) else "",
-            retry_after_ms=_retry_after_ms(fields.get("retry_after_ms"), retry_after),
+            retry_after_ms=retry_after_ms_of(fields.get("retry_after_ms"), retry_after),
         )
 
     @classmethod
@@ -49,8 +49,9 @@ class RemoteError(Exception):
         return cls(server_name, 200, "M_BAD_JSON", message)
 
 
-def _retry_after_ms(told: Any, header: str | None) -> int | None:
-    """What the header says counts before the body, which no longer should."""
+def retry_after_ms_of(told: Any, header: str | None) -> int | None:
+    """How long a server wants not to be asked, by the member of that name and the header `Retry-After`, which counts
+    more; None where neither says."""
     if header is not None and header.strip().isdigit():
         return min(int(header.strip()[:9]) * 1000, RETRY_AFTER_MS_MAX)
     if isinstance(told, int) and told >= 0:

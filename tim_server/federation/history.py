@@ -14,7 +14,7 @@ from tim_server.matrix.identifiers import EventId, InvalidIdentifier, RoomId, Se
 
 BACKFILL_TIMEOUT_S = 20.0
 MISSING_EVENTS_TIMEOUT_S = 20.0
-BY_TIME_BOUNDS = RequestBounds(timeout_s=10.0, size_bytes_max=16 * 1024)
+BY_TIME_BOUNDS = RequestBounds(timeout_s=10.0, size_bytes_max=16 * 1024, can_do_without=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ async def backfill(
         destination,
         path_of("/_matrix/federation/v1/backfill/{}", room_id),
         {"v": event_ids, "limit": str(limit)},
-        bounds=RequestBounds(timeout_s=BACKFILL_TIMEOUT_S, size_bytes_max=limit * PDU_BYTES_MAX),
+        bounds=RequestBounds(timeout_s=BACKFILL_TIMEOUT_S, size_bytes_max=limit * PDU_BYTES_MAX, can_do_without=True),
     )
     pdus = answer.get("pdus")
     if not isinstance(pdus, list):

@@ -11,7 +11,8 @@ from tim_server.matrix.identifiers import InvalidIdentifier, RoomAlias, RoomId, 
 
 SERVERS_MAX = 50
 """How many of the servers that are said to be in a room are kept."""
-BOUNDS = RequestBounds(timeout_s=15.0, size_bytes_max=2 * 2**20)
+BOUNDS = RequestBounds(timeout_s=15.0, size_bytes_max=2 * 2**20, can_do_without=True)
+ALIAS_BOUNDS = RequestBounds(timeout_s=15.0, size_bytes_max=2**16)
 
 
 async def query_profile(client: FederationClient, user_id: UserId) -> dict[str, Any]:
@@ -23,7 +24,7 @@ async def query_profile(client: FederationClient, user_id: UserId) -> dict[str, 
 async def query_directory(client: FederationClient, alias: RoomAlias) -> tuple[RoomId, list[ServerName]]:
     """The room that an alias points to, and servers in it; raises what the client raises."""
     query = {"room_alias": str(alias)}
-    answer = await client.get(alias.server_name, "/_matrix/federation/v1/query/directory", query, bounds=BOUNDS)
+    answer = await client.get(alias.server_name, "/_matrix/federation/v1/query/directory", query, bounds=ALIAS_BOUNDS)
     servers = answer.get("servers")
     try:
         room_id = RoomId.parse(answer["room_id"])

@@ -7,7 +7,7 @@ import dns.asyncresolver
 import dns.exception
 import dns.resolver
 
-from tim_server.federation.discovery import SrvRecord
+from tim_server.federation.srv_records import SrvRecord
 
 LOOK_UP_TIMEOUT_S = 5.0
 RECORDS_MAX = 50
