@@ -68,8 +68,14 @@ class _Read:
         return self.open_range is not None and self.open_range.is_empty
 
     @property
+    def ends_at_hole(self) -> bool:
+        """Whether all was read up to a hole."""
+        end = None if self.open_range is None else self.open_range.end
+        return end is not None and self.page.end == token_of(end)
+
+    @property
     def hole(self) -> HoleRow | None:
-        """The hole at the end of the page, for those who may have it filled."""
+        """The next hole, for those who may have it filled."""
         return self.open_range.hole if self.open_range is not None and self.view.history.joined_spans else None
 
 
@@ -94,7 +100,7 @@ class RoomHistory:
             if not await self.backfill.fill(room_id, read.hole, deadline=deadline):
                 return read.page
             read = await self._read(requester, room_id, query)
-        if read.hole is not None:
+        if read.hole is not None and read.ends_at_hole:
             self.backfill.begin(room_id, read.hole)  # most readers go on to the next page
         return read.page
 

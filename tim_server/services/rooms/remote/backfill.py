@@ -17,6 +17,7 @@ from tim_server.matrix.identifiers import RoomId, ServerName
 from tim_server.services.rooms.head import RoomHeads
 from tim_server.services.rooms.remote.fetch_history import HistoryFetch
 from tim_server.services.rooms.remote.servers_with_history import NOT_HELPED, servers_with_history
+from tim_server.storage.database import DuplicateKey
 from tim_server.storage.holes import HoleRow, claim_hole, load_hole, postpone_hole, release_hole
 from tim_server.storage.store import Store
 from tim_server.storage.timeline import Place
@@ -137,10 +138,12 @@ class Backfill:
             try:
                 if not await self.fetching.fill(head, hole, server):
                     await self._release(hole)
+            except DuplicateKey:  # what was fetched has come by another way meanwhile
+                await self._release(hole)
             except NOT_HELPED as error:
                 log.info("another server did not help with history", server=server, error=type(error).__name__)
-            else:
-                return True
+                continue
+            return True
         return False
 
     async def _release(self, hole: HoleRow) -> None:

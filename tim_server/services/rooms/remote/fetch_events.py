@@ -16,7 +16,7 @@ from tim_server.services.rooms.head import RoomHead
 from tim_server.services.rooms.remote.check_pdus import PduCheck
 from tim_server.services.rooms.remote.outliers import Outliers
 
-AT_ONCE = 10
+AT_ONCE = 20
 EVENTS_MAX = 200
 """How many events are fetched one by one for one purpose."""
 ROUNDS_MAX = 4

@@ -14,13 +14,12 @@ from tim_server.federation.events import state, state_ids
 from tim_server.matrix.identifiers import EventId, ServerName
 from tim_server.services.rooms.branches import StateNids
 from tim_server.services.rooms.head import RoomHead
-from tim_server.services.rooms.remote.fetch_events import EventFetch
+from tim_server.services.rooms.remote.fetch_events import EVENTS_MAX, EventFetch
 from tim_server.services.rooms.remote.take_in_state import StateIntake, StateRefused
 from tim_server.storage.events import EventNode, load_nodes_by_id
 from tim_server.storage.state import load_keys_of
 from tim_server.storage.store import Store
 
-ONE_BY_ONE_MAX = 50
 CREATE = ("m.room.create", "")
 HISTORY_VISIBILITY = ("m.room.history_visibility", "")
 
@@ -40,7 +39,7 @@ class StateBefore:
         ids = await state_ids(self.client, server, head.room_id, event_id)
         wanted = {*ids.pdu_ids, *ids.auth_chain_ids}
         missing = wanted - (await self._nodes(wanted)).keys()
-        if len(missing) > ONE_BY_ONE_MAX:
+        if len(missing) > EVENTS_MAX:
             told = await state(self.client, server, head.room_id, event_id)
             found = await self.intake.take_in(head, told.pdus, told.auth_chain)
         else:
