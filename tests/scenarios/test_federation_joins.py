@@ -21,7 +21,9 @@ from tim_server.services.rooms.draft import Draft, DraftGroup
 from tim_server.storage.rebuild import rebuild_derived
 
 MEMBER = "m.room.member"
-A, B, C, NOWHERE = "a.example", "b.example", "c.example", "down.example"
+A, B, C, NOWHERE, NOR_THERE = "a.example", "b.example", "c.example", "down.example", "gone.example"
+LIMITS = {"join_servers_max": 3, "join_events_max": 600}
+"""Of B."""
 
 
 @dataclass
@@ -39,8 +41,9 @@ async def hospitals(
 ) -> AsyncIterator[Hospitals]:
     dsns = [await make_tenant_dsn() for _ in range(3)]
     folder = tmp_path_factory.mktemp("hospitals")
-    async with run_hospitals([A, B, C], dsns, folder, others=[NOWHERE]) as (_, (a, b, c)):
-        yield Hospitals(a, b, c)
+    options = {B: {"federation": LIMITS}}
+    async with run_hospitals([A, B, C], dsns, folder, others=[NOWHERE, NOR_THERE], options=options) as (_, found):
+        yield Hospitals(*found)
 
 
 def inside(hospital: NetworkedHospital) -> Homeserver:
@@ -112,6 +115,21 @@ async def test_the_next_server_is_asked_where_the_first_is_down_or_not_in_the_ro
     room_id = await alice.create_room()
     await bob.join(room_id, NOWHERE, C, A)
     assert bob.user_id in await joined(alice, room_id)
+
+
+async def test_not_more_servers_are_asked_than_configured(hospitals: Hospitals) -> None:
+    alice, bob = await hospitals.a.person(), await hospitals.b.person()
+    room_id = await alice.create_room()
+    via = "&".join(f"via={server}" for server in (NOWHERE, NOR_THERE, C, A))
+    await bob.refused(404, "M_NOT_FOUND", "POST", f"join/{quote(room_id)}?{via}", {})
+
+
+async def test_a_room_with_more_state_than_configured_is_left_again(hospitals: Hospitals) -> None:
+    alice, bob = await hospitals.a.person(), await hospitals.b.person()
+    room_id = RoomId(await alice.create_room())
+    await fill(hospitals.a, room_id, 700)
+    await bob.refused(502, "M_UNKNOWN", "POST", f"join/{quote(room_id)}?via={A}", {})
+    assert await alice.state(room_id, MEMBER, bob.user_id) == {"membership": "leave"}
 
 
 async def test_the_older_name_of_via_is_understood(hospitals: Hospitals) -> None:

@@ -3,6 +3,8 @@
 from typing import Any
 
 from tim_server.app.parts import Parts, now_ms
+from tim_server.federation.joining import JoinAnswerBounds
+from tim_server.services.rooms.remote.ask_in_turn import AskingBounds
 from tim_server.services.rooms.remote.check_join import JoinCheck
 from tim_server.services.rooms.remote.check_pdus import PduCheck
 from tim_server.services.rooms.remote.enter import RoomEntry
@@ -21,7 +23,7 @@ from tim_server.services.rooms.resident.take_over import EventTakeOver
 def make_remote_join(parts: Parts) -> RemoteJoin:
     """Build what joins rooms of other servers."""
     store, federation = parts.store, parts.federation
-    check = PduCheck(keys=federation.keys)
+    check, limits = PduCheck(keys=federation.keys), parts.tenant.federation
     return RemoteJoin(
         author=parts.author,
         client=federation.client,
@@ -38,7 +40,14 @@ def make_remote_join(parts: Parts) -> RemoteJoin:
             resolver=parts.resolver,
             queues=parts.queues,
         ),
+        leaving=parts.leaving.remote,
         now_ms=now_ms,
+        asking=AskingBounds(servers_max=limits.join_servers_max, timeout_s=limits.join_timeout_s),
+        answers=JoinAnswerBounds(
+            timeout_s=limits.join_timeout_s,
+            size_bytes_max=limits.join_answer_bytes_max,
+            events_max=limits.join_events_max,
+        ),
     )
 
 

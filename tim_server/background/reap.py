@@ -13,6 +13,7 @@ from tim_server.storage import (
     presence,
     received_transactions,
     remote_device_lists,
+    rooms_not_entered,
     to_device,
     to_device_outbox,
     typing,
@@ -38,12 +39,23 @@ def reaping_loops(store: Store) -> tuple[Loop, ...]:
         "typing": typing.reap,
         "presence_devices": presence.reap,
     }
-    return tuple(
-        Loop(name=f"reap {table}", interval_s=HOUR_S, work=partial(_reap, store, reaper))
-        for table, reaper in reapers.items()
+    return (
+        *(
+            Loop(name=f"reap {table}", interval_s=HOUR_S, work=partial(_reap, store, reaper))
+            for table, reaper in reapers.items()
+        ),
+        Loop(name="reap rooms that were not entered", interval_s=HOUR_S, work=partial(_reap_rooms, store)),
     )
 
 
 async def _reap(store: Store, reaper: Callable[[Connection], Awaitable[None]]) -> None:
     async with store.database.transaction() as tx:
         await reaper(tx)
+
+
+async def _reap_rooms(store: Store) -> None:
+    """A large room goes in several transactions."""
+    more = True
+    while more:
+        async with store.database.transaction() as tx:
+            more = await rooms_not_entered.reap_some(tx)

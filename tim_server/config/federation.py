@@ -51,6 +51,24 @@ class FederationSettings(Section):
         examples=["/etc/tim-server/authorities.pem"],
         description="Certificate authorities in PEM form to verify other servers with, instead of the system's.",
     )
+    join_servers_max: int = Field(
+        default=10, ge=1, le=50, description="How many servers are asked in turn to let a user into a room."
+    )
+    join_events_max: int = Field(
+        default=100_000,
+        ge=100,
+        description="How many events the state of a room, with what authorises it, may have that a user joins.",
+    )
+    join_answer_bytes_max: int = Field(
+        default=100 * 2**20,
+        ge=2**20,
+        description="How large the state of a room may be, with what authorises it. A join may take as much memory.",
+    )
+    join_timeout_s: float = Field(
+        default=600.0,
+        ge=1.0,
+        description="How long it may take until a user is in a room of another server, all servers taken together.",
+    )
     backfill_events_max: int = Field(
         default=100, ge=10, le=1_000, description="How many events of a room's history another server gets at once."
     )

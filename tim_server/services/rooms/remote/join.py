@@ -9,20 +9,28 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import structlog
+
+from tim_server.egress.errors import OutgoingError
 from tim_server.federation.client import FederationClient
 from tim_server.federation.errors import RemoteError
 from tim_server.federation.joining import JoinAnswerBounds, JoinSending
 from tim_server.federation.membership import make_member_event
 from tim_server.matrix.events.build import Author
+from tim_server.matrix.events.record import Event
 from tim_server.matrix.identifiers import EventId, RoomId, ServerName, UserId
+from tim_server.services.rooms.head import RoomHead
 from tim_server.services.rooms.remote.ask_in_turn import AskingBounds, ask_in_turn
 from tim_server.services.rooms.remote.check_join import JoinCheck
 from tim_server.services.rooms.remote.enter import RoomEntry
 from tim_server.services.rooms.remote.key_prefetch import KeyPrefetch
 from tim_server.services.rooms.remote.known_rooms import KnownRooms
+from tim_server.services.rooms.remote.leave import RemoteLeave
 from tim_server.services.rooms.remote.member_template import check_template, member_event
 from tim_server.services.rooms.remote.servers_of_room import ServersOfRoom
 from tim_server.services.rooms.remote.take_in_state import StateIntake, StateRefused
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +59,7 @@ class RemoteJoin:
     intake: StateIntake
     check: JoinCheck
     entry: RoomEntry
+    leaving: RemoteLeave
     now_ms: Callable[[], int]
     asking: AskingBounds = field(default_factory=AskingBounds)
     answers: JoinAnswerBounds = field(default_factory=JoinAnswerBounds)
@@ -96,9 +105,17 @@ class RemoteJoin:
         event = member_event(
             checked, wanted.user_id, wanted.content, author=self.author, now_ms=now_ms, unique=f"{number}.{now_ms}"
         )
-        keys = KeyPrefetch(keys=self.check.check.keys, version=checked.version)
-        sending = JoinSending(client=self.client, bounds=self.answers, note=keys.note)
-        answer = await sending.send(server, event)
+        try:
+            return await self._send(server, head, event)
+        except (RemoteError, OutgoingError) as error:
+            if not isinstance(error, RemoteError) or error.status == 200:
+                await self._take_back(server, event)
+            raise
+
+    async def _send(self, server: ServerName, head: RoomHead, event: Event) -> EventId:
+        """Have the server let the user in, and enter the room with what it answers."""
+        keys = KeyPrefetch(keys=self.check.check.keys, version=head.version)
+        answer = await JoinSending(client=self.client, bounds=self.answers, note=keys.note).send(server, event)
         await keys.fetch()
         try:
             event = await self.check.with_signature(event, answer.event)
@@ -107,3 +124,11 @@ class RemoteJoin:
         except StateRefused as error:
             raise RemoteError.malformed(server, str(error)) from None
         return await self.entry.enter(event, before)
+
+    async def _take_back(self, server: ServerName, event: Event) -> None:
+        """The server has taken the user in, but its answer is of no use: so that nobody there takes them for a member,
+        the user leaves again. Raises nothing."""
+        try:
+            await self.leaving.leave_through(server, event.sender, event.room_id, {"membership": "leave"})
+        except (RemoteError, OutgoingError) as error:
+            log.info("a join could not be taken back", room_id=event.room_id, server=server, error=type(error).__name__)

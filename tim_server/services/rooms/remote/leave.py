@@ -84,13 +84,20 @@ class RemoteLeave:
         """The leave event that a server in the room has taken; raises what `ask_in_turn` raises."""
 
         async def leave_through(server: ServerName) -> Event:
-            made = await make_member_event(self.client, server, "leave", room_id, user_id)
-            event = await self._build(check_template(made, server, room_id, user_id, "leave"), user_id, content)
-            await send_leave(self.client, server, event)
-            return event
+            return await self.leave_through(server, user_id, room_id, content)
 
         servers = await self.servers.to_ask(room_id, user_id)
         return (await ask_in_turn(servers, leave_through, self.bounds))[1]
+
+    async def leave_through(
+        self, server: ServerName, user_id: UserId, room_id: RoomId, content: Mapping[str, Any]
+    ) -> Event:
+        """The leave event that this server has taken into the room, of which nothing is stored here. Raises
+        `RemoteError` and what `egress` raises."""
+        made = await make_member_event(self.client, server, "leave", room_id, user_id)
+        event = await self._build(check_template(made, server, room_id, user_id, "leave"), user_id, content)
+        await send_leave(self.client, server, event)
+        return event
 
     async def _build(self, template: CheckedTemplate, user_id: UserId, content: Mapping[str, Any]) -> Event:
         (nid,) = await self.outside.store.writer.take_nids(1)
