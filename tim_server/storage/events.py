@@ -130,8 +130,8 @@ REDACTIONS_MAX = 100
 
 LOAD_EARLY_REDACTIONS = f"""
 SELECT {EVENT_COLUMNS}, redacts_id FROM events
-WHERE redacts_id = ANY($2) AND room_nid = $1 AND position IS NOT NULL AND rejected IS NULL AND NOT soft_failed
-ORDER BY position, minor LIMIT $3
+WHERE redacts_id = ANY($2) AND room_nid = $1 AND snapshot IS NOT NULL AND rejected IS NULL AND NOT soft_failed
+ORDER BY position, minor, nid LIMIT $3
 """
 
 

@@ -185,12 +185,16 @@ async def test_a_redaction_that_comes_before_its_target_takes_effect_when_that_c
     if at_once:
         await rooms.queues.submit(room_id, Incoming(events=(redaction, message)))
     else:
-        await rooms.queues.submit(room_id, Incoming(events=(redaction,)))
+        shown_at_once = (redaction.event_id,) if version == "2" else ()
+        assert await rooms.queues.submit(room_id, Incoming(events=(redaction,))) == shown_at_once
         position = rooms.store.commit_log.position
         await rooms.queues.submit(room_id, Incoming(events=(message,)))
         (entry,) = rooms.store.commit_log.since(position) or ()
-        ((row,),) = entry.events.values()
-        assert row.redacted_by is not None
+        (rows,) = entry.events.values()
+        assert [row.event_id for row in rows] == [message.event_id, *([] if shown_at_once else [redaction.event_id])]
+        assert rows[0].redacted_by is not None
+        head = await rooms.queues.heads.get(room_id)
+        assert head is not None and {e for _, e in head.extremities} == {redaction.event_id, message.event_id}
     assert await is_redacted(rooms, message.event_id)
 
 
@@ -208,8 +212,21 @@ async def test_an_early_redaction_of_another_servers_event_needs_the_power(
     redaction = fork.make("m.room.redaction", {}, redacts=of_dan.event_id)
     await rooms.queues.submit(room_id, Incoming(events=(redaction,)))
     await rooms.send(room_id, ALICE, "m.room.power_levels", state_key="", content={"users": {str(ALICE): 100}})
-    assert await rooms.queues.submit(room_id, Incoming(events=(of_dan,))) == (of_dan.event_id,)
+    shown = (of_dan.event_id, redaction.event_id) if takes_effect else (of_dan.event_id,)
+    assert await rooms.queues.submit(room_id, Incoming(events=(of_dan,))) == shown
     assert await is_redacted(rooms, of_dan.event_id) is takes_effect
+
+
+async def test_a_redaction_without_effect_is_not_shown_and_the_room_goes_on(rooms: Rooms) -> None:
+    room_id, fork = await room_with_carol(rooms, redact=50)
+    of_alice = await rooms.send(room_id, ALICE)
+    redaction = fork.make("m.room.redaction", {}, redacts=of_alice)
+    nothing = fork.make("m.room.redaction", {})
+    after = fork.make("m.room.message", {"body": "hello"})
+    assert await rooms.queues.submit(room_id, Incoming(events=(redaction, nothing, after))) == (after.event_id,)
+    assert not await is_redacted(rooms, of_alice)
+    head = await rooms.queues.heads.get(room_id)
+    assert head is not None and after.event_id in [event_id for _, event_id in head.extremities]
 
 
 async def test_a_soft_failed_redaction_does_not_wait_for_its_target(rooms: Rooms) -> None:

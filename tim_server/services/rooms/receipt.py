@@ -1,7 +1,7 @@
 """What one decision about events that arrive has come to: which are new, on what the room stands, what is missing."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tim_server.matrix.events.record import Event
 from tim_server.matrix.identifiers import EventId, UserId
@@ -36,18 +36,21 @@ class Incoming:
 
 @dataclass(slots=True, kw_only=True)
 class Receipt:
-    """What has been decided so far. `stored` are events of the room that are named, `followed` those of the new ones on
-    which stored events stand already, `behind` the `prev_nids` of stored events that were not accepted."""
+    """What has been decided so far. `stored` are events of the room that are named, `early` redactions that came before
+    the new ones which they name, `followed` those of the new ones on which stored events stand already, `behind` the
+    `prev_nids` of stored events that were not accepted. `parsed` are the `events`, parsed."""
 
     head: RoomHead
     incoming: Incoming
     branches: Branches
     check: EventCheck
     stored: Mapping[EventId, EventRow]
+    early: Mapping[int, EventRow] = field(default_factory=dict)
     followed: Collection[EventId] = ()
     behind: dict[int, Sequence[int]] = field(default_factory=dict)
     new: dict[EventId, tuple[int, Event]] = field(default_factory=dict)
     events: list[NewEvent] = field(default_factory=list)
+    parsed: list[Event] = field(default_factory=list)
     rejected: set[EventId] = field(default_factory=set)
     extremities: dict[int, EventId] = field(default_factory=dict)
     threads: dict[EventId, EventId | None] = field(default_factory=dict)
@@ -113,14 +116,24 @@ class Receipt:
         """Remember what can't be had of the events before this one: there is a hole before the next that is placed."""
         self._missing |= dict.fromkeys(e for e in event.prev_events if not self.has_state(e))
 
-    def add(self, new: NewEvent) -> None:
+    def add(self, new: NewEvent, event: Event, *, is_accepted: bool) -> None:
         """Have the event stored."""
         self.events.append(new)
-        if new.outlier:
+        self.parsed.append(event)
+        if not is_accepted:
             self.behind[new.nid] = new.prev_nids
-        elif self._missing:
+        if not new.outlier and self._missing:
             self.holes.append(Hole(event_index=len(self.events) - 1, missing=tuple(self._missing)))
             self._missing = {}
+
+    async def show(self, nid: int) -> None:
+        """Give a redaction its place, once it takes effect."""
+        row = self.early.get(nid)
+        if row is None:
+            index = next(i for i, new in enumerate(self.events) if new.nid == nid)
+            self.events[index] = replace(self.events[index], outlier=False, redacts_id=None)
+        elif row.position is None:
+            self.add(_as_new(row), (await self.check.load([nid]))[nid], is_accepted=True)
 
     def let_go(self, event: Event) -> None:
         """Let go of states on which nothing more will stand: those of a large room are large."""
@@ -130,3 +143,23 @@ class Receipt:
                 nid = self.nid_of(event_id)
                 if nid not in self.extremities:
                     self.branches.forget(nid)
+
+
+def _as_new(row: EventRow) -> NewEvent:
+    """A stored event that gets its place."""
+    return NewEvent(
+        nid=row.nid,
+        event_id=row.event_id,
+        type=row.type,
+        state_key=row.state_key,
+        sender=row.sender,
+        origin_server_ts=row.origin_server_ts,
+        depth=row.depth,
+        prev_nids=tuple(row.prev_nids),
+        auth_nids=tuple(row.auth_nids),
+        body=row.body,
+        snapshot=row.snapshot,
+        replaces=row.replaces,
+        thread_id=row.thread_id,
+        is_stored=True,
+    )

@@ -35,6 +35,7 @@ from tim_server.storage.store import Store
 
 __all__ = ["EventsMissing", "Incoming", "Receiver", "named_by"]
 
+REDACTION = "m.room.redaction"
 EVENTS_BETWEEN_PAUSES = 20
 
 
@@ -111,6 +112,7 @@ class Receiver:
             branches=branches,
             check=EventCheck(parsed=self.parsed, version=head.version, pending=branches.pending),
             stored=known.stored,
+            early={row.nid: row for _, row in known.early},
             followed=known.followed,
             behind=known.behind,
             extremities=dict(head.extremities),
@@ -125,7 +127,8 @@ class Receiver:
         prev_rows = [known.stored[e] for event in fresh for e in event.prev_events if e in known.stored]
         await branches.load_after([*prev_rows, *tips, *(row for _, row in known.early)])
         for redacted, row in known.early:
-            receipt.redactions.wait(redacted, await _redaction(receipt, row.nid, row.sender))
+            state = branches.after(row.nid).nids  # as before it: a redaction changes no power
+            receipt.redactions.wait(redacted, await _redaction(receipt, row.nid, row.sender, state))
         return receipt
 
     async def _take_nids(self, wanted: int) -> Iterator[int]:
@@ -157,6 +160,7 @@ class Receiver:
         relation = relation_of(event.type, event.state_key, event.content)
         thread_id = None if relation is None else thread_of(relation, receipt.thread_of(relation.event_id))
         is_accepted = rejected is None and not soft_failed
+        is_shown = is_accepted and await self._redact(receipt, event, nid, before.nids)
         is_early = is_accepted and event.redacts is not None and receipt.sender_of(event.redacts) is None
         new = NewEvent(
             nid=nid,
@@ -171,7 +175,7 @@ class Receiver:
             body=body,
             snapshot=before.snapshot,
             replaces=before.nids.get(key) if key else None,
-            outlier=not is_accepted,
+            outlier=not is_shown,
             soft_failed=soft_failed,
             rejected=rejected,
             thread_id=thread_id,
@@ -179,7 +183,7 @@ class Receiver:
             redacts_id=event.redacts if is_early else None,
             is_stored=row is not None,
         )
-        receipt.add(new)
+        receipt.add(new, event, is_accepted=is_accepted)
         receipt.new[event.event_id], receipt.threads[event.event_id] = (nid, event), thread_id
         applies = key is not None and rejected is None
         receipt.branches.set_after(nid, receipt.branches.with_event(before, key, nid) if applies and key else before)
@@ -187,9 +191,8 @@ class Receiver:
             receipt.rejected.add(event.event_id)
         if is_accepted:
             receipt.stand_on(new)
-        receipt.redactions.came(event.event_id, nid, event.sender)
-        if is_accepted and event.redacts is not None:
-            await self._redact(receipt, event)
+        for redaction in receipt.redactions.came(event.event_id, nid, event.sender):
+            await receipt.show(redaction.nid)
         receipt.let_go(event)
 
     async def _state_before(self, receipt: Receipt, event: Event, prev_nids: Sequence[int]) -> State:
@@ -219,15 +222,24 @@ class Receiver:
             return True
         return not await receipt.check.is_allowed(event, await receipt.current_state(), since=before)
 
-    async def _redact(self, receipt: Receipt, event: Event) -> None:
-        """Have a redaction take effect, when what it redacts comes at the latest."""
-        assert event.redacts is not None
-        redaction = await _redaction(receipt, receipt.nid_of(event.event_id), event.sender)
-        redacted = receipt.sender_of(event.redacts)
-        if redacted is None:
-            receipt.redactions.wait(event.redacts, redaction)
-        else:
-            receipt.redactions.redact(receipt.nid_of(event.redacts), redacted, redaction)
+    async def _redact(self, receipt: Receipt, event: Event, nid: int, before: StateNids) -> bool:
+        """Have a redaction take effect, when what it redacts comes at the latest. Whether the event is shown:
+
+        "While redactions are always accepted by the authorisation rules for events, they should not be sent to clients
+        until both the redaction event and the event the redaction affects have been received, and can be validated."
+        Since v3: in v1 and v2 the authorisation rules have seen to it.
+        """
+        if event.type != REDACTION:
+            return True
+        has_effect = False
+        if event.redacts is not None:
+            redaction = await _redaction(receipt, nid, event.sender, before)
+            redacted = receipt.sender_of(event.redacts)
+            if redacted is None:
+                receipt.redactions.wait(event.redacts, redaction)
+            else:
+                has_effect = receipt.redactions.redact(receipt.nid_of(event.redacts), redacted, redaction)
+        return has_effect or receipt.head.version.redaction_power_level_auth
 
     async def _conclude(self, receipt: Receipt, accepted: tuple[EventId, ...]) -> Decision:
         """The new head: the state that the forward extremities resolve to."""
@@ -270,8 +282,7 @@ class Receiver:
             state=state.nids,
             joined_servers=joined,
         )
-        events = tuple(event for _, event in receipt.new.values())
-        return Decision(answers=(accepted,), commit=commit, head=after, events=events)
+        return Decision(answers=(accepted,), commit=commit, head=after, events=tuple(receipt.parsed))
 
 
 def named_by(event: Event) -> tuple[EventId, ...]:
@@ -282,12 +293,9 @@ def named_by(event: Event) -> tuple[EventId, ...]:
     return (event.event_id, *event.prev_events, *event.auth_events, *redacted, *parent)
 
 
-async def _redaction(receipt: Receipt, nid: int, sender: UserId) -> Redaction:
-    """The redaction, by its nid. The state after it is as before it in what gives power."""
-    state = receipt.branches.after(nid).nids
-    is_of_power = receipt.head.version.redaction_power_level_auth or await receipt.check.may_redact_others(
-        sender, state
-    )
+async def _redaction(receipt: Receipt, nid: int, sender: UserId, before: StateNids) -> Redaction:
+    by_rules = receipt.head.version.redaction_power_level_auth
+    is_of_power = by_rules or await receipt.check.may_redact_others(sender, before)
     return Redaction(nid=nid, sender=sender, is_of_power=is_of_power)
 
 

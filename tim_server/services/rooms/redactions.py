@@ -29,13 +29,14 @@ class Redactions:
         """Have the redaction take effect when the event comes."""
         self._of.setdefault(event_id, []).append(redaction)
 
-    def came(self, event_id: EventId, nid: int, sender: UserId) -> None:
-        """The event has come for which redactions may wait."""
-        for redaction in self._of.get(event_id, ()):
-            self.redact(nid, sender, redaction)
+    def came(self, event_id: EventId, nid: int, sender: UserId) -> list[Redaction]:
+        """The event has come for which redactions may wait: those that redact it."""
+        return [redaction for redaction in self._of.get(event_id, ()) if self.redact(nid, sender, redaction)]
 
-    def redact(self, nid: int, sender: UserId, redaction: Redaction) -> None:
-        """Have a redaction take effect on an event, if its sender has the power, or is of the server that sent it."""
+    def redact(self, nid: int, sender: UserId, redaction: Redaction) -> bool:
+        """Have a redaction take effect on an event, if its sender has the power, or is of the server that sent it;
+        whether it may."""
         is_allowed = redaction.is_of_power or sender.server_name == redaction.sender.server_name
         if is_allowed and all(nid != redacted for redacted, _ in self.effect):
             self.effect.append((nid, redaction.nid))
+        return is_allowed

@@ -151,9 +151,7 @@ class MissingEvents:
             await self.fetching.fetch(head, server, [event_id])
             nodes = await self._nodes(head, [event_id])
         node = nodes.get(event_id)
-        if node is None:
-            raise RemoteError.malformed(server, "the event at a gap can't be had")
-        if node.rejected:
+        if node is None or node.rejected:  # what can't be had can't be authorised either
             return before
         async with self.store.database.connection() as connection:
             row = (await load_events(connection, self.store.codec, [node.nid]))[node.nid]

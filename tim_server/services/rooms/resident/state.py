@@ -99,7 +99,7 @@ class ResidentState:
         admitted = await self.admission.to_room(room_id, origin)
         async with self.database.read() as tx:
             row = await self._load_event(tx, admitted, event_id)
-            if row.snapshot is None:
+            if row.snapshot is None or row.rejected is not None:
                 raise NotFound("The state before this event is not known here")
             state = (await self.snapshots.load(tx, [row.snapshot])).get(row.snapshot, frozenset())
             return _Found(
