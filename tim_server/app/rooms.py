@@ -155,7 +155,12 @@ def _reading(parts: Parts, fetching: HistoryFetching) -> dict[str, Any]:
         "room_event": RoomEvent(database=store.database, client_events=parts.client_events),
         "room_state": RoomState(snapshots=store.snapshots, **common),
         "room_members": RoomMembers(**common),
-        "room_history": RoomHistory(backfill=fetching.backfill, limit_max=limit_max, **common),
+        "room_history": RoomHistory(
+            backfill=fetching.backfill,
+            limit_max=limit_max,
+            fill_wait_s=parts.tenant.federation.history_wait_s,
+            **common,
+        ),
         "room_context": RoomContext(reach=fetching.reach, snapshots=store.snapshots, limit_max=limit_max, **common),
         **_finding(parts, fetching),
     }

@@ -72,6 +72,13 @@ class FederationSettings(Section):
     backfill_events_max: int = Field(
         default=100, ge=10, le=1_000, description="How many events of a room's history another server gets at once."
     )
+    history_wait_s: float = Field(
+        default=15.0,
+        ge=0,
+        le=120,
+        description="For how many seconds a client that reads past what is here waits for other servers. What comes "
+        "later is there for the next reader.",
+    )
     notaries: tuple[ServerNameOption, ...] = Field(
         default=(),
         examples=[["keys.example.org"]],

@@ -170,8 +170,7 @@ class HistoryFetch:
         shown to nobody."""
         events = [event for event_id in page.order if (event := page.links[event_id].event) is not None]
         servers = {event.sender.server_name for event in events} - {self.gate.server_name}
-        verdicts = {server: await self.gate.verdict(server, ChokePoint.INCOMING_FEDERATION) for server in servers}
-        refused = {server for server, verdict in verdicts.items() if not verdict.is_allowed}
+        refused = await self.gate.refused(ChokePoint.INCOMING_FEDERATION, servers)
         return {event.event_id for event in events if event.sender.server_name in refused}
 
 

@@ -16,7 +16,6 @@ from tim_server.storage.events import load_events_by_id
 from tim_server.storage.holes import claim_hole
 from tim_server.storage.rebuild import rebuild_derived
 from tim_server.storage.store import Store
-from tim_server.trust.verdict import Verdict
 
 # Several readers, several processes, and what remains
 
@@ -138,8 +137,8 @@ async def test_events_of_servers_that_are_not_part_of_the_federation_are_kept_an
     class Gate:
         server_name = backfill.server_name
 
-        async def verdict(self, server: str, point: object) -> Verdict:
-            return Verdict(is_allowed=server != "b.example", reason="a list")
+        async def refused(self, point: object, servers: set[str]) -> set[str]:
+            return servers & {"b.example"}
 
     monkeypatch.setattr(backfill, "fetching", replace(backfill.fetching, gate=Gate()))
     author = neighbourhood.b.process.homeservers[0].federation.client.author
