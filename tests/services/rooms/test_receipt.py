@@ -157,3 +157,18 @@ async def test_an_event_from_a_hole_that_comes_late_is_shown_and_nothing_stands_
     await receive(rooms, room_id, after, states={late.event_id: dict((await head_of(rooms, room_id)).state)})
     assert await receive(rooms, room_id, late) == (late.event_id,)
     assert await extremities(rooms, room_id) == [after.event_id]
+
+
+async def test_an_event_that_is_authorised_by_another_room_is_rejected_and_others_may_stand_on_it(
+    rooms: Rooms,
+) -> None:
+    _, other = await room_with_carol(rooms)
+    room_id, fork = await room_with_carol(rooms)
+    own = fork.state[MEMBER, CAROL]
+    fork.state[MEMBER, CAROL] = other.state[MEMBER, CAROL]
+    foreign = fork.make("m.room.message", {"body": "by what is somewhere else"})
+    fork.state[MEMBER, CAROL] = own
+    after = fork.make("m.room.message", {"body": "fine"})
+    assert await receive(rooms, room_id, foreign, after) == (after.event_id,)
+    row = await row_of(rooms, foreign)
+    assert row.rejected and len(row.auth_nids) == len(foreign.auth_events) - 1

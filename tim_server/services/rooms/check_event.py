@@ -17,6 +17,7 @@ from tim_server.services.rooms.branches import StateNids
 from tim_server.services.rooms.resolve_state import Pending
 
 CREATE = ("m.room.create", "")
+OF_ANOTHER_ROOM = "auth_events holds an event of another room"
 POWER_LEVELS = ("m.room.power_levels", "")
 
 

@@ -36,15 +36,17 @@ class Incoming:
 
 @dataclass(slots=True, kw_only=True)
 class Receipt:
-    """What has been decided so far. `stored` are events of the room that are named, `early` redactions that came before
-    the new ones which they name, `followed` those of the new ones on which stored events stand already, `behind` the
-    `prev_nids` of stored events that were not accepted. `parsed` are the `events`, parsed."""
+    """What has been decided so far. `stored` are events of the room that are named, `elsewhere` those that other rooms
+    hold, `early` redactions that came before the new ones which they name, `followed` those of the new ones on which
+    stored events stand already, `behind` the `prev_nids` of stored events that were not accepted. `parsed` are the
+    `events`, parsed."""
 
     head: RoomHead
     incoming: Incoming
     branches: Branches
     check: EventCheck
     stored: Mapping[EventId, EventRow]
+    elsewhere: Collection[EventId] = ()
     early: Mapping[int, EventRow] = field(default_factory=dict)
     followed: Collection[EventId] = ()
     behind: dict[int, Sequence[int]] = field(default_factory=dict)
@@ -72,6 +74,10 @@ class Receipt:
         if event_id in self.stored:
             return self.stored[event_id].thread_id
         return self.threads.get(event_id)
+
+    def auth_nids(self, event: Event) -> dict[EventId, int]:
+        """The nids of the event's `auth_events`; nothing of another room authorises anything here."""
+        return {e: self.nid_of(e) for e in event.auth_events if e not in self.elsewhere}
 
     def nid_of(self, event_id: EventId) -> int:
         """The nid of an event that is stored or new."""

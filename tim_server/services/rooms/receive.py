@@ -19,7 +19,7 @@ from tim_server.matrix.relations import relation_of
 from tim_server.services.rooms.auth_events import ParsedEvents
 from tim_server.services.rooms.branches import Branches, State, StateNids, changes_between, pending_of
 from tim_server.services.rooms.changed_memberships import changed_memberships
-from tim_server.services.rooms.check_event import CREATE, EventCheck
+from tim_server.services.rooms.check_event import CREATE, OF_ANOTHER_ROOM, EventCheck
 from tim_server.services.rooms.decide import Decision
 from tim_server.services.rooms.head import RoomHead
 from tim_server.services.rooms.receipt import Incoming, Receipt
@@ -49,10 +49,11 @@ class EventsMissing(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Known:
-    """What is stored of what events name: by id, the redactions that came before them, those of them which stored
-    events name as before them, and what is before stored events that were not accepted."""
+    """What is stored of what events name: by id, or in another room, the redactions that came before them, those of
+    them which stored events name as before them, and what is before stored events that were not accepted."""
 
     stored: Mapping[EventId, EventRow]
+    elsewhere: frozenset[EventId]
     early: Sequence[tuple[EventId, EventRow]]
     followed: frozenset[EventId]
     behind: dict[int, Sequence[int]]
@@ -70,7 +71,7 @@ class Receiver:
         """Decide on `head`. The answer is the ids of the events that are now visible; raises `EventsMissing`."""
         named = {e for event in incoming.events for e in named_by(event)}
         fresh, known = await self._load_known(head, incoming.events, named)
-        _check_complete(fresh, known.stored, incoming.states)
+        _check_complete(fresh, known, incoming.states)
         if not fresh:
             return Decision(answers=((),), commit=None, head=head)
         receipt = await self._begin(head, incoming, fresh, known)
@@ -96,7 +97,8 @@ class Receiver:
             prev_rows = (stored[e] for event in fresh for e in event.prev_events if e in stored)
             unaccepted = {row.nid for row in prev_rows if row.rejected is not None or row.soft_failed}
             behind = await load_unaccepted(connection, unaccepted) if unaccepted else {}
-        return fresh, _Known(stored=stored, early=early, followed=followed, behind=behind)
+        elsewhere = frozenset(found.keys() - stored.keys())
+        return fresh, _Known(stored=stored, elsewhere=elsewhere, early=early, followed=followed, behind=behind)
 
     async def _begin(self, head: RoomHead, incoming: Incoming, fresh: Sequence[Event], known: _Known) -> Receipt:
         branches = Branches(
@@ -112,6 +114,7 @@ class Receiver:
             branches=branches,
             check=EventCheck(parsed=self.parsed, version=head.version, pending=branches.pending),
             stored=known.stored,
+            elsewhere=known.elsewhere,
             early={row.nid: row for _, row in known.early},
             followed=known.followed,
             behind=known.behind,
@@ -149,7 +152,7 @@ class Receiver:
         row = receipt.stored.get(event.event_id)  # an outlier gets its place
         nid = next(receipt.branches.nids) if row is None else row.nid
         prev_nids = tuple(receipt.nid_of(e) for e in event.prev_events if receipt.has_state(e))
-        auth_nids = {auth_id: receipt.nid_of(auth_id) for auth_id in event.auth_events}
+        auth_nids = receipt.auth_nids(event)
         before = await self._state_before(receipt, event, prev_nids)
         rejected = await self._rejection(receipt, event, auth_nids, before.nids)
         soft_failed = rejected is None and await self._is_soft_failed(receipt, event, before.nids)
@@ -209,6 +212,8 @@ class Receiver:
         row = receipt.stored.get(event.event_id)
         if row is not None and row.rejected is not None:
             return row.rejected
+        if len(auth_nids) < len({*event.auth_events}):
+            return OF_ANOTHER_ROOM
         auth = dict(auth_nids)
         create_nid = before.get(CREATE) or receipt.head.state.get(CREATE)
         if len(auth_ids(event)) > len(event.auth_events) and create_nid is not None:
@@ -308,13 +313,11 @@ def _is_outlier(row: EventRow | None) -> bool:
     return row is not None and row.snapshot is None
 
 
-def _check_complete(
-    events: Sequence[Event], stored: Mapping[EventId, EventRow], told: Mapping[EventId, StateNids]
-) -> None:
+def _check_complete(events: Sequence[Event], known: _Known, told: Mapping[EventId, StateNids]) -> None:
     """Raise `EventsMissing` for what is neither stored nor among the events before. Of `prev_events` the state must be
     known too, or told: an outlier that was fetched for its own sake has none."""
-    seen = set(stored)
-    with_state = told.keys() | {event_id for event_id, row in stored.items() if row.snapshot is not None}
+    seen = {*known.stored, *known.elsewhere}
+    with_state = told.keys() | {event_id for event_id, row in known.stored.items() if row.snapshot is not None}
     missing: list[EventId] = []
     for event in events:
         missing += [e for e in event.prev_events if e not in with_state]

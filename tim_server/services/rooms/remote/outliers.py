@@ -18,6 +18,7 @@ from tim_server.matrix.events.record import Event
 from tim_server.matrix.identifiers import EventId, UserId
 from tim_server.matrix.room_versions import RoomVersion
 from tim_server.services.rooms.auth_events import ParsedEvents
+from tim_server.services.rooms.check_event import OF_ANOTHER_ROOM
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection, DuplicateKey
 from tim_server.storage.events import EventNode, load_nodes_by_id
@@ -47,6 +48,7 @@ class _Work:
     room_nid: int
     version: RoomVersion
     nodes: dict[EventId, EventNode]
+    elsewhere: frozenset[EventId]
     fresh: dict[EventId, Event]
     order: Sequence[EventId]
     missing: set[EventId] = field(default_factory=set)
@@ -81,12 +83,14 @@ class Outliers:
         named.update(auth_id for event in events for auth_id in auth_ids(event))
         async with self.store.database.connection() as connection:
             nodes = await load_nodes_by_id(connection, named)
+        elsewhere = frozenset(event_id for event_id, node in nodes.items() if node.room_nid != room_nid)
         fresh = {event.event_id: event for event in events if event.event_id not in nodes}
         return _Work(
             room_nid=room_nid,
             version=version,
-            # What other rooms hold is missing here: nothing of it may authorise anything in this one.
-            nodes={event_id: node for event_id, node in nodes.items() if node.room_nid == room_nid},
+            # Nothing that other rooms hold may authorise anything in this one.
+            nodes={event_id: node for event_id, node in nodes.items() if event_id not in elsewhere},
+            elsewhere=elsewhere,
             fresh=fresh,
             order=order_of({event_id: auth_ids(event) for event_id, event in fresh.items()}),
         )
@@ -102,20 +106,17 @@ class Outliers:
             if count % EVENTS_BETWEEN_PAUSES == 0:
                 await asyncio.sleep(0)
             event = work.fresh[event_id]
-            missing = [auth_id for auth_id in auth_ids(event) if auth_id not in work.nodes]
+            here = [auth_id for auth_id in auth_ids(event) if auth_id not in work.elsewhere]
+            missing = [auth_id for auth_id in here if auth_id not in work.nodes]
             if missing:
                 work.missing.update(auth_id for auth_id in missing if auth_id not in work.fresh)
                 continue
-            authorising = [work.fresh.get(auth_id) or known[auth_id] for auth_id in auth_ids(event)]
-            rejected = frozenset(auth_id for auth_id in auth_ids(event) if work.nodes[auth_id].rejected)
-            new.append(
-                _outlier(
-                    next(nids),
-                    event,
-                    auth_nids=[work.nodes[auth_id].nid for auth_id in event.auth_events],
-                    rejected=_rejection(event, authorising, rejected),
-                )
-            )
+            rejected: str | None = OF_ANOTHER_ROOM
+            if len(here) == len(auth_ids(event)):
+                refused = frozenset(auth_id for auth_id in here if work.nodes[auth_id].rejected)
+                rejected = _rejection(event, [work.fresh.get(auth_id) or known[auth_id] for auth_id in here], refused)
+            auth_nids = [work.nodes[auth_id].nid for auth_id in event.auth_events if auth_id in work.nodes]
+            new.append(_outlier(next(nids), event, auth_nids=auth_nids, rejected=rejected))
             self._decided(work, event, new[-1])
         if new:
             await self.store.writer.write(_Keep(codec=self.store.codec, room_nid=work.room_nid, events=tuple(new)))
