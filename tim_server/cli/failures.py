@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from tim_server.config.load import ConfigurationError
 from tim_server.matrix.errors import MatrixError
+from tim_server.services.directory_authority.errors import AuthorityFailed
 from tim_server.storage.connect import DatabaseUnreachable
 from tim_server.storage.embedded_install import EmbeddedPostgresError
 from tim_server.storage.migrations import MigrationFailed
@@ -63,6 +64,6 @@ def exit_code_of(error: BaseException) -> int | None:
             return EXIT_UNAVAILABLE
         case OSError(errno=errno.EADDRINUSE | errno.EADDRNOTAVAIL | errno.EACCES):
             return EXIT_UNAVAILABLE
-        case MigrationFailed() | MatrixError():
+        case MigrationFailed() | MatrixError() | AuthorityFailed():
             return EXIT_FAILURE
     return None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tim_server.cli.options import ConfigOption, ServerNameOption
+from tim_server.cli.trust_authority import authority
 
 if TYPE_CHECKING:
     from tim_server.cli.trust_state import Shown
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 trust = typer.Typer(
     name="trust", help="Whom this server talks to, and why: the directory and certificates.", no_args_is_help=True
 )
+trust.add_typer(authority)
 
 _COLUMNS = ("server", "organisation", "certificate", "valid until", "last verified")
 

@@ -28,7 +28,7 @@ TEXT_LENGTH_MAX = 500
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 _KIND = re.compile(r"[a-z][a-z0-9-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 
 
 class DirectoryRefused(Exception):
@@ -153,6 +153,13 @@ def format_time(time: datetime) -> str:
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def parse_time(text: str) -> datetime:
+    """A time as `format_time` writes it; raises ValueError."""
+    if not _TIME.fullmatch(text):
+        raise ValueError("not a time in UTC such as 2026-11-25T08:00:00Z")
+    return datetime.fromisoformat(text)
+
+
 def _encode_contact(contact: Contact) -> dict[str, str]:
     values = {"name": contact.name, "role": contact.role, "email": contact.email, "phone": contact.phone}
     return {key: value for key, value in values.items() if value is not None}
@@ -243,9 +250,9 @@ class _Place:
     def time(self, key: str) -> datetime:
         """A time in UTC."""
         try:
-            return datetime.fromisoformat(self.matching(key, _TIME))
-        except ValueError:
-            raise DirectoryRefused(f"{key} of {self.name} is not a time") from None
+            return parse_time(self.text(key))
+        except ValueError as error:
+            raise DirectoryRefused(f"{key} of {self.name} is {error}") from None
 
     def items(self, key: str, count_max: int, *, is_optional: bool = False) -> list[Any]:
         """A list; an optional one may be missing or null."""

@@ -1,7 +1,8 @@
 """Whether a directory is accepted: who signed it, when it holds, and whether it may follow the one before.
 
 The checks, in this order: size, form and header; the signer's chain to an anchor; that the signer may sign directories;
-its revocation, as far as known; the signature; the content; the time. The first that fails refuses the directory.
+the signature; the content; the time; the signer's revocation, as far as known (what there is to fetch about it is asked
+only of a chain that reaches an anchor); the version. The first that fails refuses the directory.
 """
 
 import hashlib
@@ -18,7 +19,6 @@ from tim_server.trust.chains import Chain, verify_chain
 from tim_server.trust.directory import Directory, DirectoryRefused, encode_directory, parse_directory
 from tim_server.trust.jws import JwsRefused, PrivateKey, read_jws, sign_jws, verify_signature
 from tim_server.trust.revocation import (
-    NOTHING_KNOWN,
     RevocationData,
     RevocationMode,
     RevocationRules,
@@ -90,20 +90,17 @@ class Freshness:
     alarm: str | None
 
 
-def verify_directory(
-    token: bytes, *, rules: SignerRules, now: datetime, revocation: RevocationData = NOTHING_KNOWN
-) -> SignedDirectory:
+def verify_directory(token: bytes, *, rules: SignerRules, now: datetime) -> SignedDirectory:
     """The directory in `token`, a compact JWS, as accepted at `now` (aware, UTC).
 
     A copy that was accepted earlier is read again with the time of its acceptance: it may have expired since.
-    A signer that `revocation` names is refused; that nothing is known of it is no reason. Raises `DirectoryRefused`.
+    Whether its signer was revoked is asked apart (`check_signer`). Raises `DirectoryRefused`.
     """
     try:
         document = read_jws(token, document_type=DOCUMENT_TYPE, size_bytes_max=DIRECTORY_BYTES_MAX)
         leaf, *intermediates = document.certificates
         signer = verify_chain(leaf, intermediates=intermediates, anchors=rules.anchors, now=now)
         check_may_sign_directories(leaf, rules)
-        check_revocation(signer, revocation, rules=RevocationRules(mode=RevocationMode.IF_KNOWN), now=now)
         verify_signature(document)
     except (JwsRefused, CertificateRefused) as error:
         raise DirectoryRefused(f"the directory's signature is not accepted: {error}") from None
@@ -112,6 +109,15 @@ def verify_directory(
     return SignedDirectory(
         directory=directory, payload_sha256=hashlib.sha256(document.payload).hexdigest(), signer=signer
     )
+
+
+def check_signer(signer: Chain, data: RevocationData, now: datetime) -> None:
+    """Raises `DirectoryRefused` for a signer that is known to be revoked; that nothing is known of it is no reason: the
+    directory's end bounds for how long it would be believed."""
+    try:
+        check_revocation(signer, data, rules=RevocationRules(mode=RevocationMode.IF_KNOWN), now=now)
+    except CertificateRefused as error:
+        raise DirectoryRefused(f"the directory's signer is not accepted: {error}") from None
 
 
 def check_may_sign_directories(certificate: x509.Certificate, rules: SignerRules) -> None:

@@ -1,0 +1,487 @@
+"""An authority says who belongs to its circle, certifies their servers, and signs; members accept what it publishes."""
+
+import json
+import multiprocessing
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from tests.certificates import DAY, HOUR, NOW, make_ca, make_certificate
+from tests.services.directory_authority.conftest import Site, entry_of
+from tim_server.matrix.identifiers import ServerName
+from tim_server.services.directory_authority import sign as sign_module
+from tim_server.services.directory_authority.errors import AuthorityFailed
+from tim_server.services.directory_authority.folder import AuthorityFolder
+from tim_server.services.directory_authority.found import found_authority
+from tim_server.services.directory_authority.issue import Application, issue_certificate, revoke_certificates
+from tim_server.services.directory_authority.members import add_member, remove_member
+from tim_server.services.directory_authority.overview import Standing, look_over
+from tim_server.services.directory_authority.sign import renew_if_due
+from tim_server.services.directory_authority.state import decode_state, encode_state
+from tim_server.trust.certificates import CertificateRefused, certificate_sha256
+from tim_server.trust.directory import DirectoryRefused
+from tim_server.trust.revocation import revocation_sources
+from tim_server.trust.signed_directory import AcceptedVersion, Succession, check_succession
+
+
+def test_members_accept_what_is_signed_and_the_certificates_that_were_issued(site: Site) -> None:
+    site.add("a")
+    site.add("b")
+    certificate = site.issue("a.example")
+    assert site.sign().version == 1
+    directory = site.fetch().directory
+    assert [each.id for each in directory.organisations] == ["a", "b"]
+    assert directory.expires == NOW + 30 * DAY
+    proved = site.judge(certificate)
+    assert (proved.server_name, proved.organisation_id) == ("a.example", "a")
+
+
+def test_a_certificate_of_one_member_is_not_that_of_another(site: Site) -> None:
+    site.add("a")
+    site.add("b")
+    certificate = site.issue("a.example")
+    site.sign()
+    with pytest.raises(CertificateRefused, match=r"does not name b\.example"):
+        site.judge(certificate, "b.example")
+
+
+def test_the_signer_certifies_no_server_and_a_server_signs_no_directory(site: Site) -> None:
+    site.add()
+    certificate = site.issue()
+    site.sign()
+    with pytest.raises(CertificateRefused):
+        site.judge(site.fetch().signer.leaf)
+    key = serialization.load_pem_private_key(
+        (site.folder.member_folder(ServerName("a.example")) / "key.pem").read_bytes(), password=None
+    )
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    forged = sign_module.sign(site.fetch().directory, key=key, certificates=[certificate])
+    site.folder.directory_file.write_bytes(forged)
+    with pytest.raises(DirectoryRefused, match="TLS servers"):
+        site.fetch()
+
+
+def test_certificates_say_where_the_revocation_list_is(site: Site) -> None:
+    site.add()
+    site.issue()
+    site.sign()
+    assert revocation_sources(site.fetch().signer).crl_urls == ("https://trust.example/revoked.crl",)
+
+
+def test_each_signing_has_a_version_of_its_own(site: Site) -> None:
+    first = (site.sign(), site.fetch())[1]
+    assert site.sign(now=NOW + HOUR).version == 2
+    last = AcceptedVersion(version=1, payload_sha256=first.payload_sha256)
+    assert check_succession(site.fetch(NOW + HOUR), last) is Succession.NEWER
+
+
+def test_private_keys_and_state_can_be_read_by_their_owner_only(site: Site) -> None:
+    site.add()
+    site.issue()
+    site.sign()
+    root = site.folder.path
+    public = {path for path in root.rglob("*") if path.is_file() and stat.S_IMODE(path.stat().st_mode) != 0o600}
+    assert public == {
+        site.folder.anchors_file,
+        site.folder.crl_file,
+        site.folder.directory_file,
+        root / "members" / "a.example" / "certificate.pem",
+    }
+    assert not any(b"PRIVATE KEY" in path.read_bytes() for path in public)
+
+
+def test_a_second_authority_is_not_founded_over_the_first(site: Site) -> None:
+    before = site.folder.root_key_file.read_bytes()
+    for lost in ([], [site.folder.state_file]):
+        for file in lost:
+            file.unlink()
+        with pytest.raises(AuthorityFailed, match="already"):
+            found_authority(site.folder, name="x", url="https://x.example", now=NOW)
+    assert site.folder.root_key_file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("", "https://trust.example"),
+        (" ", "https://trust.example"),
+        ("a\nb", "https://trust.example"),
+        ("x" * 201, "https://trust.example"),
+        ("North", "trust.example"),
+        ("North", "ftp://trust.example"),
+        ("North", "https://"),
+        ("North", "https://trust.example/?x=1"),
+    ],
+)
+def test_an_authority_has_a_name_and_an_address(tmp_path: Path, name: str, url: str) -> None:
+    with pytest.raises(AuthorityFailed):
+        found_authority(AuthorityFolder(tmp_path / "new"), name=name, url=url, now=NOW)
+    assert not (tmp_path / "new" / "authority.json").exists()
+
+
+def test_long_names_fit_into_certificates(tmp_path: Path) -> None:
+    folder = AuthorityFolder(tmp_path / "long")
+    found_authority(folder, name="ä" * 200, url="https://trust.example", now=NOW)
+    site = Site(folder)
+    server_name = f"{'x' * 60}.hospital.example"
+    site.add(name="ö" * 500, server_names=[server_name])
+    certificate = site.issue(server_name)
+    site.sign()
+    assert site.judge(certificate, server_name)
+
+
+BAD_ENTRIES = {
+    "a key that there is not": entry_of(server_name="a.example"),
+    "no servers": entry_of(server_names=[]),
+    "a server twice": entry_of(server_names=["a.example", "A.example"]),
+    "a server of another": entry_of("b", server_names=["b.example", "TAKEN.example"]),
+    "a wrong pin": entry_of(certificates=[{"sha256": "x"}]),
+    "no kind": entry_of(kind=None),
+}
+
+
+@pytest.mark.parametrize("entry", BAD_ENTRIES.values(), ids=BAD_ENTRIES)
+def test_an_entry_that_members_would_refuse_is_not_added(site: Site, entry: dict[str, object]) -> None:
+    site.add("taken")
+    before = site.folder.state_file.read_bytes()
+    with pytest.raises(AuthorityFailed):
+        add_member(site.folder, entry, NOW)
+    assert site.folder.state_file.read_bytes() == before
+
+
+def test_an_entry_may_pin_certificates_of_other_authorities(site: Site) -> None:
+    other = make_certificate(make_ca("trust centre"))
+    site.add(certificates=[{"sha256": certificate_sha256(other.certificate)}])
+    site.sign()
+    organisation = site.fetch().directory.organisations[0]
+    assert (len(organisation.certificates), organisation.issuers) == (1, ())
+
+
+def test_what_was_changed_is_published_once_it_is_signed(site: Site) -> None:
+    site.add("a")
+    site.add("b")
+    site.sign()
+    site.add("a", name="Another name")
+    site.add("c")
+    remove_member(site.folder, "b", NOW)
+    assert [each.id for each in site.fetch().directory.organisations] == ["a", "b"]
+    overview = look_over(site.folder, NOW)
+    assert [(each.organisation.id, each.standing) for each in overview.members] == [
+        ("a", Standing.CHANGED),
+        ("b", Standing.REMOVED),
+        ("c", Standing.NEW),
+    ]
+    assert overview.has_unsigned_changes
+    site.sign()
+    assert sorted(each.id for each in site.fetch().directory.organisations) == ["a", "c"]
+    assert not look_over(site.folder, NOW).has_unsigned_changes
+
+
+def test_who_is_removed_has_its_certificates_revoked(site: Site) -> None:
+    site.add("a")
+    certificate = site.issue("a.example")
+    site.sign()
+    assert remove_member(site.folder, "a", NOW).revoked_count == 1
+    site.add("a")  # a namesake, or the same again
+    site.sign()
+    with pytest.raises(CertificateRefused, match="revoked"):
+        site.judge(certificate)
+    assert site.judge(site.issue("a.example"))
+
+
+def test_a_server_that_a_member_gives_up_has_its_certificates_revoked(site: Site) -> None:
+    site.add("a", server_names=["a.example", "old.example"])
+    kept, given_up = site.issue("a.example"), site.issue("old.example")
+    changed = add_member(site.folder, entry_of("a"), NOW)
+    assert (changed.is_new, changed.revoked_count) == (False, 1)
+    site.sign()
+    assert site.crl().get_revoked_certificate_by_serial_number(given_up.serial_number)
+    assert site.judge(kept)
+
+
+def test_who_is_not_a_member_can_not_be_removed_nor_certified(site: Site) -> None:
+    with pytest.raises(AuthorityFailed, match="no member has the id x"):
+        remove_member(site.folder, "x", NOW)
+    with pytest.raises(AuthorityFailed, match=r"no member has a server x\.example; add it first"):
+        site.issue("x.example")
+
+
+def test_a_revoked_certificate_is_on_the_list_at_once(site: Site) -> None:
+    site.add()
+    first, second = site.issue(), site.issue()
+    site.sign()
+    (revoked,) = revoke_certificates(site.folder, NOW, serial=first.serial_number)
+    assert revoked.serial == first.serial_number
+    with pytest.raises(CertificateRefused, match="revoked"):
+        site.judge(first)
+    assert site.judge(second)
+    revoke_certificates(site.folder, NOW, server_name=ServerName("A.EXAMPLE"))
+    with pytest.raises(CertificateRefused, match="revoked"):
+        site.judge(second)
+    with pytest.raises(AuthorityFailed, match="nothing is revoked"):
+        revoke_certificates(site.folder, NOW, server_name=ServerName("a.example"))
+
+
+def test_the_list_goes_on_for_as_long_as_it_did_before(site: Site) -> None:
+    site.add()
+    site.issue()
+    site.sign(crl_valid_days=2)
+    revoke_certificates(site.folder, NOW + HOUR, server_name=ServerName("a.example"))
+    assert site.crl().next_update_utc == NOW + HOUR + 2 * DAY
+
+
+def test_expired_certificates_leave_the_list(site: Site) -> None:
+    site.add()
+    certificate = site.issue(valid_days=10)
+    revoke_certificates(site.folder, NOW, server_name=ServerName("a.example"))
+    site.sign(now=NOW + 16 * DAY)
+    assert site.crl().get_revoked_certificate_by_serial_number(certificate.serial_number)
+    site.sign(now=NOW + 18 * DAY)
+    assert len(site.crl()) == 0
+
+
+def test_after_the_signer_was_revoked_another_signs(site: Site) -> None:
+    site.sign()
+    before = site.fetch().signer.leaf
+    revoke_certificates(site.folder, NOW, serial=before.serial_number)
+    site.sign()
+    after = site.fetch().signer.leaf
+    assert after.serial_number != before.serial_number
+    assert site.crl().get_revoked_certificate_by_serial_number(before.serial_number)
+
+
+def test_a_certificate_has_the_server_first_and_what_else_it_is_asked_for(site: Site) -> None:
+    site.add(server_names=["a.example:8448", "10.0.0.1", "[2001:db8::1]:443"])
+    names = site.issue("A.example:8448", hosts=["matrix.a.example", "a.example", "10.0.0.9"])
+    san = names.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert san.get_values_for_type(x509.DNSName) == ["a.example", "matrix.a.example"]
+    assert [str(address) for address in san.get_values_for_type(x509.IPAddress)] == ["10.0.0.9"]
+    site.sign()
+    for server_name in ("10.0.0.1", "[2001:db8::1]:443"):
+        assert site.judge(site.issue(server_name), server_name)
+    with pytest.raises(AuthorityFailed, match="not a server name"):
+        site.issue("a.example:8448", hosts=["*.a.example"])
+
+
+def request_for(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, name: str = "evil.example") -> bytes:
+    names = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    builder = x509.CertificateSigningRequestBuilder().subject_name(names)
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def test_a_member_may_keep_its_key_to_itself_and_gets_no_more_than_its_due(site: Site) -> None:
+    site.add()
+    key = ec.generate_private_key(ec.SECP384R1())
+    application = Application(server_name=ServerName("a.example"), request=request_for(key))
+    files = issue_certificate(site.folder, application, NOW)
+    assert files.private_key is None
+    assert not (files.certificate.parent / "key.pem").exists()
+    certificate = x509.load_pem_x509_certificate(files.certificate.read_bytes())
+    assert certificate.public_key() == key.public_key()
+    assert not certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    assert "evil" not in certificate.subject.rfc4514_string()
+    site.sign()
+    assert site.judge(certificate)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"",
+        b"text",
+        request_for(rsa.generate_private_key(65537, 1024)),
+        request_for(ec.generate_private_key(ec.SECP192R1())),
+        make_certificate(None).pem,
+    ],
+    ids=["nothing", "text", "weak RSA", "weak curve", "a certificate"],
+)
+def test_a_bad_request_gets_no_certificate(site: Site, request_: bytes) -> None:
+    site.add()
+    with pytest.raises(AuthorityFailed):
+        issue_certificate(site.folder, Application(server_name=ServerName("a.example"), request=request_), NOW)
+    assert look_over(site.folder, NOW).members[0].issued == ()
+
+
+def test_nothing_is_issued_beyond_the_end_of_the_root(site: Site) -> None:
+    site.add()
+    with pytest.raises(AuthorityFailed, match="root's certificate expires"):
+        site.issue(valid_days=3651)
+
+
+def test_what_is_signed_is_renewed_with_a_third_of_its_time_left(site: Site) -> None:
+    site.add("a")
+    site.sign(valid_days=30, crl_valid_days=9)
+    site.add("b")
+    nothing = renew_if_due(site.folder, NOW + DAY)
+    assert (nothing.directory, nothing.has_crl) == (None, False)
+    list_only = renew_if_due(site.folder, NOW + 6 * DAY)
+    assert (list_only.directory, list_only.has_crl) == (None, True)
+    assert site.crl().next_update_utc == NOW + 15 * DAY
+    both = renew_if_due(site.folder, NOW + 20 * DAY)
+    assert both.has_crl and both.directory is not None
+    assert (both.directory.version, both.directory.expires) == (2, NOW + 50 * DAY)
+    assert [each.id for each in site.fetch(NOW + 20 * DAY).directory.organisations] == ["a"]  # b was not signed for
+
+
+def test_what_has_expired_is_renewed_too(site: Site) -> None:
+    site.add()
+    site.sign()
+    with pytest.raises(DirectoryRefused, match="expired"):
+        site.fetch(NOW + 365 * DAY)
+    renew_if_due(site.folder, NOW + 500 * DAY)  # by a new signer: the old one has ended too
+    assert site.fetch(NOW + 500 * DAY).directory.version == 2
+
+
+def test_before_the_first_signing_there_is_nothing_to_renew(site: Site) -> None:
+    with pytest.raises(AuthorityFailed, match="nothing is signed yet"):
+        renew_if_due(site.folder, NOW)
+
+
+def test_the_signer_is_renewed_before_a_directory_would_outlive_it(site: Site) -> None:
+    site.sign()
+    first = site.fetch().signer.leaf
+    site.sign(now=NOW + 366 * DAY)
+    assert site.fetch(NOW + 366 * DAY).signer.leaf == first
+    site.sign(now=NOW + 368 * DAY)
+    assert site.fetch(NOW + 368 * DAY).signer.leaf != first
+
+
+def test_a_root_kept_elsewhere_is_needed_for_certificates_and_lists_only(site: Site, tmp_path: Path) -> None:
+    site.add()
+    site.sign(crl_valid_days=60)
+    site.folder.root_key_file.rename(tmp_path / "in-the-safe.pem")
+    with pytest.raises(AuthorityFailed, match="not there"):
+        site.issue()
+    renewed = renew_if_due(site.folder, NOW + 25 * DAY)
+    assert renewed.directory is not None and not renewed.has_crl
+    with pytest.raises(AuthorityFailed, match="not there"):
+        renew_if_due(site.folder, NOW + 59 * DAY)
+    assert site.fetch(NOW + 59 * DAY).directory.version == 3  # but the directory is renewed
+
+
+def test_after_a_restore_the_version_goes_on_from_what_members_have(site: Site) -> None:
+    site.sign()
+    assert site.sign(after_version=41).version == 42
+    assert site.sign(after_version=7).version == 43
+
+
+def test_what_members_would_refuse_is_not_published(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.add()
+    site.sign()
+    before = site.folder.directory_file.read_bytes()
+    monkeypatch.setattr("tim_server.trust.signed_directory.DIRECTORY_BYTES_MAX", 100)
+    with pytest.raises(AuthorityFailed, match="members would refuse"):
+        site.sign()
+    assert site.folder.directory_file.read_bytes() == before
+
+
+def failing_after(allowed: int) -> Callable[..., None]:
+    """Writes that many files, and then none."""
+    original, left = AuthorityFolder.write, iter(range(allowed))
+
+    def write(self: AuthorityFolder, file: Path, content: bytes, *, mode: int) -> None:
+        if next(left, None) is None:
+            raise AuthorityFailed("the disk is full")
+        original(self, file, content, mode=mode)
+
+    return write
+
+
+def test_a_failure_at_any_step_leaves_no_version_twice(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a crash does: whatever file is written last, what is published next differs in its version."""
+    site.add()
+    site.sign()
+    original = AuthorityFolder.write
+    published = {site.fetch().directory.version: site.fetch().payload_sha256}
+    for allowed in range(6):
+        site.add(name=f"Name {allowed}")
+        monkeypatch.setattr(AuthorityFolder, "write", failing_after(allowed))
+        with suppress(AuthorityFailed):
+            site.sign()
+        monkeypatch.setattr(AuthorityFolder, "write", original)
+        seen = site.fetch()
+        assert published.setdefault(seen.directory.version, seen.payload_sha256) == seen.payload_sha256
+        site.sign()
+        seen = site.fetch()
+        assert seen.directory.version not in published
+        published[seen.directory.version] = seen.payload_sha256
+    assert not list(site.folder.path.rglob(".*.????????"))  # no drafts lie about
+
+
+def add_many(folder: AuthorityFolder, names: list[str]) -> None:
+    for name in names:
+        add_member(folder, entry_of(name), NOW)
+
+
+def test_commands_at_the_same_time_wait_for_each_other(site: Site) -> None:
+    names = [[f"m{worker}-{number}" for number in range(10)] for worker in range(3)]
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=add_many, args=(site.folder, each)) for each in names]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+        assert worker.exitcode == 0
+    assert len(site.folder.read_state().organisations) == 30
+
+
+def test_the_state_is_read_as_it_was_written(site: Site) -> None:
+    site.add("a", contacts=[{"name": "Ä", "email": "x@a.example"}])
+    site.issue()
+    site.sign()
+    revoke_certificates(site.folder, NOW + timedelta(seconds=1), server_name=ServerName("a.example"))
+    state = site.folder.read_state()
+    assert decode_state(encode_state(state)) == state
+    assert "Ä" in site.folder.state_file.read_text(encoding="utf-8")  # readable by people
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: "",
+        lambda text: text[: len(text) // 2],
+        lambda text: json.dumps({**json.loads(text), "format": 2}),
+        lambda text: json.dumps({key: each for key, each in json.loads(text).items() if key != "version"}),
+        lambda text: json.dumps({**json.loads(text), "organisations": [{}]}),
+        lambda text: "[]",
+    ],
+    ids=["empty", "half", "of the future", "without a version", "a member without anything", "a list"],
+)
+def test_a_damaged_state_is_told_and_not_overwritten(site: Site, damage) -> None:
+    damaged = damage(site.folder.state_file.read_text())
+    site.folder.state_file.write_text(damaged)
+    with pytest.raises(AuthorityFailed, match=r"authority\.json"):
+        site.add()
+    assert site.folder.state_file.read_text() == damaged
+
+
+@pytest.mark.parametrize("file", ["root_key_file", "signer_file", "anchors_file"])
+def test_damaged_keys_are_told(site: Site, file: str) -> None:
+    site.sign()
+    path: Path = getattr(site.folder, file)
+    for damaged in (b"damaged", make_certificate(None).pem, make_certificate(None).key_pem):
+        path.write_bytes(damaged)
+        with pytest.raises(AuthorityFailed, match="backup"):
+            site.sign()
+
+
+def test_a_damaged_directory_is_told_and_signed_anew(site: Site) -> None:
+    site.sign()
+    site.folder.directory_file.write_bytes(b"damaged")
+    with pytest.raises(AuthorityFailed, match="sign the directory anew"):
+        renew_if_due(site.folder, NOW)
+    assert site.sign().version == 2
+    assert site.fetch()
+
+
+def test_a_folder_without_an_authority_is_told(tmp_path: Path) -> None:
+    with pytest.raises(AuthorityFailed, match="trust authority init"):
+        look_over(AuthorityFolder(tmp_path), NOW)
