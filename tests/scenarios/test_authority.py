@@ -133,9 +133,7 @@ async def test_members_of_a_founded_circle_talk_until_the_authority_says_otherwi
         await eventually(lambda person=person: person.bodies(room_id), lambda said: {"from a", "from b"} <= set(said))
 
     await alice.refused(403, "M_FORBIDDEN", "POST", f"rooms/{room_id}/invite", {"user_id": carol.user_id})
-    await carol.refused(
-        403, "M_FORBIDDEN", "POST", "createRoom", {"invite": [alice.user_id]}
-    )  # says a.example
+    await carol.refused(403, "M_FORBIDDEN", "POST", "createRoom", {"invite": [alice.user_id]})  # says a.example
     await site.sign()
     third = await invited(alice, carol)
     await carol.say(third, "from c")

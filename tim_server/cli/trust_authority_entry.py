@@ -20,7 +20,8 @@ FILE_BYTES_MAX = 1024 * 1024
 
 def make_entry(server_names: list[str], name: str, kind: str) -> dict[str, Any]:
     """An entry for servers that the authority certifies itself."""
-    return {"id": server_names[0].lower(), "name": name, "kind": kind, "server_names": server_names}
+    member = server_names[0].lower().replace("[", "").replace("]", "")  # an id has no brackets
+    return {"id": member, "name": name, "kind": kind, "server_names": server_names}
 
 
 def read_entry(file: Path) -> dict[str, Any]:

@@ -32,8 +32,12 @@ def found_authority(folder: AuthorityFolder, *, name: str, url: str, now: dateti
 
 
 def _checked_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+    try:
+        parts = urlsplit(url)
+        is_fine = url.isascii() and parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:  # brackets that don't close
+        is_fine = False
+    if not is_fine or "?" in url or "#" in url:
         raise AuthorityFailed(f"{url!r} is not an address such as https://trust.example")
     return url.rstrip("/")
 

@@ -30,22 +30,16 @@ from tim_server.storage.trust_directory import (
     note_problem,
     store_directory,
 )
-from tim_server.trust.certificates import CertificateRefused
 from tim_server.trust.chains import Chain
 from tim_server.trust.directory import DirectoryRefused
 from tim_server.trust.publication import directory_request_url
-from tim_server.trust.revocation import (
-    NOTHING_KNOWN,
-    RevocationData,
-    RevocationMode,
-    RevocationRules,
-    check_revocation,
-)
+from tim_server.trust.revocation import NOTHING_KNOWN, RevocationData
 from tim_server.trust.signed_directory import (
     AcceptedVersion,
     SignedDirectory,
     SignerRules,
     Succession,
+    check_signer,
     check_succession,
     verify_directory,
 )
@@ -253,7 +247,7 @@ class DirectoryRefresh:
         now_ms = self.now_ms()
         now = datetime.fromtimestamp(now_ms / 1000, UTC)
         signed = await self._verify(token, now)
-        await self._check_signer(signed.signer, now)
+        check_signer(signed.signer, await self.revocation(signed.signer), now)
         try:
             succession = check_succession(signed, self.accepted)
         except DirectoryRefused:
@@ -268,14 +262,6 @@ class DirectoryRefresh:
     async def _verify(self, token: bytes, now: datetime) -> SignedDirectory:
         """In a thread: a directory of thousands of organisations takes a while."""
         return await asyncio.to_thread(verify_directory, token, rules=self.source.rules, now=now)
-
-    async def _check_signer(self, signer: Chain, now: datetime) -> None:
-        """A signer that is known to be revoked is refused; that nothing is known of it is no reason."""
-        data = await self.revocation(signer)
-        try:
-            check_revocation(signer, data, rules=RevocationRules(mode=RevocationMode.IF_KNOWN), now=now)
-        except CertificateRefused as error:
-            raise DirectoryRefused(f"the directory's signer is not accepted: {error}") from None
 
     async def _store(self, token: bytes, signed: SignedDirectory, now_ms: int, *, allow_rollback: bool) -> None:
         document = DirectoryDocument(
