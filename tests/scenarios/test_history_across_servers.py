@@ -146,6 +146,18 @@ async def test_an_event_is_found_by_its_time_at_another_server(alice: Person, bo
     assert told(await read_all(bob, room_id)) == told(await read_all(alice, room_id))
 
 
+async def test_what_was_redacted_before_it_was_read_is_never_seen(alice: Person, bob: Person) -> None:
+    room_id = await alice.create_room()
+    secret = await alice.say(room_id, "secret")
+    await join(bob, room_id)
+    await alice.put(f"rooms/{room_id}/redact/{secret}/1", {})
+    await alice.say(room_id, "after")
+    await until_told(bob, room_id, "after")
+    seen = {event["event_id"]: event for event in await read_all(bob, room_id)}
+    assert seen[secret]["content"] == {}
+    assert "redacted_because" in seen[secret]["unsigned"]
+
+
 async def until_told(person: Person, room_id: str, text: str) -> str:
     """The token of the sync that tells a text."""
     since: str | None = None

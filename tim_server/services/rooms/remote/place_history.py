@@ -124,7 +124,8 @@ class HistoryPlacement:
             uses=uses,
         )
         for redacted, row in early:
-            work.redactions.wait(redacted, await _redaction(work, row.nid, row.sender))
+            state = branches.after(row.nid).nids  # as before it: a redaction changes no power
+            work.redactions.wait(redacted, await _redaction(work, row.nid, row.sender, state))
         return work
 
     async def _take_nids(self, count: int) -> Iterator[int]:
@@ -173,6 +174,7 @@ class HistoryPlacement:
             None if relation is None else thread_of(relation, work.thread_of(relation.event_id))
         )
         is_accepted = rejected is None and not is_hidden
+        is_shown = is_accepted and await self._redact(work, event, nid, before.nids)
         is_early = is_accepted and event.redacts is not None and work.sender_of(event.redacts) is None
         work.decided.append(
             NewEvent(
@@ -188,7 +190,7 @@ class HistoryPlacement:
                 body=body,
                 snapshot=before.snapshot,
                 replaces=before.nids.get(key) if key else None,
-                outlier=not is_accepted,
+                outlier=not is_shown,
                 soft_failed=is_hidden,
                 rejected=rejected,
                 thread_id=work.threads[event.event_id],
@@ -199,7 +201,8 @@ class HistoryPlacement:
         )
         after = work.branches.with_event(before, key, nid) if key is not None and rejected is None else before
         work.branches.set_after(nid, after)
-        await self._redact(work, event, is_accepted=is_accepted)
+        effective = {redaction.nid for redaction in work.redactions.came(event.event_id, nid, event.sender)}
+        work.decided = [replace(new, outlier=False) if new.nid in effective else new for new in work.decided]
 
     async def _rejection(self, work: _Work, event: Event, before: State) -> str | None:
         """Why the event is rejected, by its `auth_events` (check 4) or by the state before it (check 5)."""
@@ -208,17 +211,17 @@ class HistoryPlacement:
         rejected = work.rejected | {e for e in nids if e in stored and stored[e].rejected}
         return await work.check.rejection(event, nids, before.nids, rejected)
 
-    async def _redact(self, work: _Work, event: Event, *, is_accepted: bool) -> None:
-        """Have what redacts the event take effect, and what the event redacts."""
-        work.redactions.came(event.event_id, work.nids[event.event_id], event.sender)
-        if not is_accepted or event.redacts is None:
-            return
-        redaction = await _redaction(work, work.nids[event.event_id], event.sender)
+    async def _redact(self, work: _Work, event: Event, nid: int, before: StateNids) -> bool:
+        """Have a redaction take effect, when what it redacts comes at the latest. Whether the event is shown: clients
+        are told of redactions that are allowed only, as far as that can be said without what they redact."""
+        if event.redacts is None:
+            return True
+        redaction = await _redaction(work, nid, event.sender, before)
         redacted = work.sender_of(event.redacts)
         if redacted is None:
             work.redactions.wait(event.redacts, redaction)
-        else:
-            work.redactions.redact(work.nids[event.redacts], redacted, redaction)
+            return redaction.is_of_power
+        return work.redactions.redact(work.nids[event.redacts], redacted, redaction)
 
     async def _conclude(self, work: _Work) -> HistoryFill:
         """The places, the newest event nearest to where the hole was, and what is left of the hole."""
@@ -273,8 +276,7 @@ def _state_of(head: RoomHead) -> State:
     return State(nids=head.state, snapshot=head.snapshot, snapshot_depth=head.snapshot_depth)
 
 
-async def _redaction(work: _Work, nid: int, sender: UserId) -> Redaction:
-    """The redaction, by its nid. The state after it is as before it in what gives power."""
-    version, state = work.fetched.head.version, work.branches.after(nid).nids
-    is_of_power = version.redaction_power_level_auth or await work.check.may_redact_others(sender, state)
+async def _redaction(work: _Work, nid: int, sender: UserId, before: StateNids) -> Redaction:
+    by_rules = work.fetched.head.version.redaction_power_level_auth
+    is_of_power = by_rules or await work.check.may_redact_others(sender, before)
     return Redaction(nid=nid, sender=sender, is_of_power=is_of_power)

@@ -125,6 +125,21 @@ async def test_an_event_that_leads_into_another_room_is_a_dead_end(joined: Joine
     assert await joined.page() == []
 
 
+async def test_redactions_count_as_far_as_their_senders_may_redact(joined: Joined) -> None:
+    nurse = "@nurse:peer.example"
+    joined.room.join(nurse)
+    kept = joined.room.say("kept")
+    own = joined.room.say("own", sender=nurse)
+    allowed = joined.room.add("m.room.redaction", {"redacts": own.event_id}, sender=nurse)
+    of_power = joined.room.add("m.room.redaction", {"redacts": "$unknown"})
+    senseless = joined.room.add("m.room.redaction", {"redacts": "$unknown"}, sender=nurse)
+    await joined.join()
+    shown = await joined.page(limit=100)
+    assert await joined.texts() == ["kept"]
+    assert {kept.event_id, own.event_id, allowed.event_id, of_power.event_id} <= {*shown}
+    assert senseless.event_id not in shown
+
+
 # Answers that never end
 
 
