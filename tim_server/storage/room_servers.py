@@ -164,3 +164,14 @@ WHERE (SELECT true FROM memberships AS m WHERE m.user_id = wanted.user_id AND m.
 async def find_joined_anywhere(tx: Connection, user_ids: Iterable[UserId]) -> list[UserId]:
     """Those of the users who are joined to any room."""
     return [UserId(row["user_id"]) for row in await tx.fetch(FIND_JOINED_ANYWHERE, list(user_ids))]
+
+
+IS_ANY_OTHER_JOINED = """
+SELECT EXISTS (SELECT FROM memberships WHERE room_nid = $1 AND membership = 'join' AND server_name <> $2)
+"""
+
+
+async def is_any_other_joined(tx: Connection, room_nid: int, server_name: ServerName) -> bool:
+    """Whether users of another server than this are joined to the room."""
+    found: bool = await tx.fetchval(IS_ANY_OTHER_JOINED, room_nid, server_name)
+    return found

@@ -50,11 +50,6 @@ class Backfill:
     options: BackfillOptions = field(default_factory=BackfillOptions)
     _running: "dict[tuple[int, Place], asyncio.Task[bool]]" = field(default_factory=dict)
 
-    async def may_help(self, room_id: RoomId) -> bool:
-        """Whether anybody is there who could be asked."""
-        head = await self.heads.get(room_id)
-        return head is not None and bool(servers_with_history(head, self.server_name))
-
     async def fill(self, room_id: RoomId, hole: HoleRow, *, deadline: float) -> bool:
         """Have the hole filled by a page; whether there is something new to read. Waits until the deadline, a time of
         the event loop."""
