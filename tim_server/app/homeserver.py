@@ -37,6 +37,7 @@ from tim_server.services.events.client_format import EventHeads
 from tim_server.services.events.visibility import EventVisibility
 from tim_server.services.homeserver import Homeserver
 from tim_server.services.rooms.all_rooms import AllRooms
+from tim_server.services.rooms.ask_policy_server import PolicyCheck
 from tim_server.services.rooms.auth_events import ParsedEvents
 from tim_server.services.rooms.head import RoomHeads
 from tim_server.services.rooms.queue import QueueOptions, RoomQueues
@@ -163,6 +164,7 @@ def _make_parts(
         gate=federation.gate,
         author=author,
         now_ms=now_ms,
+        policy=PolicyCheck(client=federation.client, parsed=parsed),
         options=QueueOptions(waiting_max=settings.limits.room_queue_length_max),
     )
     outside = make_outside(settings, store, heads, author.server_name)

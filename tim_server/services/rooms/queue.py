@@ -6,7 +6,7 @@ when the head has moved meanwhile, it decides again. Rooms do not wait for each 
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -17,6 +17,7 @@ from tim_server.matrix.events.build import Author
 from tim_server.matrix.events.record import Event
 from tim_server.matrix.identifiers import EventId, RoomAlias, RoomId
 from tim_server.matrix.room_versions import RoomVersion
+from tim_server.services.rooms.ask_policy_server import PolicyCheck
 from tim_server.services.rooms.auth_events import ParsedEvents
 from tim_server.services.rooms.decide import Decider, Decision, needed_keys, new_room_head
 from tim_server.services.rooms.draft import Draft, DraftGroup, TransactionKey
@@ -113,6 +114,7 @@ class RoomQueues:
     gate: TrustGate
     author: Author
     now_ms: Callable[[], int]
+    policy: PolicyCheck | None = None
     options: QueueOptions = field(default_factory=QueueOptions)
     _created_ms: int = 0
     _waiting: dict[RoomId, deque[_Waiting]] = field(default_factory=dict)
@@ -121,11 +123,14 @@ class RoomQueues:
     async def submit(self, room_id: RoomId, group: Group) -> tuple[EventId, ...]:
         """Have the group decided and committed; the ids of its events, of what arrives those that became visible.
 
-        Raises `NotFound` for an unknown room, `Forbidden` where the rules or the trust gate refuse, `LimitExceeded`
-        when too much waits, and for what arrives `EventsMissing`.
+        Raises `NotFound` for an unknown room, `Forbidden` where the rules, the trust gate or the room's policy server
+        refuse, `LimitExceeded` when too much waits, and for what arrives `EventsMissing`.
         """
         if isinstance(group, DraftGroup):
             await self.ask_gate(group.drafts)
+        elif isinstance(group, Incoming) and self.policy is not None:
+            head = await self.heads.get(room_id)
+            group = group if head is None else await self.policy.judge(head, group)
         waiting = self._waiting.setdefault(room_id, deque())
         if len(waiting) >= self.options.waiting_max:
             raise LimitExceeded("Too much is being sent to this room; try again", retry_after_ms=1000)
@@ -149,6 +154,9 @@ class RoomQueues:
             return replace(decision, commit=None, head=head)
 
         (event_id,) = await self.submit(room_id, DecidedAlone(decide=decide))
+        head = await self.heads.get(room_id)
+        if made and head is not None and self.policy is not None:
+            return await self.policy.sign_one(head, made[0])
         return made[0] if made else event_id
 
     async def create(
@@ -248,29 +256,39 @@ class RoomQueues:
             head = await self.heads.get(room_id)
             if head is None or (not head.extremities and isinstance(batch[0].group, DraftGroup)):
                 raise NotFound(NOT_IN_ROOM)
-            decision = await self.outcomes.add_to(await self._decide(head, batch))
-            if decision.commit is None:
-                if await self.heads.is_current(head):
-                    _settle(batch, await self._with_known(batch, decision.answers))
-                    return
-                self.heads.forget(room_id)
-                continue
-            try:
-                placed = await self.store.writer.commit_room(decision.commit)
-            except (HeadMoved, DuplicateKey):  # or one of the events has been stored meanwhile, as an outlier
-                self.heads.forget(room_id)
-            except TransactionKnown:
-                batch = await self._answer_known(batch)
-            except Exception:
-                self.heads.forget(room_id)
-                raise
+            decision = await self._decide(head, batch)
+            refused: Mapping[EventId, MatrixError] = {}
+            if self.policy is not None and not isinstance(batch[0].group, Incoming):
+                decision, refused = await self.policy.sign_own(head, decision)
+            if refused:
+                batch = _without_refused(batch, decision.answers, refused)
             else:
-                self.heads.put(replace(decision.head, head_version=placed.last_position))
-                _settle(batch, await self._with_known(batch, decision.answers))
-                return
+                batch = await self._commit(head, batch, await self.outcomes.add_to(decision))
             if not batch:
                 return
         raise Unavailable("The room is changing too quickly; try again")
+
+    async def _commit(self, head: RoomHead, batch: list[_Waiting], decision: Decision) -> list[_Waiting]:
+        """What must be decided again: nothing, unless the head has moved."""
+        if decision.commit is None:
+            if await self.heads.is_current(head):
+                _settle(batch, await self._with_known(batch, decision.answers))
+                return []
+            self.heads.forget(head.room_id)
+            return batch
+        try:
+            placed = await self.store.writer.commit_room(decision.commit)
+        except (HeadMoved, DuplicateKey):  # or one of the events has been stored meanwhile, as an outlier
+            self.heads.forget(head.room_id)
+            return batch
+        except TransactionKnown:
+            return await self._answer_known(batch)
+        except Exception:
+            self.heads.forget(head.room_id)
+            raise
+        self.heads.put(replace(decision.head, head_version=placed.last_position))
+        _settle(batch, await self._with_known(batch, decision.answers))
+        return []
 
     async def _decide(self, head: RoomHead, batch: Sequence[_Waiting]) -> Decision:
         if isinstance(batch[0].group, Incoming):
@@ -345,6 +363,20 @@ class RoomQueues:
 
 def _transaction_of(item: _Waiting) -> TransactionKey | None:
     return item.group.transaction if isinstance(item.group, DraftGroup) else None
+
+
+def _without_refused(
+    batch: Sequence[_Waiting], answers: Sequence[Answer], refused: Mapping[EventId, MatrixError]
+) -> list[_Waiting]:
+    """Answer those of whose events the policy server is against one; those left are decided again without them."""
+    left = []
+    for item, answer in zip(batch, answers, strict=True):
+        error = None if isinstance(answer, MatrixError) else next((refused[e] for e in answer if e in refused), None)
+        if error is None:
+            left.append(item)
+        else:
+            item.settle(error)
+    return left
 
 
 def _settle(batch: Sequence[_Waiting], answers: Sequence[Answer]) -> None:
