@@ -24,6 +24,22 @@ async def perspectives_key_query(server: Homeserver, request: PerspectivesKeyQue
     return RawJson(encode_relaxed({"server_keys": documents}))
 
 
+class PerspectivesKeyQueryByIdRequest(PerspectivesKeyQueryRequest):
+    """Also which key."""
+
+    key_id: InPath[str]
+
+
+async def perspectives_key_query_by_id(server: Homeserver, request: PerspectivesKeyQueryByIdRequest) -> RawJson:
+    """`GET /_matrix/key/v2/query/{serverName}/{keyId}`: what `perspectives_key_query` answers, whatever key is named.
+
+    Older servers ask so.
+
+    Spec: https://spec.matrix.org/v1.19/server-server-api/#get_matrixkeyv2queryservername
+    """
+    return await perspectives_key_query(server, request)
+
+
 class KeyCriteria(RequestModel):
     """Until when a key is to be valid."""
 
@@ -53,6 +69,13 @@ ROUTES = (
         "GET",
         "/_matrix/key/v2/query/{serverName}",
         perspectives_key_query,
+        auth=Auth.NONE,
+        rate_limit="federation",
+    ),
+    Route(
+        "GET",
+        "/_matrix/key/v2/query/{serverName}/{keyId}",
+        perspectives_key_query_by_id,
         auth=Auth.NONE,
         rate_limit="federation",
     ),
