@@ -134,13 +134,13 @@ async def test_what_the_inviting_server_has_not_signed_is_refused(neighbourhood:
     room = named_room(neighbourhood)
     stranger = make_author("peer.example", seed=99)
     forged = room.make(MEMBER, {"membership": "invite"}, state_key=alice.user_id, author=stranger)
-    assert await refused(neighbourhood, room, forged) == "M_INVALID_PARAM"
+    assert await refused(neighbourhood, room, forged) == "M_FORBIDDEN"
 
 
 async def test_an_invite_by_a_user_of_another_server_is_refused(neighbourhood: Neighbourhood, alice: Person) -> None:
     room = named_room(neighbourhood)
     event = room.make(MEMBER, {"membership": "invite"}, sender="@mallory:elsewhere.example", state_key=alice.user_id)
-    assert await refused(neighbourhood, room, event) == "M_INVALID_PARAM"
+    assert await refused(neighbourhood, room, event) == "M_FORBIDDEN"
 
 
 async def test_an_invite_by_a_third_party_must_be_signed_by_who_sends_it(
@@ -150,7 +150,7 @@ async def test_an_invite_by_a_third_party_must_be_signed_by_who_sends_it(
     content = {"membership": "invite", "third_party_invite": {"display_name": "a", "signed": {}}}
     stranger = make_author("peer.example", seed=99)
     forged = room.make(MEMBER, content, state_key=alice.user_id, author=stranger)
-    assert await refused(neighbourhood, room, forged) == "M_INVALID_PARAM"
+    assert await refused(neighbourhood, room, forged) == "M_FORBIDDEN"
 
 
 @pytest.mark.parametrize(
@@ -189,14 +189,15 @@ async def test_a_changed_event_is_refused(neighbourhood: Neighbourhood, alice: P
     event = invite_of(room, alice.user_id)
     pdu = {**event.pdu, "content": {**event.content, "displayname": "not hashed"}}
     assert event_id_of(pdu, room.version) == event.event_id  # the redacted form is the same
-    assert await refused(neighbourhood, room, event, event=pdu) == "M_INVALID_PARAM"
+    assert await refused(neighbourhood, room, event, event=pdu) == "M_FORBIDDEN"
 
 
 async def test_malformed_invites_are_refused(neighbourhood: Neighbourhood, alice: Person) -> None:
     room = named_room(neighbourhood)
     event = invite_of(room, alice.user_id)
-    for changes in ({"signatures": []}, {"depth": "deep"}, {"content": None}, {"prev_events": [[1]]}, {"hashes": {}}):
-        assert await refused(neighbourhood, room, event, event={**event.pdu, **changes}) == "M_INVALID_PARAM"
+    for changes in ({"signatures": []}, {"depth": "deep"}, {"content": None}, {"prev_events": [[1]]}, {"weight": 71.5}):
+        assert await refused(neighbourhood, room, event, event={**event.pdu, **changes}) == "M_BAD_JSON"
+    assert await refused(neighbourhood, room, event, event={**event.pdu, "hashes": {}}) == "M_INVALID_PARAM"
 
 
 async def test_a_giant_state_is_refused_or_cut(neighbourhood: Neighbourhood, alice: Person) -> None:

@@ -206,28 +206,31 @@ async def test_a_room_that_does_not_federate_lets_nobody_in(neighbourhood: Neigh
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "expected"),
     [
-        {"type": "m.room.message"},
-        {"content": {"membership": "leave"}},
-        {"content": {"membership": "join", "displayname": "Mallory"}},
-        {"state_key": "@dave:peer.example"},
-        {"sender": "@alice:a.example", "state_key": "@alice:a.example"},
-        {"room_id": "!other:a.example"},
-        {"prev_events": ["$unknown"]},
-        {"auth_events": "none"},
-        {"signatures": {}},
-        {"signatures": {"peer.example": {"ed25519:peer": "AAAA"}}},
-        {"signatures": {"peer.example": {"ed25519:unknown": "AAAA"}}},
-        {"hashes": {"sha256": "AAAA"}},
-        {"depth": -1},
+        ({"type": "m.room.message"}, (400, "M_INVALID_PARAM")),
+        ({"content": {"membership": "leave"}}, (400, "M_INVALID_PARAM")),
+        ({"content": {"membership": "join", "displayname": "Mallory"}}, (403, "M_FORBIDDEN")),
+        ({"state_key": "@dave:peer.example"}, (400, "M_INVALID_PARAM")),
+        ({"sender": "@alice:a.example", "state_key": "@alice:a.example"}, (400, "M_INVALID_PARAM")),
+        ({"room_id": "!other:a.example"}, (400, "M_INVALID_PARAM")),
+        ({"prev_events": ["$unknown"]}, (400, "M_INVALID_PARAM")),
+        ({"auth_events": "none"}, (400, "M_BAD_JSON")),
+        ({"content": {"membership": "join", "weight": 71.5}}, (400, "M_BAD_JSON")),
+        ({"signatures": {}}, (403, "M_FORBIDDEN")),
+        ({"signatures": {"peer.example": {"ed25519:peer": "AAAA"}}}, (403, "M_FORBIDDEN")),
+        ({"signatures": {"peer.example": {"ed25519:unknown": "AAAA"}}}, (403, "M_FORBIDDEN")),
+        ({"hashes": {"sha256": "AAAA"}}, (400, "M_INVALID_PARAM")),
+        ({"depth": -1}, (400, "M_BAD_JSON")),
     ],
 )
-async def test_what_is_no_join_of_the_origin_is_refused(neighbourhood: Neighbourhood, changes: dict[str, Any]) -> None:
+async def test_what_is_no_join_of_the_origin_is_refused(
+    neighbourhood: Neighbourhood, changes: dict[str, Any], expected: tuple[int, str]
+) -> None:
     alice, room_id = await public_room(neighbourhood, room_version="11")
     joining = Joining(neighbourhood.peer, room_id)
     status, answer = await joining.send(await joining.event(), **changes)
-    assert (status, answer["errcode"]) == (400, "M_INVALID_PARAM")
+    assert (status, answer["errcode"]) == expected
     assert (await alice.get(f"rooms/{room_id}/joined_members"))["joined"].keys() == {alice.user_id}
 
 
@@ -245,7 +248,7 @@ async def test_an_event_that_another_server_signed_is_refused(neighbourhood: Nei
     _, room_id = await public_room(neighbourhood)
     joining = Joining(neighbourhood.peer, room_id)
     status, answer = await joining.send(await joining.event(make_author("peer.example", seed=99)))
-    assert (status, answer["errcode"]) == (400, "M_INVALID_PARAM")
+    assert (status, answer["errcode"]) == (403, "M_FORBIDDEN")
 
 
 async def test_an_event_that_refers_to_what_is_not_known_is_refused(neighbourhood: Neighbourhood) -> None:
@@ -322,4 +325,4 @@ async def test_nobody_is_let_in_without_the_signature_of_who_is_said_to_authoris
     checked = check_template(template, ServerName("a.example"), ward, CAROL, "join")
     event = member_event(checked, CAROL, {"membership": "join"}, author=joining.peer.author, now_ms=1, unique="y")
     status, told = await joining.send(event)
-    assert (status, told["errcode"]) == (400, "M_INVALID_PARAM")
+    assert (status, told["errcode"]) == (403, "M_FORBIDDEN")

@@ -126,7 +126,7 @@ async def test_what_is_no_knock_is_not_taken(neighbourhood: Neighbourhood, alice
     good = event_on(template, peer.author, content={"membership": "knock", "reason": "hashed"})
     changed = good.pdu | {"content": {"membership": "knock", "reason": "not hashed"}}
     for event, status, errcode in (
-        (event_on(template, stranger), 400, "M_INVALID_PARAM"),
+        (event_on(template, stranger), 403, "M_FORBIDDEN"),
         (event_on(template, peer.author, content={"membership": "join"}), 400, "M_INVALID_PARAM"),
         (event_on(template, peer.author, type="m.room.topic"), 400, "M_INVALID_PARAM"),
         (event_on(template, peer.author, state_key="@carol:peer.example"), 400, "M_INVALID_PARAM"),
@@ -136,15 +136,15 @@ async def test_what_is_no_knock_is_not_taken(neighbourhood: Neighbourhood, alice
     ):
         got, answer = await send(peer, "a.example", "knock", event)
         assert (got, answer["errcode"]) == (status, errcode), event.pdu
-    for pdu, room, event_id in (
-        (changed, room_id, good.event_id),
-        (good.pdu, other, good.event_id),
-        (good.pdu, room_id, "$" + "y" * 43),
-        ({}, room_id, good.event_id),
+    for pdu, room, event_id, expected in (
+        (changed, room_id, good.event_id, (403, "M_FORBIDDEN")),
+        (good.pdu, other, good.event_id, (400, "M_INVALID_PARAM")),
+        (good.pdu, room_id, "$" + "y" * 43, (400, "M_INVALID_PARAM")),
+        ({}, room_id, good.event_id, (400, "M_BAD_JSON")),
     ):
         path = f"{FEDERATION}/v1/send_knock/{quote(room, safe='')}/{quote(event_id, safe='')}"
         got, answer = await peer.ask("a.example", "PUT", path, pdu)
-        assert (got, answer["errcode"]) == (400, "M_INVALID_PARAM")
+        assert (got, answer["errcode"]) == expected
     assert await membership(alice, room_id) is None
 
 

@@ -56,6 +56,16 @@ async def test_clients_learn_profiles_and_aliases_of_another_hospital(neighbourh
     await alice.refused(404, "M_NOT_FOUND", "GET", f"directory/room/{quote('#nowhere:b.example')}")
 
 
+async def test_who_joins_by_an_alias_comes_into_the_room_that_has_it_now(neighbourhood: Neighbourhood) -> None:
+    alice, bob = await neighbourhood.a.person(), await neighbourhood.b.person()
+    alias = quote("#moved:b.example")
+    await bob.create_room(room_alias_name="moved")
+    await alice.get(f"directory/room/{alias}")
+    await bob.expect(200, "DELETE", f"directory/room/{alias}")
+    room_id = await bob.create_room(room_alias_name="moved")
+    assert (await alice.post(f"join/{alias}"))["room_id"] == room_id
+
+
 async def test_who_has_no_account_is_not_told_of_other_servers(neighbourhood: Neighbourhood) -> None:
     bob = await neighbourhood.b.person(displayname="Dr. Bob")
     path = f"/_matrix/client/v3/profile/{quote(bob.user_id)}"

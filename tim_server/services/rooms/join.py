@@ -156,7 +156,7 @@ class RoomJoin:
         """The room, and servers that are said to be in it."""
         if not isinstance(room, RoomAlias):
             return room, servers
-        found = await self.aliases.resolve(room)
+        found = await self.aliases.resolve(room, is_fresh=True)
         return found.room_id, (*servers, *found.servers)
 
     async def _servers_that_may_grant(self, room_id: RoomId) -> Sequence[ServerName]:

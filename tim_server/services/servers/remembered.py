@@ -20,10 +20,11 @@ class Remembered(Generic[K, V]):
     now_s: Callable[[], float] = monotonic
     _asked: "OrderedDict[K, tuple[float, asyncio.Task[V]]]" = field(default_factory=OrderedDict)
 
-    async def get(self, key: K, ask: Callable[[], Awaitable[V]]) -> V:
-        """The answer that is remembered, or else what `ask` gives; raises what it raises."""
+    async def get(self, key: K, ask: Callable[[], Awaitable[V]], *, is_fresh: bool = False) -> V:
+        """The answer that is remembered, or else what `ask` gives, always where a fresh one is wanted; raises what it
+        raises."""
         known = self._asked.get(key)
-        if known is None or known[0] <= self.now_s():
+        if known is None or known[0] <= self.now_s() or (is_fresh and known[1].done()):
             known = self._begin(key, ask)
         return await asyncio.shield(known[1])
 

@@ -36,13 +36,14 @@ class AliasResolution:
     gate: TrustGate
     known: Remembered[RoomAlias, ResolvedAlias] = field(default_factory=Remembered)
 
-    async def resolve(self, alias: RoomAlias) -> ResolvedAlias:
-        """Where an alias points; raises `NotFound`, and of other servers `Forbidden` and `BadGateway`."""
+    async def resolve(self, alias: RoomAlias, *, is_fresh: bool = False) -> ResolvedAlias:
+        """Where an alias points, or with `is_fresh` where it points now: who enters a room must not come into the one
+        that had the alias before. Raises `NotFound`, and of other servers `Forbidden` and `BadGateway`."""
         if alias.server_name == self.server_name:
             return await self.resolve_own(alias)
         await self.gate.require(ChokePoint.CLIENT_REQUEST, [alias.server_name])
         async with errors_told("room alias"):
-            return await self.known.get(alias, partial(self._ask, alias))
+            return await self.known.get(alias, partial(self._ask, alias), is_fresh=is_fresh)
 
     async def resolve_own(self, alias: RoomAlias) -> ResolvedAlias:
         """Where an alias of this server points; raises `NotFound`."""

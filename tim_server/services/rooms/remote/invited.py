@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from tim_server.federation.keys import KeyRing
-from tim_server.matrix.errors import BadSignature, EventRejected, Forbidden, IncompatibleRoomVersion, InvalidParam
+from tim_server.matrix.errors import (
+    BadJson,
+    BadSignature,
+    EventRejected,
+    Forbidden,
+    IncompatibleRoomVersion,
+    InvalidParam,
+)
 from tim_server.matrix.events.build import Author
 from tim_server.matrix.events.hashes import verify_content_hash
 from tim_server.matrix.events.read import read_pdu
@@ -60,8 +67,8 @@ class InviteReceipt:
         """The invite, with the signature of this server added. Where this server is in the room, the event becomes part
         of it when it comes with a transaction, as it does to all others.
 
-        Raises `InvalidParam` for what is no invite of a local user, sent and signed by the origin;
-        `IncompatibleRoomVersion`, `Forbidden`, `InviteBlocked`, `LimitExceeded`.
+        Raises `BadJson` and `InvalidParam` for what is no invite of a local user, `Forbidden` also where it is not sent
+        and signed by the origin; `IncompatibleRoomVersion`, `InviteBlocked`, `LimitExceeded`.
         """
         version = ROOM_VERSIONS.get(invite.room_version)
         if version is None:
@@ -94,7 +101,7 @@ class InviteReceipt:
         if event.type != MEMBER or membership_of(event) != "invite":
             raise InvalidParam("The event is no invite")
         if event.sender.server_name != origin:
-            raise InvalidParam("The sender is not a user of your server")
+            raise Forbidden("The sender is not a user of your server")
         try:
             invitee = UserId.parse(event.state_key or "")
         except InvalidIdentifier:
@@ -117,12 +124,12 @@ class InviteReceipt:
         try:
             verify_content_hash(event.pdu, event.room_version)
         except BadSignature as error:
-            raise InvalidParam(f"The invite does not verify: {error}") from None
+            raise Forbidden(f"The invite does not verify: {error}") from None
         refused = (await self.keys.unverified([event])).get(event.event_id)
         if refused is None and not await self._is_signed_by(event, origin):  # as third-party invites need not be
             refused = f"it is not signed by {origin}"
         if refused is not None:
-            raise InvalidParam(f"The invite does not verify: {refused}")
+            raise Forbidden(f"The invite does not verify: {refused}")
 
     async def _is_signed_by(self, event: Event, server_name: ServerName) -> bool:
         key_ids = [*event.pdu["signatures"].get(server_name, {})][:KEYS_TRIED_MAX]
@@ -168,4 +175,4 @@ def _read(invite: ReceivedInvite, version: RoomVersion) -> Event:
     try:
         return read_pdu(invite.event, version)
     except EventRejected as error:
-        raise InvalidParam(f"The invite is not valid: {error}") from error
+        raise BadJson(f"The invite is not valid: {error}") from error

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tim_server.federation.keys import KeyRing
-from tim_server.matrix.errors import BadSignature, EventRejected, Forbidden, InvalidParam
+from tim_server.matrix.errors import BadJson, BadSignature, EventRejected, Forbidden, InvalidParam
 from tim_server.matrix.events.hashes import verify_content_hash
 from tim_server.matrix.events.read import read_pdu
 from tim_server.matrix.events.record import Event
@@ -41,28 +41,32 @@ class EventTakeOver:
 
     def read(self, handed_in: HandedIn, head: RoomHead, membership: str) -> Event:
         """The event, if it is what was asked for: the own membership of a user of the origin. "The receiving server
-        MUST apply certain validation before accepting the event." Raises `InvalidParam`."""
+        MUST apply certain validation before accepting the event." Raises `BadJson` for what is no event of the room's
+        version, `Forbidden` for events of others, and `InvalidParam`."""
         try:
             event = read_pdu(handed_in.event, head.version)
-            verify_content_hash(event.pdu, head.version)
-        except (EventRejected, BadSignature) as error:
-            raise InvalidParam(f"The event is not valid: {error}") from None
+        except EventRejected as error:
+            raise BadJson(f"The event is not valid: {error}") from None
         if event.event_id != handed_in.event_id or event.room_id != handed_in.room_id:
             raise InvalidParam("The event is not the one of the path")
         if event.type != MEMBER or membership_of(event) != membership:
             raise InvalidParam(f"The event is no {membership}")
         if event.sender.server_name != handed_in.origin:
-            raise InvalidParam("The sender is not a user of your server")
+            raise Forbidden("The sender is not a user of your server")
         if event.state_key != event.sender:
             raise InvalidParam("The state_key is not the sender")
+        try:
+            verify_content_hash(event.pdu, head.version)
+        except BadSignature as error:
+            raise Forbidden(f"The event does not verify: {error}") from None
         return event
 
     async def take_over(self, event: Event) -> EventRow:
-        """The event as it is stored, once it is part of the room. Raises `InvalidParam` where a signature is missing,
-        or events that it refers to are; `Forbidden` where the room does not allow it."""
+        """The event as it is stored, once it is part of the room. Raises `Forbidden` where a signature is missing
+        or the room does not allow it, `InvalidParam` where events that it refers to are missing."""
         refused = (await self.keys.unverified([event])).get(event.event_id)
         if refused is not None:
-            raise InvalidParam(f"The event does not verify: {refused}")
+            raise Forbidden(f"The event does not verify: {refused}")
         try:
             await self.queues.submit(event.room_id, Incoming(events=(event,), is_relayed=True))
         except EventsMissing:
