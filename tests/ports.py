@@ -1,21 +1,18 @@
 """Ports for servers that tests start."""
 
+import random
 import socket
 from contextlib import ExitStack, suppress
+
+PORTS = range(12_000, 32_000)
+"""Below those that systems give to outgoing connections: one of them may take the port of a server while it is down."""
 
 
 def free_ports(count: int) -> range:
     """So many ports in a row on the loopback interface, of which none is taken now."""
     while True:
-        with ExitStack() as stack, suppress(OSError, OverflowError):
-            first = _bound(stack, 0)
-            for offset in range(1, count):
-                _bound(stack, first + offset)
+        first = random.choice(PORTS[:-count])
+        with ExitStack() as stack, suppress(OSError):
+            for port in range(first, first + count):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
             return range(first, first + count)
-
-
-def _bound(stack: ExitStack, port: int) -> int:
-    probe = stack.enter_context(socket.socket())
-    probe.bind(("127.0.0.1", port))
-    bound: int = probe.getsockname()[1]
-    return bound
