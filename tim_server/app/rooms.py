@@ -24,6 +24,7 @@ from tim_server.services.rooms.join import RoomJoin
 from tim_server.services.rooms.leave import RoomForget
 from tim_server.services.rooms.member_state import MemberState
 from tim_server.services.rooms.members import RoomMembers
+from tim_server.services.rooms.merge_branches import BranchMerge
 from tim_server.services.rooms.messages import RoomHistory
 from tim_server.services.rooms.moderate import Moderation
 from tim_server.services.rooms.publish import RoomPublication
@@ -43,6 +44,8 @@ def room_services(parts: Parts) -> Services:
     guests = GuestRemoval(database=parts.store.database, codec=parts.store.codec, queues=parts.queues)
     parts.store.commit_log.subscribe(guests.follow)
     parts.store.writer.on_restored.append(guests.forget)
+    merge = BranchMerge(server_name=parts.author.server_name, queues=parts.queues)
+    parts.queues.on_received = merge.look
     remote = make_remote_join(parts)
     join = _make_join(parts, remote)
     fetching = make_history_fetching(parts)
@@ -50,7 +53,7 @@ def room_services(parts: Parts) -> Services:
     return Services(
         fields=_sending(parts, join) | _membership(parts, join) | _naming(parts) | reading | _reports(parts),
         loops=(Loop(name="remove guests", interval_s=GUEST_SWEEP_INTERVAL_S, work=guests.sweep),),
-        closers=(remote.close, fetching.backfill.close, fetching.reach.close),
+        closers=(merge.close, remote.close, fetching.backfill.close, fetching.reach.close),
     )
 
 

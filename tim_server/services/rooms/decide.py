@@ -242,7 +242,7 @@ class Decider:
             growth.related.check(draft, relation, growth.events)
         if _names_its_room(draft, head):
             growth.head = replace(head, room_id=event.room_id)
-        self._add(growth, nid, (event, body), tuple(auth_nids[key] for key in ordered))
+        self._add(growth, nid, (event, body), [auth_nids[key] for key in ordered], is_hidden=draft.is_hidden)
         if draft.target is not None:
             growth.redactions.append((draft.target.nid, growth.events[-1].nid))
         return event.event_id
@@ -253,7 +253,9 @@ class Decider:
             return None
         return EventId(f"${nid}.{self.now_ms}:{self.author.server_name}")
 
-    def _add(self, growth: _Growth, nid: int, built: tuple[Event, bytes], auth_nids: tuple[int, ...]) -> None:
+    def _add(
+        self, growth: _Growth, nid: int, built: tuple[Event, bytes], auth_nids: Sequence[int], *, is_hidden: bool
+    ) -> None:
         event, body = built
         key = (event.type, event.state_key) if event.state_key is not None else None
         replaces = growth.nid_of(key) if key else None
@@ -268,10 +270,11 @@ class Decider:
                 origin_server_ts=event.origin_server_ts,
                 depth=event.depth,
                 prev_nids=tuple(prev for prev, _ in growth.prev_events),
-                auth_nids=auth_nids,
+                auth_nids=tuple(auth_nids),
                 body=body,
                 snapshot=growth.snapshot,
                 replaces=replaces,
+                outlier=is_hidden,
                 thread_id=None if relation is None else growth.related.thread_of(relation),
                 relation=relation,
             )

@@ -18,7 +18,8 @@ class RedactionTarget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """An event to be built, authorised and stored. `origin_server_ts` None: now. `target` goes with `redacts`."""
+    """An event to be built, authorised and stored. `origin_server_ts` None: now. `target` goes with `redacts`. One that
+    `is_hidden` is shown to no client."""
 
     type: str
     sender: UserId
@@ -27,6 +28,7 @@ class Draft:
     redacts: EventId | None = None
     target: RedactionTarget | None = None
     origin_server_ts: int | None = None
+    is_hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

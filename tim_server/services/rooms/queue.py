@@ -115,6 +115,7 @@ class RoomQueues:
     author: Author
     now_ms: Callable[[], int]
     policy: PolicyCheck | None = None
+    on_received: Callable[[RoomHead], None] = lambda head: None
     options: QueueOptions = field(default_factory=QueueOptions)
     _created_ms: int = 0
     _waiting: dict[RoomId, deque[_Waiting]] = field(default_factory=dict)
@@ -286,8 +287,11 @@ class RoomQueues:
         except Exception:
             self.heads.forget(head.room_id)
             raise
-        self.heads.put(replace(decision.head, head_version=placed.last_position))
+        head = replace(decision.head, head_version=placed.last_position)
+        self.heads.put(head)
         _settle(batch, await self._with_known(batch, decision.answers))
+        if isinstance(batch[0].group, Incoming):
+            self.on_received(head)
         return []
 
     async def _decide(self, head: RoomHead, batch: Sequence[_Waiting]) -> Decision:
