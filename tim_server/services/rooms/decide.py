@@ -21,7 +21,7 @@ from tim_server.matrix.identifiers import EventId, RoomId, ServerName, UserId
 from tim_server.matrix.relations import relation_of
 from tim_server.matrix.room_versions import EventFormat, RoomVersion
 from tim_server.services.rooms.draft import Draft, DraftGroup
-from tim_server.services.rooms.head import RoomHead, joined_servers_after
+from tim_server.services.rooms.head import DEPTH_MAX, RoomHead, joined_servers_after
 from tim_server.services.rooms.relate import NOTHING_RELATED, Related
 from tim_server.services.rooms.servers_to_tell import remote_servers, servers_to_tell
 from tim_server.storage.client_transactions import ClientTransaction
@@ -30,9 +30,6 @@ from tim_server.storage.room_commit_records import MembershipChange, Owed, RoomC
 from tim_server.storage.state import DELTA_DEPTH_MAX, SnapshotRow
 
 StateKey = tuple[str, str]
-
-DEPTH_MAX = 2**53 - 1
-"""The greatest integer of canonical JSON: a room that another server has brought there still takes events."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,9 @@ from tim_server.storage.memberships import count_joined_by_server
 from tim_server.storage.rooms import load_head_version, load_room
 from tim_server.storage.state import load_current_state
 
+DEPTH_MAX = 2**53 - 1
+"""The greatest integer of canonical JSON: a room that another server has brought there still takes events."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoomHead:

@@ -7,8 +7,7 @@ from tim_server.matrix.events.record import Event
 from tim_server.matrix.identifiers import EventId, UserId
 from tim_server.services.rooms.branches import Branches, StateNids
 from tim_server.services.rooms.check_event import EventCheck
-from tim_server.services.rooms.decide import DEPTH_MAX
-from tim_server.services.rooms.head import RoomHead
+from tim_server.services.rooms.head import DEPTH_MAX, RoomHead
 from tim_server.services.rooms.redactions import Redactions
 from tim_server.storage.events import EventRow
 from tim_server.storage.new_events import NewEvent

@@ -17,8 +17,8 @@ from tim_server.matrix.identifiers import EventId, ServerName, UserId
 from tim_server.services.rooms.auth_events import ParsedEvents
 from tim_server.services.rooms.branches import Branches, State, StateNids, changes_between, pending_of
 from tim_server.services.rooms.changed_memberships import changed_memberships
-from tim_server.services.rooms.decide import DEPTH_MAX, Decision
-from tim_server.services.rooms.head import RoomHead
+from tim_server.services.rooms.decide import Decision
+from tim_server.services.rooms.head import DEPTH_MAX, RoomHead
 from tim_server.services.rooms.member_content import MEMBER
 from tim_server.services.rooms.queue import DecidedAlone, RoomQueues
 from tim_server.services.rooms.resolve_state import StateResolver

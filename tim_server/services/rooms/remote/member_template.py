@@ -16,7 +16,7 @@ from tim_server.matrix.events.read import AUTH_EVENTS_MAX, PREV_EVENTS_MAX, chec
 from tim_server.matrix.events.record import Event
 from tim_server.matrix.identifiers import EventId, InvalidIdentifier, RoomId, ServerName, UserId
 from tim_server.matrix.room_versions import ROOM_VERSIONS, EventFormat, RoomVersion
-from tim_server.services.rooms.decide import DEPTH_MAX
+from tim_server.services.rooms.head import DEPTH_MAX
 from tim_server.services.rooms.member_content import AUTHORISED_VIA, MEMBER
 
 

@@ -13,8 +13,7 @@ from tim_server.matrix.events.read import PREV_EVENTS_MAX, read_stored_pdu
 from tim_server.matrix.identifiers import EventId, ServerName, UserId
 from tim_server.matrix.room_versions import EventFormat
 from tim_server.services.rooms.auth_events import ParsedEvents
-from tim_server.services.rooms.decide import DEPTH_MAX
-from tim_server.services.rooms.head import RoomHead
+from tim_server.services.rooms.head import DEPTH_MAX, RoomHead
 from tim_server.services.rooms.member_content import MEMBER
 
 CREATE = ("m.room.create", "")
