@@ -13,6 +13,5 @@ CREATE TABLE server_key_documents (
     server_name    text COLLATE "C" PRIMARY KEY,
     document       bytea NOT NULL,
     fetched_ts     bigint NOT NULL,
-    valid_until_ts bigint NOT NULL,
-    finding        text COLLATE "C"
+    valid_until_ts bigint NOT NULL
 );

@@ -1,6 +1,7 @@
 """Names of the tests' own: web servers over real TLS on loopback, and SRV records; and what was asked of them."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,8 @@ from aiohttp import web
 
 from tests.certificates import make_certificate
 from tests.circle import Circle
+from tests.conftest import Neighbourhood
+from tests.federation.rings import Ring, new_ring
 from tests.peer import make_author
 from tests.ports import free_ports
 from tim_server.egress.client import OutgoingClient, OutgoingSettings
@@ -107,3 +110,16 @@ async def surroundings(tmp_path: Path) -> AsyncIterator[Surroundings]:
     yield made
     listening.close()
     await outgoing.close()
+
+
+@pytest.fixture
+async def ring(neighbourhood: Neighbourhood) -> Ring:
+    """A key ring of `a.example` that knows nothing, and the peer whose keys it asks for."""
+    async with neighbourhood.a.process.homeservers[0].store.database.transaction() as tx:
+        await tx.execute("DELETE FROM server_keys")
+        await tx.execute("DELETE FROM server_key_documents")
+    neighbourhood.peer.answers.clear()
+    neighbourhood.peer.requests.clear()
+    neighbourhood.a.process.homeservers[0].federation.client.health.heard_from(neighbourhood.peer.name)
+    now = [time.time_ns() // 1_000_000]
+    return Ring(new_ring(neighbourhood, now), neighbourhood.peer, now)

@@ -8,7 +8,7 @@ import pytest
 from tim_server.matrix.errors import BadSignature
 from tim_server.matrix.events.hashes import unpadded_base64
 from tim_server.matrix.events.signatures import SigningKey, sign_json
-from tim_server.matrix.server_keys import TRUST_MS_MAX, ServerKey, merged, read_key_document
+from tim_server.matrix.server_keys import KEYS_KEPT_MAX, TRUST_MS_MAX, ServerKey, merged, read_key_document
 
 NAME, NOW = "a.example", 1_700_000_000_000
 KEY = SigningKey(key_id="ed25519:1", key=nacl.signing.SigningKey(b"\x01" * 32))
@@ -47,6 +47,12 @@ def test_old_keys_are_valid_until_they_expired() -> None:
     assert old.was_valid(NOW - 1000) and not old.was_valid(NOW - 999) and old.was_valid(None)
 
 
+@pytest.mark.parametrize("expired_ts", [-1, 10**30, True, "1", None])
+def test_old_keys_that_do_not_say_when_they_expired_are_left_out(expired_ts: Any) -> None:
+    found = read(document(old_verify_keys={OTHER.key_id: key(OTHER, expired_ts=expired_ts)}))
+    assert list(found.keys) == [KEY.key_id]
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -55,6 +61,8 @@ def test_old_keys_are_valid_until_they_expired() -> None:
         document(server_name="b.example"),
         document(valid_until_ts="soon"),
         document(valid_until_ts=True),
+        document(valid_until_ts=-1),
+        document(valid_until_ts=10**30),
         document(verify_keys={}),
         document(verify_keys={"rsa:1": key(KEY)}),
         document(verify_keys={KEY.key_id: {"key": "short"}}),
@@ -76,15 +84,35 @@ def test_keys_of_unknown_algorithms_are_left_out() -> None:
     assert list(read(document(verify_keys=keys)).keys) == [KEY.key_id]
 
 
-def test_a_key_never_becomes_another_one_or_less_than_it_was() -> None:
-    mine, longer = ServerKey(verify_key=b"a", valid_until_ts=10), ServerKey(verify_key=b"a", valid_until_ts=20)
-    old, another = (
-        ServerKey(verify_key=b"a", valid_until_ts=5, is_old=True),
-        ServerKey(verify_key=b"b", valid_until_ts=99),
-    )
-    assert merged({"k": mine}, {"k": longer}) == {"k": longer}
-    assert merged({"k": longer}, {"k": mine}) == {"k": longer}
-    assert merged({"k": longer}, {"k": another}) == {"k": longer}
-    assert merged({"k": longer}, {"k": old}) == {"k": old}
-    assert merged({"k": old}, {"k": longer}) == {"k": old}
-    assert merged({"k": mine}, {"l": another}) == {"k": mine, "l": another}
+MINE = ServerKey(verify_key=b"a", valid_until_ts=10)
+LONGER = ServerKey(verify_key=b"a", valid_until_ts=20)
+OLD = ServerKey(verify_key=b"a", valid_until_ts=5, is_old=True)
+ANOTHER = ServerKey(verify_key=b"b", valid_until_ts=99)
+
+
+@pytest.mark.parametrize("is_direct", [True, False])
+@pytest.mark.parametrize(
+    ("known", "newer", "wanted"),
+    [
+        ({"k": MINE}, {"k": LONGER}, {"k": LONGER}),
+        ({"k": LONGER}, {"k": MINE}, {"k": LONGER}),
+        ({"k": LONGER}, {"k": ANOTHER}, {"k": LONGER}),
+        ({"k": LONGER}, {"k": OLD}, {"k": OLD}),
+        ({"k": MINE}, {"l": ANOTHER}, {"k": MINE, "l": ANOTHER}),
+    ],
+)
+def test_a_key_never_becomes_another_one_or_less_than_it_was(
+    known: Any, newer: Any, wanted: Any, is_direct: bool
+) -> None:
+    assert merged(known, newer, is_direct=is_direct) == wanted
+
+
+def test_only_the_server_itself_says_that_an_old_key_is_in_use_again() -> None:
+    assert merged({"k": OLD}, {"k": LONGER}, is_direct=True) == {"k": LONGER}
+    assert merged({"k": OLD}, {"k": LONGER}, is_direct=False) == {"k": OLD}
+
+
+def test_of_too_many_keys_those_are_kept_that_were_valid_last() -> None:
+    known = {f"k{number}": ServerKey(verify_key=b"a", valid_until_ts=number) for number in range(KEYS_KEPT_MAX)}
+    kept = merged(known, {"new": LONGER, "ancient": ServerKey(verify_key=b"a", valid_until_ts=0)}, is_direct=True)
+    assert len(kept) == KEYS_KEPT_MAX and kept["new"] == LONGER and not {"k0", "ancient"} <= set(kept)

@@ -19,8 +19,8 @@ def test_the_former_key_is_written_down_with_when_it_was_last_used(tmp_path: Pat
 
     path = tmp_path / "h.signing.key"
     first = ensure_signing_key(path)
-    second = rotate_signing_key(path, now_ms=1000)
-    third = rotate_signing_key(path, now_ms=2000)
+    second = rotate_signing_key(path, last_used_ms=1000)
+    third = rotate_signing_key(path, last_used_ms=2000)
     assert read_signing_key(path).key_id == third.key_id
     old = read_old_keys(path)
     assert [(old[key.key_id].verify_key, old[key.key_id].valid_until_ts) for key in (first, second)] == [
@@ -48,7 +48,7 @@ async def test_a_room_goes_on_and_newcomers_believe_what_was_signed_before(
             await alice.say(room_id, "before")
             await eventually(lambda: bob.bodies(room_id), lambda seen: "before" in seen)
             now_ms = a.process.homeservers[0].homeserver.notary.now_ms()
-        rotate_signing_key(tmp_path / "a.example" / "a.example.signing.key", now_ms=now_ms)
+        rotate_signing_key(tmp_path / "a.example" / "a.example.signing.key", last_used_ms=now_ms)
         async with run_networked(network, "a.example", dsns["a.example"], tmp_path / "a.example") as a:
             alice.session = a.session
             async with a.session.get(KEYS) as response:

@@ -9,6 +9,7 @@ from tim_server.config.settings import TenantSettings
 from tim_server.egress.client import OutgoingClient
 from tim_server.federation.client import FederationClient
 from tim_server.federation.discovery import Discovery
+from tim_server.federation.key_memory import KeyMemory
 from tim_server.federation.keys import KeyRing
 from tim_server.federation.srv import look_up_srv
 from tim_server.matrix.events.build import Author
@@ -62,7 +63,8 @@ def federation_parts(
     discovery = Discovery(outgoing=lookups, look_up_srv=look_up_srv, mapped=mapped)
     client = FederationClient(author=author, outgoing=outgoing, discovery=discovery)
     notaries = tenant.federation.notaries
-    keys = KeyRing(client=client, store=store, now_ms=now_ms, own_old_keys=old_keys, notaries=notaries)
+    memory = KeyMemory(store=store)
+    keys = KeyRing(client=client, memory=memory, now_ms=now_ms, own_old_keys=old_keys, notaries=notaries)
     return FederationParts(
         trust=trust,
         outgoing=outgoing,

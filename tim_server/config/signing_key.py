@@ -71,15 +71,15 @@ def read_old_keys(path: Path) -> dict[str, ServerKey]:
     return keys
 
 
-def rotate_signing_key(path: Path, *, now_ms: int) -> SigningKey:
+def rotate_signing_key(path: Path, *, last_used_ms: int) -> SigningKey:
     """A new key in the file `path`; the public part of the one before goes to the former keys. What was signed with it
-    until now stays valid. Raises `ConfigurationError`.
+    until it was, or will be, last used stays valid. Raises `ConfigurationError`.
 
     The former key is written down first: whatever happens between, no signature is left without its key.
     """
     before = read_signing_key(path)
     old_path = old_keys_path(path)
-    line = f"ed25519 {before.key_id.partition(':')[2]} {unpadded_base64(before.verify_key)} {now_ms}\n"
+    line = f"ed25519 {before.key_id.partition(':')[2]} {unpadded_base64(before.verify_key)} {last_used_ms}\n"
     read_old_keys(path)
     draft = path.with_name(f".{path.name}.new")
     try:

@@ -8,8 +8,10 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import aiohttp
@@ -36,6 +38,11 @@ class PeerConnection:
 
 MAPPED_MAX = 10_000
 """How many addresses are remembered to which the static map has led."""
+
+
+LOOK_UPS_AT_ONCE_MAX = 100
+"""Names whose name servers do not answer hold up a look-up for many seconds, and must not hold up all others."""
+_look_ups = ThreadPoolExecutor(LOOK_UPS_AT_ONCE_MAX, thread_name_prefix="look-up")
 
 
 class PeerCheck(Protocol):
@@ -95,11 +102,7 @@ class CheckedResolver(AbstractResolver):
             address, port = mapped
         else:
             address = host
-        loop = asyncio.get_running_loop()
-        try:
-            infos = await loop.getaddrinfo(address, port, type=socket.SOCK_STREAM, family=family)
-        except UnicodeError:  # not even the form of a name, such as two dots in a row
-            raise OSError(f"{host} is not a host name") from None
+        infos = await _addresses_of(address, port, family)
         results = [_resolve_result(host, info) for info in infos]
         if mapped is not None and len(self._mapped) < MAPPED_MAX:
             self._mapped.update((found["host"], port) for found in results)  # where the map leads to a name
@@ -157,6 +160,19 @@ class CheckedConnector(aiohttp.TCPConnector):
                 connection.close()
                 raise
         return connection
+
+
+async def _addresses_of(host: str, port: int, family: socket.AddressFamily) -> list[Any]:
+    """What the system says; raises OSError. Literal addresses do not wait for others' names."""
+    look_up = partial(socket.getaddrinfo, host, port, family=family, type=socket.SOCK_STREAM)
+    try:
+        return look_up(flags=socket.AI_NUMERICHOST)
+    except (socket.gaierror, UnicodeError):
+        pass
+    try:
+        return await asyncio.get_running_loop().run_in_executor(_look_ups, look_up)
+    except UnicodeError:  # not even the form of a name, such as two dots in a row
+        raise OSError(f"{host} is not a host name") from None
 
 
 def certificate_complaint(error: aiohttp.ClientConnectorCertificateError) -> str:

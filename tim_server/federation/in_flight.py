@@ -25,14 +25,9 @@ class InFlight(Generic[K, V]):
         task = self._tasks.get(key)
         if task is None:
             task = self._tasks[key] = asyncio.create_task(work(), name=self.name)
-            task.add_done_callback(lambda done: self._end(key, done))
+            task.add_done_callback(lambda _: self._tasks.pop(key))
         return task
 
     async def share(self, key: K, work: Callable[[], Coroutine[Any, Any, V]]) -> V:
         """Its outcome; raises what it raises."""
         return await asyncio.shield(self.begin(key, work))
-
-    def _end(self, key: K, task: "asyncio.Task[V]") -> None:
-        del self._tasks[key]
-        if not task.cancelled():
-            task.exception()  # told to those who wait; where nobody does, it concerns nobody

@@ -5,65 +5,57 @@ Spec: https://spec.matrix.org/v1.19/server-server-api/#retrieving-server-keys
 """
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from itertools import islice
+from time import monotonic
+from typing import Any, TypeVar
 
 import structlog
 
-from tim_server.egress.errors import ContactRefused, OutgoingError
-from tim_server.federation.client import FederationClient, RequestBounds
+from tim_server.egress.errors import GateRefused, OutgoingError
+from tim_server.federation.client import FederationClient
 from tim_server.federation.errors import RemoteError
-from tim_server.federation.fetch_keys import FetchedKeys, fetch_from_notary, fetch_keys
-from tim_server.matrix.canonical_json import encode_relaxed
-from tim_server.matrix.errors import BadSignature, Unavailable
+from tim_server.federation.fetch_keys import fetch_from_notary, fetch_keys
+from tim_server.federation.in_flight import InFlight
+from tim_server.federation.key_memory import KeyMemory, KnownKeys, Wanted
+from tim_server.matrix.errors import BadSignature
 from tim_server.matrix.events.record import Event
 from tim_server.matrix.events.signatures import required_signers, verify_event_signature, verify_json
 from tim_server.matrix.identifiers import EventId, ServerName
-from tim_server.matrix.server_keys import ServerKeys, merged
-from tim_server.storage.server_keys import StoredDocument, load_server_keys, put_server_keys
-from tim_server.storage.store import Store
+from tim_server.matrix.server_keys import TIME_MS_MAX, ServerKey, ServerKeys
 
 KEY_IDS_MAX = 20
-SERVERS_REMEMBERED_MAX = 5_000
-FETCHES_AT_ONCE_MAX = 50
-RETRY_S_MIN, RETRY_S_MAX = 10.0, 600.0
-EVENTS_PER_TURN = 25
-BOUNDS = RequestBounds(timeout_s=10.0, size_bytes_max=65_536)
+FETCHES_AT_ONCE_MAX = 200
+PAUSE_MS = 10_000
+"""How long at least a server is not asked again."""
+REFRESH_PAUSE_MS = 60_000
+"""The same where nothing is lacking, only growing old."""
+REFRESH_MS_MAX = 24 * 3600 * 1000
+"""For how long after its document has expired a server is asked anew without need."""
+FAILURE_PAUSE_MS_MIN, FAILURE_PAUSE_MS_MAX = 30_000, 600_000
+WAIT_S = 20.0
+"""How long is waited for keys of servers that do not answer."""
+TURN_S = 0.005
+"""For how long signatures are verified until others get a turn."""
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True, kw_only=True)
-class _Known:
-    """What is known of a server: its keys, its newest document, and when it may be asked again."""
-
-    keys: ServerKeys
-    document: StoredDocument | None
-    failures: int = 0
-    ask_again_ms: int = 0
-
-
-def believe_all(_server_name: ServerName, _finding: str | None) -> bool:
-    """Where no certificate stands for an organisation, keys are believed however they came."""
-    return True
-
-
-@dataclass(slots=True, kw_only=True)
 class KeyRing:
-    """Verify keys of other servers, and of our own. `is_vouched` says whether keys may stand for their server now, by
-    what was found about the connection that they came by (None: they came through a notary); it is asked for what a
-    server says now, not for what it signed before."""
+    """Verify keys of other servers, and of our own; `own_old_keys` are those that we once signed with."""
 
     client: FederationClient
-    store: Store
+    memory: KeyMemory
     now_ms: Callable[[], int]
     own_old_keys: ServerKeys = field(default_factory=dict)
     notaries: Sequence[ServerName] = ()
-    is_vouched: Callable[[ServerName, str | None], bool] = believe_all
-    _known: "OrderedDict[ServerName, _Known]" = field(default_factory=OrderedDict)
-    _fetches: "dict[ServerName, asyncio.Task[None]]" = field(default_factory=dict)
+    wait_s: float = WAIT_S
+    _fetches: InFlight[ServerName, None] = field(default_factory=lambda: InFlight(name="fetch-keys"))
     _free: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(FETCHES_AT_ONCE_MAX))
 
     async def keys_of(
@@ -71,175 +63,185 @@ class KeyRing:
     ) -> dict[str, bytes]:
         """Those of the server's keys that were valid at a time (None: ever), by key id: 32 bytes each. Fetched where
         they are not known; empty where they can't be had."""
-        return await self._keys_of(server_name, key_ids, valid_at_ms, now=False)
+        known = await self._have({server_name: [(tuple(key_ids), valid_at_ms)]})
+        return known[server_name].usable(key_ids, valid_at_ms)
 
     async def keys_of_now(self, server_name: ServerName, key_ids: Collection[str]) -> dict[str, bytes]:
-        """Those of the server's keys that are valid now, and vouched for, so that it may be believed to be there."""
-        return await self._keys_of(server_name, key_ids, self.now_ms(), now=True)
+        """Those of the server's keys that it signs requests with now. It is asked for them also where that has failed
+        before, as it seems to be there."""
+        now_ms = self.now_ms()
+        known = await self._have({server_name: [(tuple(key_ids), now_ms)]}, pause_ms_max=PAUSE_MS)
+        return known[server_name].in_use(key_ids, now_ms)
+
+    async def prepare(self, wanted: Mapping[ServerName, Collection[str]], *, timeout_s: float) -> None:
+        """Have keys of many servers fetched that are not known, as far as they can be had in time."""
+        one_by_one: dict[ServerName, Wanted] = {name: [((each,), None) for each in ids] for name, ids in wanted.items()}
+        await self._have(one_by_one, wait_s=timeout_s)
 
     async def verify(self, value: Mapping[str, Any], server_name: ServerName, *, valid_at_ms: int) -> None:
         """Raises `BadSignature` unless the server has signed the JSON object with a key that was valid then."""
-        keys = await self.keys_of(server_name, _key_ids(value, server_name), valid_at_ms=valid_at_ms)
-        error: BadSignature | None = None
-        for key_id, verify_key in keys.items():
-            try:
-                verify_json(value, server_name, key_id, verify_key)
-            except BadSignature as wrong:
-                error = wrong
-            else:
-                return
-        raise error or BadSignature(f"no key of {server_name} that could verify the signature is known")
+        keys = await self.keys_of(server_name, _signed_with(value, server_name), valid_at_ms=valid_at_ms)
+        reason = _refusal(keys, server_name, partial(verify_json, value, server_name))
+        if reason is not None:
+            raise BadSignature(reason)
 
     async def unverified(self, events: Sequence[Event]) -> dict[EventId, str]:
         """Why events are not signed by all servers that must have signed them, by event id; those that are not named
         are. Keys of servers that are not known are fetched side by side."""
         reasons: dict[EventId, str] = {}
-        signers: dict[EventId, set[ServerName]] = {}
-        wanted: dict[ServerName, set[str]] = {}
-        for event in events:
+        signatures: list[tuple[Event, ServerName, tuple[str, ...]]] = []
+        wanted: dict[ServerName, set[tuple[tuple[str, ...], int | None]]] = {}
+        async for event in _in_turns(events):
             try:
-                signers[event.event_id] = required_signers(event)
+                signers = required_signers(event)
             except BadSignature as error:
                 reasons[event.event_id] = str(error)
                 continue
-            for server in signers[event.event_id]:
-                wanted.setdefault(server, set()).update(_key_ids(event.pdu, server))
-        await asyncio.gather(*(self.keys_of(server, ids, valid_at_ms=None) for server, ids in wanted.items()))
-        for number, event in enumerate(events):
-            if number and number % EVENTS_PER_TURN == 0:
-                await asyncio.sleep(0)
-            for server in signers.get(event.event_id, ()):
-                reason = await self._refusal(event, server)
-                if reason is not None:
-                    reasons[event.event_id] = reason
+            for server in signers:
+                key_ids = _signed_with(event.pdu, server)
+                signatures.append((event, server, key_ids))
+                wanted.setdefault(server, set()).add((key_ids, _valid_at(event)))
+        known = await self._have(wanted)
+        async for event, server, key_ids in _in_turns(signatures):
+            keys = known[server].usable(key_ids, _valid_at(event))
+            verify = partial(verify_event_signature, event.pdu, event.room_version, server)
+            reason = _refusal(keys, server, verify)
+            if reason is not None:
+                reasons[event.event_id] = reason
         return reasons
 
     async def document_of(self, server_name: ServerName, *, valid_until_ms: int) -> bytes | None:
         """The newest document of another server, for those who ask this one as a notary; fetched anew where it is good
         for less than wanted. None where there is none. Raises `ContactRefused` where the trust gate refuses it."""
         await self.client.outgoing.admit(server_name)
-        known = await self._load(server_name)
-        if known.document is None or known.document.valid_until_ts < valid_until_ms:
-            await self._fetch(server_name)
-            known = await self._load(server_name)
-        return None if known.document is None else known.document.document
+        known = (await self.memory.load([server_name]))[server_name]
+        if known.valid_until_ts < valid_until_ms:
+            await self._await(self._ask_where_due({server_name: known}), self.wait_s)
+        return await self.memory.document(server_name)
 
-    async def _refusal(self, event: Event, server: ServerName) -> str | None:
-        """Why the server has not signed the event as it must."""
-        at_ms = event.origin_server_ts if event.room_version.enforces_key_validity else None
-        keys = await self.keys_of(server, _key_ids(event.pdu, server), valid_at_ms=at_ms)
-        reason = f"no key of {server} that could verify the signature is known"
-        for key_id, verify_key in keys.items():
-            try:
-                verify_event_signature(event.pdu, event.room_version, server, key_id, verify_key)
-            except BadSignature as error:
-                reason = str(error)
-            else:
-                return None
-        return reason
+    async def _have(
+        self,
+        wanted: Mapping[ServerName, Wanted],
+        *,
+        wait_s: float | None = None,
+        pause_ms_max: int = FAILURE_PAUSE_MS_MAX,
+    ) -> Mapping[ServerName, KnownKeys]:
+        """What is known of these servers, once those have been asked whose keys are lacking."""
+        own = self.client.author.server_name
+        known = dict(await self.memory.load([name for name in wanted if name != own]))
+        lacking = {name: each for name, each in known.items() if each.lacks(wanted[name])}
+        growing_old = {name: each for name, each in known.items() if name not in lacking and self._is_due(each)}
+        self._ask_where_due(growing_old, pause_ms_min=REFRESH_PAUSE_MS)
+        await self._await(self._ask_where_due(lacking, pause_ms_max=pause_ms_max), wait_s or self.wait_s)
+        return {**known, own: self._own()} if own in wanted else known
 
-    async def _keys_of(
-        self, server_name: ServerName, key_ids: Collection[str], at_ms: int | None, *, now: bool
-    ) -> dict[str, bytes]:
-        author = self.client.author
-        if server_name == author.server_name:
-            old = _usable(self.own_old_keys, key_ids, at_ms)
-            return {**old, author.key.key_id: author.key.verify_key}
-        known = await self._load(server_name)
-        found = _usable(known.keys, key_ids, at_ms)
-        if not found.keys() >= {*key_ids} or (now and not self._is_vouched(server_name, known)):
-            await self._fetch(server_name)
-            known = await self._load(server_name)
-            found = _usable(known.keys, key_ids, at_ms)
-        elif self._is_due(known):
-            await self._begin_fetch(server_name)
-        return found if not now or self._is_vouched(server_name, known) else {}
+    def _own(self) -> KnownKeys:
+        key = self.client.author.key
+        return KnownKeys(
+            keys={**self.own_old_keys, key.key_id: ServerKey(verify_key=key.verify_key, valid_until_ts=TIME_MS_MAX)}
+        )
 
-    def _is_vouched(self, server_name: ServerName, known: _Known) -> bool:
-        return known.document is not None and self.is_vouched(server_name, known.document.finding)
+    def _is_due(self, known: KnownKeys) -> bool:
+        """Whether half of the document's life is over, unless that was long ago: the server may be gone."""
+        half_ts = (known.fetched_ts + known.valid_until_ts) // 2
+        return half_ts < self.now_ms() < known.valid_until_ts + REFRESH_MS_MAX
 
-    def _is_due(self, known: _Known) -> bool:
-        """Whether the document has expired, or soon will: half of its life is over."""
-        document = known.document
-        return document is None or self.now_ms() > (document.fetched_ts + document.valid_until_ts) // 2
+    def _ask_where_due(
+        self,
+        servers: Mapping[ServerName, KnownKeys],
+        *,
+        pause_ms_min: int = PAUSE_MS,
+        pause_ms_max: int = FAILURE_PAUSE_MS_MAX,
+    ) -> "set[asyncio.Task[None]]":
+        """Ask those servers that were not asked just now: what is to be waited for, also where somebody else asks."""
+        now_ms = self.now_ms()
+        return {
+            self._fetches.begin(name, partial(self._ask, name, known))
+            for name, known in servers.items()
+            if name in self._fetches
+            or known.asked_ts is None
+            or abs(now_ms - known.asked_ts) >= max(min(_pause_ms(known), pause_ms_max), pause_ms_min)
+        }
 
-    async def _load(self, server_name: ServerName) -> _Known:
-        known = self._known.get(server_name)
-        if known is None:
-            async with self.store.database.connection() as connection:
-                stored = await load_server_keys(connection, server_name)
-            known = self._known.setdefault(server_name, _Known(keys=stored.keys, document=stored.document))
-            while len(self._known) > SERVERS_REMEMBERED_MAX:
-                self._known.popitem(last=False)
-        self._known.move_to_end(server_name)
-        return known
+    async def _await(self, tasks: "set[asyncio.Task[None]]", wait_s: float) -> None:
+        if tasks:
+            done, _ = await asyncio.wait(tasks, timeout=wait_s)
+            for task in done:
+                task.result()
 
-    async def _fetch(self, server_name: ServerName) -> None:
-        """Ask the server, or else the notaries, unless that was done just now."""
-        task = await self._begin_fetch(server_name)
-        if task is not None:
-            await asyncio.shield(task)
-
-    async def _begin_fetch(self, server_name: ServerName) -> "asyncio.Task[None] | None":
-        """Asking, which whoever needs the same waits for; None where it was done just now."""
-        known = await self._load(server_name)
-        task = self._fetches.get(server_name)
-        if task is None and known.ask_again_ms <= self.now_ms():
-            task = self._fetches[server_name] = asyncio.create_task(self._ask(server_name), name="fetch-keys")
-            task.add_done_callback(lambda _: self._fetches.pop(server_name, None))
-        return task
-
-    async def _ask(self, server_name: ServerName) -> None:
-        known = await self._load(server_name)
-        async with self._free:
-            fetched = await self._ask_all(server_name)
-        if fetched is None:
-            known.failures += 1
-            pause_s = min(RETRY_S_MIN * 2 ** min(known.failures - 1, 10), RETRY_S_MAX)
-            known.ask_again_ms = self.now_ms() + int(pause_s * 1000)
-            return
-        await self._keep(server_name, known, fetched)
-
-    async def _ask_all(self, server_name: ServerName) -> FetchedKeys | None:
+    async def _ask(self, server_name: ServerName, known: KnownKeys) -> None:
+        """Ask the server, or else the notaries; those are asked for their own keys only themselves."""
+        known.asked_ts = now_ms = self.now_ms()
         try:
-            return await fetch_keys(self.client, server_name, now_ms=self.now_ms(), bounds=BOUNDS)
-        except ContactRefused:
-            return None
+            async with self._free:
+                document = await fetch_keys(self.client, server_name, now_ms=now_ms)
+        except GateRefused:
+            known.failures += 1
+            return
         except (OutgoingError, RemoteError, BadSignature) as error:
             log.info("keys of another server can't be had", server=server_name, reason=str(error))
+        else:
+            await self.memory.take(server_name, known, document, now_ms=now_ms, is_direct=True)
+            known.failures = 0
+            return
+        is_told = server_name not in self.notaries and await self._ask_notaries(server_name, known)
+        known.failures = 0 if is_told else known.failures + 1
+
+    async def _ask_notaries(self, server_name: ServerName, known: KnownKeys) -> bool:
+        """Take in what the first notary tells that knows the server; whether there is one."""
+        now_ms = self.now_ms()
         for notary in self.notaries:
+            is_told = False
             try:
-                fetched = await fetch_from_notary(self.client, notary, server_name, now_ms=self.now_ms(), bounds=BOUNDS)
-                await self.verify(fetched.document.value, notary, valid_at_ms=self.now_ms())
+                for document in await fetch_from_notary(self.client, notary, server_name, now_ms=now_ms):
+                    await self.verify(document.value, notary, valid_at_ms=now_ms)
+                    await self.memory.take(server_name, known, document, now_ms=now_ms, is_direct=False)
+                    is_told = True
             except (OutgoingError, RemoteError, BadSignature) as error:
                 log.info("a notary did not help", notary=notary, server=server_name, reason=str(error))
-            else:
-                return fetched
-        return None
+            if is_told:
+                return True
+        return False
 
-    async def _keep(self, server_name: ServerName, known: _Known, fetched: FetchedKeys) -> None:
-        known.keys = merged(known.keys, fetched.document.keys)
-        known.document = StoredDocument(
-            document=encode_relaxed(fetched.document.value),
-            fetched_ts=self.now_ms(),
-            valid_until_ts=fetched.document.valid_until_ts,
-            finding=fetched.finding,
-        )
-        known.failures, known.ask_again_ms = 0, self.now_ms() + int(RETRY_S_MIN * 1000)
+
+def _pause_ms(known: KnownKeys) -> int:
+    """How long a server is not asked again."""
+    if known.failures == 0:
+        return PAUSE_MS
+    doubled: int = FAILURE_PAUSE_MS_MIN * 2 ** min(known.failures - 1, 10)
+    return min(doubled, FAILURE_PAUSE_MS_MAX)
+
+
+def _valid_at(event: Event) -> int | None:
+    """When the keys must have been valid that the event is signed with; None where its room version does not ask."""
+    return event.origin_server_ts if event.room_version.enforces_key_validity else None
+
+
+def _refusal(keys: Mapping[str, bytes], server: ServerName, verify: Callable[[str, bytes], None]) -> str | None:
+    """Why none of the keys verifies the signature."""
+    reason = f"no key of {server} that could verify the signature is known"
+    for key_id, verify_key in keys.items():
         try:
-            async with self.store.database.transaction() as tx:
-                await put_server_keys(tx, server_name, known.keys, known.document)
-        except Unavailable:
-            log.warning("keys of another server could not be kept", server=server_name)
+            verify(key_id, verify_key)
+        except BadSignature as error:
+            reason = str(error)
+        else:
+            return None
+    return reason
 
 
-def _usable(known: ServerKeys, key_ids: Collection[str], at_ms: int | None) -> dict[str, bytes]:
-    keys = ((key_id, known.get(key_id)) for key_id in key_ids)
-    return {key_id: key.verify_key for key_id, key in keys if key is not None and key.was_valid(at_ms)}
-
-
-def _key_ids(value: Mapping[str, Any], server_name: str) -> list[str]:
+def _signed_with(value: Mapping[str, Any], server_name: str) -> tuple[str, ...]:
     """Ids of the keys with which the server says to have signed."""
     signatures = value.get("signatures")
     of_server = signatures.get(server_name) if isinstance(signatures, dict) else None
-    return [k for k in of_server if isinstance(k, str)][:KEY_IDS_MAX] if isinstance(of_server, dict) else []
+    return tuple(islice(of_server, KEY_IDS_MAX)) if isinstance(of_server, dict) else ()
+
+
+async def _in_turns(items: Iterable[T]) -> AsyncIterator[T]:
+    """The items in order; others get a turn whenever some of them have taken their time."""
+    began = monotonic()
+    for item in items:
+        yield item
+        if monotonic() - began > TURN_S:
+            await asyncio.sleep(0)
+            began = monotonic()

@@ -59,13 +59,19 @@ class WellKnownFiles:
         last = self._known.last(server_name)
         if last is not None and last.value.is_silent and self._now_s() < last.until_s + FAILURE_S_MAX:
             # A web server that does not answer is looked at again without anybody waiting for it each time.
-            self._fetches.begin(server_name.lower(), fetch)
+            self._fetches.begin(server_name.lower(), partial(self._fetch_again, server_name))
             return last.value.delegated
         return await self._fetches.share(server_name.lower(), fetch)
 
     def doubt(self, server_name: ServerName) -> None:
         """The server is not where its file says: look at it again, if it was not read just now."""
         self._known.shorten(server_name, LIFETIME_S_MIN)
+
+    async def _fetch_again(self, server_name: ServerName) -> ServerName | None:
+        try:
+            return await self._fetch(server_name)
+        except GateRefused:
+            return None
 
     async def _fetch(self, server_name: ServerName) -> ServerName | None:
         response = await self._ask(server_name)

@@ -4,8 +4,8 @@ Spec: https://spec.matrix.org/v1.19/server-server-api/#publishing-keys
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeGuard
 
 from tim_server.matrix.errors import BadSignature
 from tim_server.matrix.events.read import is_key_storable
@@ -13,6 +13,9 @@ from tim_server.matrix.events.signatures import decode_base64, verify_json
 
 KEYS_MAX = 100
 """How many keys of one document are looked at."""
+KEYS_KEPT_MAX = 50
+"""How many keys of one server are kept."""
+TIME_MS_MAX = 2**53 - 1
 TRUST_MS_MAX = 7 * 24 * 3600 * 1000
 """For how long after it was fetched a document may vouch for keys, whatever it says."""
 ALGORITHM = "ed25519:"
@@ -54,13 +57,13 @@ def read_key_document(value: Any, server_name: str, *, fetched_ts: int) -> KeyDo
     if not isinstance(value, dict) or value.get("server_name") != server_name:
         raise BadSignature("the keys are not those of the server")
     until = value.get("valid_until_ts")
-    if not isinstance(until, int) or isinstance(until, bool):
+    if not _is_time(until):
         raise BadSignature("valid_until_ts is missing")
     until = min(until, fetched_ts + TRUST_MS_MAX)
     keys: dict[str, ServerKey] = {}
     for key_id, key in _entries(value.get("old_verify_keys")):
         expired_ts = key.get("expired_ts")
-        if isinstance(expired_ts, int) and not isinstance(expired_ts, bool):
+        if _is_time(expired_ts):
             keys[key_id] = ServerKey(verify_key=_verify_key(key), valid_until_ts=expired_ts, is_old=True)
     in_use = dict(_entries(value.get("verify_keys")))
     if not in_use:
@@ -70,6 +73,10 @@ def read_key_document(value: Any, server_name: str, *, fetched_ts: int) -> KeyDo
         verify_json(value, server_name, key_id, verify_key)
         keys[key_id] = ServerKey(verify_key=verify_key, valid_until_ts=until)
     return KeyDocument(keys=keys, valid_until_ts=until, value=value)
+
+
+def _is_time(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= TIME_MS_MAX
 
 
 def _entries(keys: Any) -> list[tuple[str, Mapping[str, Any]]]:
@@ -93,14 +100,20 @@ def _verify_key(key: Mapping[str, Any]) -> bytes:
     return verify_key
 
 
-def merged(known: ServerKeys, newer: ServerKeys) -> dict[str, ServerKey]:
+def merged(known: ServerKeys, newer: ServerKeys, *, is_direct: bool) -> dict[str, ServerKey]:
     """What is known of a server's keys once a newer document has been seen: a key never becomes another one, nor
-    something less than it was, except that it may turn out to be no longer in use. Keys that the newer document does
-    not name stay, for as long as they were valid."""
+    something less than it was, except that it may turn out to be no longer in use. That a key is in use again only the
+    server itself can say (`is_direct`), not what a notary has kept. Keys that the newer document does not name stay,
+    for as long as they were valid; of more than `KEYS_KEPT_MAX` those are kept that were valid last."""
     keys = dict(known)
     for key_id, key in newer.items():
         before = known.get(key_id)
-        if before is None or (before.verify_key == key.verify_key and (key.is_old or not before.is_old)):
-            shorter = before is not None and not key.is_old and before.valid_until_ts > key.valid_until_ts
-            keys[key_id] = before if shorter and before is not None else key
-    return keys
+        if before is None:
+            keys[key_id] = key
+        elif before.verify_key == key.verify_key and (key.is_old or is_direct or not before.is_old):
+            is_shorter = not key.is_old and before.valid_until_ts > key.valid_until_ts
+            keys[key_id] = replace(key, valid_until_ts=before.valid_until_ts) if is_shorter else key
+    if len(keys) <= KEYS_KEPT_MAX:
+        return keys
+    last = sorted(keys.items(), key=lambda item: (-item[1].valid_until_ts, item[0]))
+    return dict(last[:KEYS_KEPT_MAX])

@@ -5,7 +5,8 @@ Spec: https://spec.matrix.org/v1.19/server-server-api/#querying-keys-through-ano
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -18,6 +19,9 @@ from tim_server.matrix.identifiers import ServerName
 from tim_server.services.servers.publish_keys import KeyPublication
 
 SERVERS_MAX = 100
+AT_ONCE_MAX = 20
+"""Anybody may ask, so that what is fetched for it must not hold up what this server needs itself."""
+WAIT_S = 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,20 +32,30 @@ class Notary:
     keys: KeyRing
     own: KeyPublication
     now_ms: Callable[[], int]
+    _free: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE_MAX))
 
     async def documents(self, wanted: Mapping[ServerName, int | None]) -> list[dict[str, Any]]:
-        """The documents of these servers, which are to be good until a time (None: now), as far as they can be had;
-        none of servers that this one does not talk to. Of more than `SERVERS_MAX` the first."""
+        """The documents of these servers, which are to be good until a time (None: now), as far as they can be had in
+        time; none of servers that this one does not talk to. Of more than `SERVERS_MAX` the first."""
         now_ms = self.now_ms()
-        asked = list(wanted.items())[:SERVERS_MAX]
-        found = await asyncio.gather(*(self._document(name, now_ms if ts is None else ts) for name, ts in asked))
-        return [document for document in found if document is not None]
+        tasks = [
+            asyncio.create_task(self._document(name, now_ms if ts is None else ts), name="notary")
+            for name, ts in islice(wanted.items(), SERVERS_MAX)
+        ]
+        try:
+            if tasks:
+                await asyncio.wait(tasks, timeout=WAIT_S)
+            return [document for task in tasks if task.done() and (document := task.result()) is not None]
+        finally:
+            for task in tasks:
+                task.cancel()
 
     async def _document(self, server_name: ServerName, valid_until_ms: int) -> dict[str, Any] | None:
         if server_name == self.author.server_name:
             return self.own.document()
         try:
-            document = await self.keys.document_of(server_name, valid_until_ms=valid_until_ms)
+            async with self._free:
+                document = await self.keys.document_of(server_name, valid_until_ms=valid_until_ms)
         except ContactRefused:
             return None
         if document is None:

@@ -2,7 +2,6 @@
 then each chunk of the events is verified without waiting for a server that is gone.
 """
 
-import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -55,8 +54,4 @@ class KeyPrefetch:
 
     async def fetch(self) -> None:
         """Have the keys fetched that are not known."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(TIMEOUT_S):
-                await asyncio.gather(
-                    *(self.keys.keys_of(server, ids, valid_at_ms=None) for server, ids in self._wanted.items())
-                )
+        await self.keys.prepare(self._wanted, timeout_s=TIMEOUT_S)
