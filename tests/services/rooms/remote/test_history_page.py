@@ -61,6 +61,13 @@ def test_what_is_wanted_and_known_meanwhile_is_missing_no_more() -> None:
     assert shown(page("ab", {"b": "a"}, known="a")) == ("b", "", "")
 
 
+def test_events_of_other_rooms_are_missing_no_more_and_their_state_is_not_known() -> None:
+    links = links_of({"c": "b", "b": "x"})
+    found = page_of([EventId("c"), EventId("y")], links, (), {EventId("x"), EventId("y")})
+    assert shown(found) == ("cb", "b", "")
+    assert shown(page_of([EventId("y")], {}, (), {EventId("y")})) == ("", "", "")
+
+
 def test_what_was_not_told_stays_missing() -> None:
     assert shown(page("bx", {"b": "a", "a": ""})) == ("ba", "", "x")
 

@@ -13,13 +13,13 @@ from tim_server.federation.events import event
 from tim_server.federation.history import backfill
 from tim_server.matrix.canonical_json import decode_lenient
 from tim_server.matrix.event_auth import auth_ids
-from tim_server.matrix.events.read import read_stored_pdu
+from tim_server.matrix.events.read import is_key_storable, read_stored_pdu
 from tim_server.matrix.events.record import Event
 from tim_server.matrix.identifiers import EventId, ServerName
 from tim_server.matrix.room_versions import EventFormat
 from tim_server.services.rooms.head import RoomHead
 from tim_server.services.rooms.receive import named_by
-from tim_server.services.rooms.remote.check_pdus import PduCheck
+from tim_server.services.rooms.remote.check_pdus import PduCheck, event_id_of_any
 from tim_server.services.rooms.remote.fetch_events import EventFetch
 from tim_server.services.rooms.remote.history_page import HistoryPage, Link, page_of
 from tim_server.services.rooms.remote.place_history import MINOR_MIN, FetchedHistory, HistoryPlacement, HoleTooSmall
@@ -46,6 +46,14 @@ class HistoryRefused(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Given:
+    """The events that a server gives, and those that it shows to be of other rooms, or to lead nowhere."""
+
+    links: dict[EventId, Link]
+    elsewhere: frozenset[EventId] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryFetch:
     """Takes pages."""
 
@@ -65,18 +73,19 @@ class HistoryFetch:
         """
         asked = hole.missing[:ASKED_MAX]
         pdus = await backfill(self.client, server, head.room_id, asked, limit=PAGE_EVENTS_MAX)
-        return await self.store.writer.write(await self._decide(head, hole, server, await self._links(head, pdus)))
+        given = await self._given(head, pdus)
+        return await self.store.writer.write(await self._decide(head, hole, server, given))
 
     async def reach(self, head: RoomHead, event_id: EventId, server: ServerName) -> bool:
         """Put one event, which the server gives, into the midst of the hole in which it lies by its own time; False
         where the hole has changed meanwhile. Raises as `fill` does."""
-        links = await self._links(head, [await event(self.client, server, event_id)])
-        found = links[event_id].event if event_id in links else None
+        given = await self._given(head, [await event(self.client, server, event_id)])
+        found = given.links[event_id].event if event_id in given.links else None
         if found is None:
             raise HistoryRefused("the event is not the one that was asked for, or did not pass")
         hole, minor = await self._midst(head, found.origin_server_ts)
         beside = replace(hole, minor=minor + 1, missing=(event_id,))
-        fill = await self._decide(head, beside, server, links)
+        fill = await self._decide(head, beside, server, given)
         if not fill.events or fill.events[0].position is None:
             raise HistoryRefused("the event is not accepted, or is here already")
         return await self.store.writer.write(replace(fill, hole=hole, keeps_hole=True))
@@ -93,14 +102,14 @@ class HistoryFetch:
             raise HoleTooSmall
         return hole, minor
 
-    async def _decide(
-        self, head: RoomHead, hole: HoleRow, server: ServerName, links: dict[EventId, Link]
-    ) -> HistoryFill:
+    async def _decide(self, head: RoomHead, hole: HoleRow, server: ServerName, given: _Given) -> HistoryFill:
         """What is to be written of the history that leads back from what is missing in the hole."""
-        stored = await self._load_named(head, links, hole.missing)
-        links |= {e: _link(head, row) for e, row in stored.items() if row.snapshot is None}
+        rows = await self._load_named(given, hole.missing)
+        elsewhere = given.elsewhere | {event_id for event_id, row in rows.items() if row.room_nid != head.nid}
+        stored = {event_id: row for event_id, row in rows.items() if row.room_nid == head.nid}
+        links = given.links | {e: _link(head, row) for e, row in stored.items() if row.snapshot is None}
         known = {event_id for event_id, row in stored.items() if row.snapshot is not None}
-        page = page_of(hole.missing, links, known)
+        page = page_of(hole.missing, links, known, elsewhere)
         if page is None:
             raise HistoryRefused("the page does not lead back from what was asked for")
         states = {end: await self.states.load(head, server, end) for end in page.open_ends}
@@ -120,31 +129,36 @@ class HistoryFetch:
             rows = await load_events(connection, self.store.codec, nids)
         return [rows[nid].sender.server_name for nid in nids if nid in rows]
 
-    async def _links(self, head: RoomHead, pdus: Sequence[Any]) -> dict[EventId, Link]:
+    async def _given(self, head: RoomHead, pdus: Sequence[Any]) -> _Given:
         """The events that the server gives. Where the id of an event says what it holds, an event that nobody vouches
-        for still tells what came before it: its id is named by one that was checked."""
-        read = self.check.read(pdus, head.version, head.room_id, is_history=True)
+        for still tells what came before it, and which room it is of: its id is named by one that was checked."""
+        version = head.version
+        read = self.check.read(pdus, version, head.room_id, is_history=True)
         passed = {event.event_id: event for event in (await self.check.verify(read.events)).events}
-        if head.version.event_format is EventFormat.SENDER_ASSIGNED_ID:
-            return {event_id: Link(prev_events=event.prev_events, event=event) for event_id, event in passed.items()}
-        return {
-            event.event_id: Link(prev_events=event.prev_events, event=passed.get(event.event_id))
-            for event in read.events
+        links = {event_id: Link(prev_events=event.prev_events, event=event) for event_id, event in passed.items()}
+        if version.event_format is EventFormat.SENDER_ASSIGNED_ID:
+            return _Given(links=links)
+        links |= {
+            e.event_id: Link(prev_events=e.prev_events, event=None) for e in read.events if e.event_id not in links
         }
+        for pdu in pdus if read.refused else ():
+            event_id = event_id_of_any(pdu, version)
+            if event_id is not None and event_id in read.refused and pdu.get("room_id") == head.room_id:
+                links[event_id] = Link(prev_events=_prev_events(pdu), event=None)
+        ends = {event_id for event_id, link in links.items() if link.event is None and not link.prev_events}
+        return _Given(
+            links={event_id: link for event_id, link in links.items() if event_id not in ends},
+            elsewhere=frozenset(ends | (read.refused.keys() - links.keys())),
+        )
 
-    async def _load_named(
-        self, head: RoomHead, links: Mapping[EventId, Link], missing: Iterable[EventId]
-    ) -> dict[EventId, EventRow]:
-        """What is stored in the room of the events and of those that they name. What other rooms hold is refused."""
-        named = {*links, *missing}
-        for link in links.values():
+    async def _load_named(self, given: _Given, missing: Iterable[EventId]) -> dict[EventId, EventRow]:
+        """What is stored, in whatever room, of the events and of those that they name."""
+        named = {*given.links, *missing}
+        for link in given.links.values():
             named.update(link.prev_events if link.event is None else named_by(link.event))
         if len(named) > NAMED_MAX:
             raise HistoryRefused(f"the page names more than {NAMED_MAX} events")
-        rows = await self._load(named)
-        if any(row.room_nid != head.nid for event_id, row in rows.items() if event_id in links):
-            raise HistoryRefused("the page holds an event of another room")
-        return {event_id: row for event_id, row in rows.items() if row.room_nid == head.nid}
+        return await self._load(named)
 
     async def _load_again(
         self, head: RoomHead, server: ServerName, page: HistoryPage, stored: dict[EventId, EventRow]
@@ -177,3 +191,13 @@ class HistoryFetch:
 def _link(head: RoomHead, row: EventRow) -> Link:
     event: Event = read_stored_pdu(decode_lenient(row.body), head.version, row.event_id)
     return Link(prev_events=event.prev_events, event=event)
+
+
+def _prev_events(pdu: Mapping[str, Any]) -> tuple[EventId, ...]:
+    """What an event that is not well formed names as before it, as far as that can be read."""
+    named = pdu.get("prev_events")
+    return tuple(EventId(e) for e in named if _is_event_id(e)) if isinstance(named, list) else ()
+
+
+def _is_event_id(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith("$") and is_key_storable(value)

@@ -40,14 +40,23 @@ class HistoryPage:
     missing: Sequence[EventId]
 
 
-def page_of(wanted: Sequence[EventId], links: Mapping[EventId, Link], known: Collection[EventId]) -> HistoryPage | None:
-    """The page that leads back from the `wanted` events; `known` are events that are here with the state before them,
-    at which it ends. None where the links are of no use: nothing of what is wanted is told or known, events lead back
-    to themselves (which room versions 1 and 2 can't rule out), or more events stand at the page's end than can be asked
-    about."""
-    told = [event_id for event_id in wanted if event_id in links and event_id not in known]
-    untold = [event_id for event_id in wanted if event_id not in links and event_id not in known]
-    reached = _reached(told, links, known)
+def page_of(
+    wanted: Sequence[EventId],
+    links: Mapping[EventId, Link],
+    known: Collection[EventId],
+    elsewhere: Collection[EventId] = (),
+) -> HistoryPage | None:
+    """The page that leads back from the `wanted` events. It ends at `known` events, which are here with the state
+    before them, and at those that are `elsewhere`, in other rooms: they are no history of this one, but the state after
+    them is not known.
+
+    None where the links are of no use: nothing of what is wanted is told or known, events lead back to themselves
+    (which room versions 1 and 2 can't rule out), or more events stand at the page's end than can be asked about.
+    """
+    found = {*known, *elsewhere}
+    told = [event_id for event_id in wanted if event_id in links and event_id not in found]
+    untold = [event_id for event_id in wanted if event_id not in links and event_id not in found]
+    reached = _reached(told, links, found)
     order: Sequence[EventId] = _newest_first(reached, links)
     if len(untold) == len(wanted) or len(order) < len(reached):
         return None
@@ -55,7 +64,7 @@ def page_of(wanted: Sequence[EventId], links: Mapping[EventId, Link], known: Col
     if len(open_ends) > OPEN_ENDS_MAX:
         return None
     kept = set(order)
-    beyond = (e for end in open_ends for e in links[end].prev_events if e not in kept and e not in known)
+    beyond = (e for end in open_ends for e in links[end].prev_events if e not in kept and e not in found)
     left = (event_id for event_id in told if event_id not in kept)
     missing = tuple(dict.fromkeys((*beyond, *left, *untold)))[:MISSING_MAX]
     return HistoryPage(order=order, links=links, open_ends=open_ends, missing=missing)
