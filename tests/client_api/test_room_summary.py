@@ -87,9 +87,19 @@ async def test_who_is_invited_or_banned(hospital: Hospital) -> None:
     await bob.refused(404, "M_NOT_FOUND", "GET", f"{SUMMARY}/{room_id}")
 
 
-@pytest.mark.parametrize("room", [f"!unknown:{SERVER}", f"#unknown:{SERVER}", "#unknown:elsewhere.example"])
+@pytest.mark.parametrize(
+    "room", [f"!unknown:{SERVER}", f"#unknown:{SERVER}", "!unknown:elsewhere.example", "!" + 43 * "a"]
+)
 async def test_unknown_rooms(hospital: Hospital, room: str) -> None:
     await (await hospital.person()).refused(404, "M_NOT_FOUND", "GET", f"{SUMMARY}/{quote(room)}")
+
+
+async def test_a_room_that_all_have_left_is_not_known_any_more(hospital: Hospital) -> None:
+    alice, bob = await hospital.person(), await hospital.person()
+    room_id = await alice.create_room()
+    await alice.leave(room_id)
+    for person in (alice, bob):
+        await person.refused(404, "M_NOT_FOUND", "GET", f"{SUMMARY}/{room_id}")
 
 
 @pytest.mark.parametrize("content", [{}, {"name": 1, "topic": [], "alias": {}, "url": 1, "algorithm": ""}])

@@ -105,6 +105,9 @@ CLIENT_WAYS: dict[str, Way] = {
     "knocking by its alias": ("POST", f"knock/{quote(ALIAS)}", {}),
     "a profile": ("GET", f"profile/{NURSE}", None),
     "a field of a profile": ("GET", f"profile/{NURSE}/displayname", None),
+    "a summary of a room of its": ("GET", f"/_matrix/client/v1/room_summary/{quote(ROOM)}", None),
+    "a summary through it": ("GET", f"/_matrix/client/v1/room_summary/{ELSEWHERE}?via={STRANGER}", None),
+    "a summary by its alias": ("GET", f"/_matrix/client/v1/room_summary/{quote(ALIAS)}", None),
     "an alias": ("GET", f"directory/room/{quote(ALIAS)}", None),
     "its public rooms": ("POST", f"publicRooms?server={STRANGER}", {}),
     "its public rooms, the older way": ("GET", f"publicRooms?server={STRANGER}", None),
@@ -118,7 +121,7 @@ NOT_YET = {"knocking through it": 404, "knocking by its alias": 404}
 async def test_clients_find_no_way(site: Site, way: str) -> None:
     method, path, body = CLIENT_WAYS[way]
     path = path.replace("{room}", site.room_id).replace("{txn}", secrets.token_hex(8))
-    status, answer = await site.alice.request(method, f"/_matrix/client/v3/{path}", body)
+    status, answer = await site.alice.request(method, path, body)
     assert (status, answer["errcode"]) in ((403, "M_FORBIDDEN"), (NOT_YET.get(way), "M_NOT_FOUND")), answer
     site.assert_nothing_left()
 

@@ -124,7 +124,7 @@ SEEN = [
     ("GET", "directory/room/{alias}", 502),
     ("GET", "directory/list/room/{room}", 404),
     ("GET", "/_matrix/client/v1/room_summary/{room}", 404),
-    ("GET", "/_matrix/client/v1/room_summary/{alias}", 404),
+    ("GET", "/_matrix/client/v1/room_summary/{alias}", 502),
     ("GET", "/_matrix/client/v1/rooms/{room}/hierarchy", 403),
     ("POST", "rooms/{room}/upgrade", 404),
     ("GET", "profile/{user}", 502),

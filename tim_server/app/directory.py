@@ -15,6 +15,7 @@ from tim_server.services.directory.users import UserDirectory, UserDirectoryPoli
 def directory_services(parts: Parts) -> Services:
     """Build them over the store."""
     database, codec, limits = parts.store.database, parts.store.codec, parts.settings.limits
+    remote = RemoteHierarchy(server_name=parts.author.server_name, client=parts.federation.client)
     return Services(
         fields={
             "public_rooms": PublicRooms(
@@ -31,11 +32,18 @@ def directory_services(parts: Parts) -> Services:
                 gate=parts.federation.gate,
                 page_rooms_max=limits.directory_page_rooms_max,
             ),
-            "room_summaries": RoomSummaries(database=database, codec=codec),
+            "room_summaries": RoomSummaries(
+                server_name=parts.author.server_name,
+                database=database,
+                codec=codec,
+                remote=remote,
+                aliases=parts.aliases,
+                gate=parts.federation.gate,
+            ),
             "space_hierarchy": SpaceHierarchy(
                 database=database,
                 codec=codec,
-                remote=RemoteHierarchy(server_name=parts.author.server_name, client=parts.federation.client),
+                remote=remote,
                 policy=HierarchyPolicy(
                     depth_max=limits.space_depth_max,
                     rooms_max=limits.space_rooms_max,

@@ -2,9 +2,9 @@
 
 from tim_server.services.accounts.requester import Requester
 from tim_server.services.homeserver import Homeserver
-from tim_server.web.fields import RoomIdOrAlias
+from tim_server.web.fields import RoomIdOrAlias, ServerName
 from tim_server.web.published_room import SummarisedRoom, summarised_fields
-from tim_server.web.request_model import InPath, RequestModel
+from tim_server.web.request_model import InPath, InQuery, RequestModel
 from tim_server.web.response_model import UNSET, UnsetType
 from tim_server.web.route import Auth, Route
 
@@ -13,9 +13,10 @@ UNSTABLE = "im.nheko.summary."
 
 
 class GetRoomSummaryRequest(RequestModel):
-    """Which room. `via` names servers to ask, which are not needed for a room of this one."""
+    """Which room, and servers to ask for one that this server is not in."""
 
     room_id_or_alias: InPath[RoomIdOrAlias]
+    via: InQuery[tuple[ServerName, ...]] = ()
 
 
 class GetRoomSummaryResponse(SummarisedRoom, kw_only=True):
@@ -31,7 +32,7 @@ class GetUnstableRoomSummaryResponse(
 ):
     """The same, with the names that two keys had before they were specified beside those that they have now."""
 
-    old_version: str
+    old_version: str | UnsetType = UNSET
     old_encryption: str | UnsetType = UNSET
 
 
@@ -42,7 +43,7 @@ async def get_room_summary(
 
     Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1room_summaryroomidoralias
     """
-    summary, membership = await server.room_summaries.of(requester, request.room_id_or_alias)
+    summary, membership = await server.room_summaries.of(requester, request.room_id_or_alias, request.via)
     return GetRoomSummaryResponse(**summarised_fields(summary), membership=membership)
 
 
@@ -54,7 +55,7 @@ async def get_unstable_room_summary(
 
     Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1room_summaryroomidoralias
     """
-    summary, membership = await server.room_summaries.of(requester, request.room_id_or_alias)
+    summary, membership = await server.room_summaries.of(requester, request.room_id_or_alias, request.via)
     fields = summarised_fields(summary)
     return GetUnstableRoomSummaryResponse(
         **fields, membership=membership, old_version=fields["room_version"], old_encryption=fields["encryption"]

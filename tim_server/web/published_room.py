@@ -27,7 +27,7 @@ class PublishedRoom(ResponseModel, kw_only=True):
 class SummarisedRoom(PublishedRoom, kw_only=True):
     """A room as summaries tell of it."""
 
-    room_version: str
+    room_version: str | UnsetType = UNSET
     encryption: str | UnsetType = UNSET
     allowed_room_ids: list[str] | UnsetType = UNSET
 
@@ -57,7 +57,7 @@ def published_fields(summary: RoomSummary) -> dict[str, Any]:
 def summarised_fields(summary: RoomSummary) -> dict[str, Any]:
     """The fields of a `SummarisedRoom`."""
     return published_fields(summary) | {
-        "room_version": summary.access.version.identifier,
+        "room_version": summary.room_version or UNSET,
         "encryption": summary.encryption or UNSET,
         "allowed_room_ids": [*summary.access.allowed_room_ids] or UNSET,
     }

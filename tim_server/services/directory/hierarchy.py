@@ -33,6 +33,7 @@ from tim_server.services.turns import in_turns
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Database
 from tim_server.storage.memberships import load_joined_room_ids
+from tim_server.storage.room_servers import find_rooms_with
 from tim_server.storage.room_summaries import StateBody, find_rooms_for_user, load_child_bodies
 
 REMOTE_QUESTIONS_MAX = 50
@@ -171,8 +172,9 @@ class _Walk:
         async with self.hierarchy.database.read() as tx:
             found = (await find_rooms_for_user(tx, room_ids, self.requester.user_id)).values()
             versions = {room.nid: room_version(room.room_version) for room in found}
+            present = await find_rooms_with(tx, self.hierarchy.remote.server_name, list(versions))
             contents = await load_contents(tx, codec, versions, ACCESS_TYPES)
-            known = [room for room in found if "m.room.create" in contents[room.nid]]
+            known = [room for room in found if room.nid in present]
             access = {room.nid: RoomAccess.of(contents[room.nid], versions[room.nid]) for room in known}
             seen = [room for room in known if access[room.nid].lets_find(room.membership, self.joined)]
             bodies = await load_child_bodies(

@@ -20,6 +20,7 @@ from tim_server.services.directory.room_summary import (
 )
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection, Database
+from tim_server.storage.room_servers import find_rooms_with
 from tim_server.storage.room_summaries import KnownRoom, find_rooms_for_server, load_child_bodies
 
 CHILDREN_MAX = 200
@@ -73,8 +74,9 @@ class HierarchyForServers:
         """Of the rooms that this server is in, those that a user of the origin may find, and the others."""
         rooms = (await find_rooms_for_server(tx, room_ids, origin)).values()
         versions = {room.nid: room_version(room.room_version) for room in rooms}
+        present = await find_rooms_with(tx, self.server_name, list(versions))
         contents = await load_contents(tx, self.codec, versions, ACCESS_TYPES)
-        known = [room for room in rooms if "m.room.create" in contents[room.nid]]
+        known = [room for room in rooms if room.nid in present]
         access = {room.nid: RoomAccess.of(contents[room.nid], versions[room.nid]) for room in known}
         allowed = {allowed_id for each in access.values() for allowed_id in each.allowed_room_ids}
         letting = await find_rooms_for_server(tx, allowed, origin) if allowed else {}

@@ -6,6 +6,7 @@ Spec: https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1hie
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from tim_server.egress.errors import OutgoingError
@@ -42,23 +43,31 @@ class RemoteSpace:
     rooms: Mapping[RoomId, RoomSummary]
 
 
+class _NothingTold(Exception):
+    """No server has told of the room; which is not remembered, as it may tell once somebody is invited."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteHierarchy:
-    """Asks the servers through which a room can be joined; answers are remembered for some minutes."""
+    """Asks the servers through which a room can be joined; what they tell is remembered for some minutes."""
 
     server_name: ServerName
     client: FederationClient
-    known: Remembered[tuple[RoomId, bool], RemoteSpace | None] = field(
+    known: Remembered[tuple[RoomId, bool, tuple[ServerName, ...]], RemoteSpace] = field(
         default_factory=lambda: Remembered(lifetime_s=LIFETIME_S, answers_max=500)
     )
 
     async def fetch(self, room_id: RoomId, via: Sequence[ServerName], *, suggested_only: bool) -> RemoteSpace | None:
         """The room; None where no server that is asked tells of it."""
-        ask = partial(self._ask, room_id, via, suggested_only=suggested_only)
-        return await self.known.get((room_id, suggested_only), ask)
+        servers = tuple(islice((name for name in via if name != self.server_name), SERVERS_ASKED_MAX))
+        ask = partial(self._ask, room_id, servers, suggested_only=suggested_only)
+        try:
+            return await self.known.get((room_id, suggested_only, servers), ask)
+        except _NothingTold:
+            return None
 
-    async def _ask(self, room_id: RoomId, via: Sequence[ServerName], *, suggested_only: bool) -> RemoteSpace | None:
-        for server in [name for name in via if name != self.server_name][:SERVERS_ASKED_MAX]:
+    async def _ask(self, room_id: RoomId, servers: Sequence[ServerName], *, suggested_only: bool) -> RemoteSpace:
+        for server in servers:
             try:
                 answer = await query_hierarchy(self.client, server, room_id, suggested_only=suggested_only)
             except (OutgoingError, RemoteError):
@@ -66,7 +75,7 @@ class RemoteHierarchy:
             space = read_space(answer, room_id)
             if space is not None:
                 return space
-        return None
+        raise _NothingTold
 
 
 def read_space(answer: Mapping[str, Any], room_id: RoomId) -> RemoteSpace | None:
@@ -99,6 +108,7 @@ def read_summary(room: Any) -> RoomSummary | None:
     version = ROOM_VERSIONS.get(str(room.get("room_version")), ROOM_VERSIONS["1"])
     return RoomSummary(
         room_id=room_id,
+        room_version=_text(room, "room_version"),
         joined=joined if isinstance(joined, int) else 0,
         access=RoomAccess(
             version=version if "room_version" in room else ROOM_VERSIONS["12"],

@@ -83,9 +83,10 @@ class RoomAccess:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoomSummary:
-    """What is told of a room."""
+    """What is told of a room. `room_version` None: another server tells of it, which does not say."""
 
     room_id: RoomId
+    room_version: str | None
     joined: int
     access: RoomAccess
     guest_can_join: bool
@@ -100,6 +101,7 @@ class RoomSummary:
         """Read it from the contents of `SUMMARY_TYPES`."""
         return RoomSummary(
             room_id=room_id,
+            room_version=version.identifier,
             joined=joined,
             access=RoomAccess.of(contents, version),
             guest_can_join=contents.get("m.room.guest_access", {}).get("guest_access") == "can_join",
