@@ -1,14 +1,14 @@
-"""`tim-server demo`: a server of its own in a folder, and a conversation on it that a person can follow."""
+"""`tim-server demo`: two hospitals in a circle of trust and a server that is not, all on this machine, and what happens
+between them, for a person to follow."""
 
 import asyncio
-import json
-import os
-import secrets
-import socket
+import contextlib
+import shutil
 import sys
+import tempfile
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,168 +17,203 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tim_server.cli.databases import open_databases
+from tim_server.cli.demo_circle import found_circle
 from tim_server.cli.demo_client import DemoClient, DemoFailed
-from tim_server.cli.demo_conversation import NAMES, converse
-from tim_server.cli.event_loop import run, until_done
+from tim_server.cli.demo_conversation import Clinician, converse
+from tim_server.cli.demo_encryption import make_device
+from tim_server.cli.demo_places import ADDRESS, Place, Places, folder_mode, make_places, write_configurations
+from tim_server.cli.demo_stranger import Stranger, show_directory
+from tim_server.cli.demo_watch import watched_door
+from tim_server.cli.event_loop import run
 from tim_server.cli.failures import CommandFailed
-from tim_server.cli.serve import check_ports
+from tim_server.cli.serve import check_port
 from tim_server.cli.supervise import WORKER_MODULE, end_process
+from tim_server.cli.trust_authority_serve import ListeningAt, serve_until
+from tim_server.cli.user_accounts import create_user
+from tim_server.config.database import DatabaseSettings
 from tim_server.config.load import load_settings
-from tim_server.config.settings import Settings
 from tim_server.config.signing_key import ensure_signing_key
+from tim_server.matrix.errors import UserInUse
+from tim_server.services.directory_authority.folder import AuthorityFolder
+from tim_server.storage.embedded import EmbeddedPostgres
 from tim_server.storage.migrations import migrate
 
-SERVER_NAME = "localhost"
-ADDRESS = "127.0.0.1"
-DEFAULT_PORT = 8008
 START_TIMEOUT_S = 60.0
 START_POLL_INTERVAL_S = 0.05
 STOP_TIMEOUT_S = 30.0
-PASSWORD_BYTES = 9
 LOG_LINES_SHOWN = 15
-
-_TEMPLATE = """\
-# Configuration of the demonstration; tim-server demo writes it, tim-server serve --config runs it as well.
-server_name: {server_name}
-data_dir: .
-listeners:
-  - address: 127.0.0.1
-    port: {port}
-    resources: [client]
-registration:
-  # On loopback, for a demonstration: whoever reaches the server may register.
-  enabled: true
-  requires_token: false
-observability:
-  log_format: console
-"""
+CONNECTIONS_MAX = 3 * DatabaseSettings().connections_max + 20
 
 
-def run_demo(data_dir: Path, *, once: bool, port: int | None) -> None:
-    """Run the demonstration; with `once` it ends after the conversation. Raises what `failures_told` tells."""
-    folder = data_dir.absolute()
+def run_demo(data_dir: Path | None, *, once: bool, port: int | None) -> None:
+    """Run the demonstration; with `once` it ends after the last act. Without `data_dir`, nothing is left behind.
+
+    Raises what `failures_told` tells.
+    """
     console = Console(highlight=False, soft_wrap=True)
-    port = port or _free_port()
-    config = _write_config(folder, port)
-    settings = load_settings(config, {})
-    check_ports(settings)
-    console.print(f"[bold]A demonstration of tim-server.[/] Everything it keeps is in {escape(str(folder))}")
-    console.print("Starting the embedded PostgreSQL …")
-    with open_databases(settings) as databases:
-        if databases.postgres is not None and not databases.postgres.is_owner:
-            raise CommandFailed(f"another process works in {folder}: stop it, or name another --data-dir")
-        demo = _Demo(folder=folder, config=config, url=f"http://127.0.0.1:{port}", console=console)
-        run(lambda stop: until_done(demo.run(databases.settings, stop, once=once), databases.watch()))
+    with _folder(data_dir) as folder:
+        places = make_places(folder, port=port)
+        for each in places.ports:
+            check_port(ADDRESS, each)
+        console.print(f"[bold]A demonstration of tim-server.[/] Everything it keeps is in {escape(str(folder))}")
+        console.print("Starting the embedded PostgreSQL …")
+        postgres = EmbeddedPostgres(
+            folder / "postgresql", durable=data_dir is not None, max_connections=CONNECTIONS_MAX
+        )
+        with postgres:
+            if not postgres.is_owner:
+                raise CommandFailed(f"another process works in {folder}: stop it, or name another --data-dir")
+            demo = _Demo(places=places, postgres=postgres, console=console, is_kept=data_dir is not None)
+            run(lambda stop: demo.run(stop, once=once))
     console.print("Stopped.")
 
 
-def _free_port() -> int:
-    """The usual port, or one that is free where that is taken."""
-    for port in (DEFAULT_PORT, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((ADDRESS, port))
-                probe.listen(1)
-            except OSError:
-                continue
-            chosen: int = probe.getsockname()[1]
-            return chosen
-    raise CommandFailed(f"no port is free on {ADDRESS}")
-
-
-def _write_config(folder: Path, port: int) -> Path:
-    """A configuration that `serve` runs as well."""
-    path = folder / "tim-server.yaml"
-    text = _TEMPLATE.format(server_name=SERVER_NAME, port=port)
+@contextmanager
+def _folder(data_dir: Path | None) -> Iterator[Path]:
+    """The folder to work in: one that is removed again, where none is named."""
+    if data_dir is not None:
+        yield data_dir.absolute()
+        return
+    folder = Path(tempfile.mkdtemp(prefix="tim-server-demo-"))
     try:
-        folder.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
-        path.write_text(text)
-    except OSError as error:
-        raise CommandFailed(f"{path} cannot be written: {error.strerror}") from None
-    return path
+        folder.chmod(folder_mode())
+        yield folder / "demo"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Demo:
-    folder: Path
-    config: Path
-    url: str
+    places: Places
+    postgres: EmbeddedPostgres
     console: Console
+    is_kept: bool
 
-    async def run(self, settings: Settings, stop: asyncio.Event, *, once: bool) -> None:
-        """Migrate, serve, converse; then wait for `stop` unless it is for once."""
-        for tenant in settings.tenants:
-            ensure_signing_key(settings.signing_key_path(tenant))
-            if tenant.database.dsn is not None:
-                applied = await migrate(tenant.database.dsn.get_secret_value())
-                self.console.print(f"Migrating its schema … {len(applied)} migrations applied")
-        async with self._served(stop) as server, aiohttp.ClientSession(self.url) as session:
-            await self._wait_until_up(session, server)
-            self.console.print(f"The server listens on [bold]{self.url}[/], its log is {escape(str(self.log))}")
-            passwords = self._passwords()
-            clients = [DemoClient(name=name, session=session, console=self.console) for name in NAMES.values()]
-            for client, username in zip(clients, NAMES, strict=True):
-                client.say("signs in.")
-                await client.sign_in(username, passwords[username])
-            await converse(*clients)
-            self.console.print("\n[bold green]The conversation went as it should.[/]")
+    async def run(self, stop: asyncio.Event, *, once: bool) -> None:
+        """Act until the end, or until `stop`; raises `CommandFailed` where something is not as it should be."""
+        acting = asyncio.ensure_future(self._act(once=once))
+        stopping = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait((acting, stopping), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            acting.cancel()
+            await asyncio.gather(acting, return_exceptions=True)
+        if not acting.cancelled():
+            acting.result()
+        elif once:
+            raise CommandFailed("stopped before the end")
+
+    async def _act(self, *, once: bool) -> None:
+        """Set the scene, act; then go on serving unless it is for once."""
+        await self._prepare()
+        places = self.places
+        async with self._authority_serves(), AsyncExitStack() as stack:
+            inner_port = places.stranger.federation_port
+            door = await stack.enter_async_context(watched_door(places.watched_port, inner_port))
+            processes = [await stack.enter_async_context(_running(place)) for place in places.all]
+            await asyncio.gather(*map(self._wait_until_up, places.all, processes))
+            st_mary, city, stranger = [
+                await stack.enter_async_context(aiohttp.ClientSession(place.url)) for place in places.all
+            ]
+            it = await self._sign_in("it", f"IT of {places.st_mary.title}", st_mary)
+            for administrator in (it, await self._sign_in("it", f"IT of {places.city.title}", city)):
+                await show_directory(administrator)
+            alice = await self._with_keys(await self._sign_in("alice", "Alice", st_mary))
+            bob = await self._with_keys(await self._sign_in("bob", "Bob", city))
+            room_id = await converse(alice, bob, places)
+            mallory = await self._sign_in("mallory", "Mallory", stranger)
+            act = Stranger(mallory=mallory, it=it, places=places, door=door, console=self.console)
+            await act.try_everything(alice.client, room_id)
+            self.console.print("\n[bold green]Everything went as it should.[/]")
             if not once:
-                self._invite(passwords)
-                await stop.wait()
+                self._invite()
+                await asyncio.Event().wait()
 
-    @property
-    def log(self) -> Path:
-        """Where the server's log goes, which would be in the way here."""
-        return self.folder / "server.log"
+    async def _prepare(self) -> None:
+        """The circle, the databases, accounts of administrators, and a configuration for each server."""
+        places = self.places
+        await asyncio.to_thread(found_circle, places, self.console)
+        dsns = {str(place.name): await self.postgres.provision_tenant(place.database_role) for place in places.all}
+        write_configurations(places, dsns)
+        for place in places.all:
+            settings = load_settings(place.config, {})
+            ensure_signing_key(settings.signing_key_path(settings.tenants[0]))
+        counts = await asyncio.gather(*(migrate(dsn) for dsn in dsns.values()))
+        self.console.print(f"\nThree databases are migrated: {len(counts[0])} migrations were missing.")
+        for place in (places.st_mary, places.city):
+            await asyncio.to_thread(self._make_administrator, place)
+
+    def _make_administrator(self, place: Place) -> None:
+        """Unless a former run has."""
+        with contextlib.suppress(UserInUse):
+            create_user(place.config, "it", self.places.passwords["it"], is_admin=True, server_name=None)
 
     @asynccontextmanager
-    async def _served(self, stop: asyncio.Event) -> AsyncIterator[Process]:
-        """The server in a process of its own."""
-        with self.log.open("ab") as log:
-            command = ["-m", WORKER_MODULE, str(self.config), "0", "1"]
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, *command, stdin=PIPE, stderr=log, start_new_session=True
-            )
+    async def _authority_serves(self) -> AsyncIterator[None]:
+        places, stop = self.places, asyncio.Event()
+        listening = ListeningAt(address=ADDRESS, port=places.authority_port)
+        serving = asyncio.create_task(serve_until(AuthorityFolder(places.authority_folder), listening, stop))
         try:
-            yield process
+            yield
         finally:
-            await end_process(process, timeout_s=STOP_TIMEOUT_S)
+            stop.set()
+            await serving
 
-    async def _wait_until_up(self, session: aiohttp.ClientSession, server: Process) -> None:
+    async def _wait_until_up(self, place: Place, process: Process) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + START_TIMEOUT_S
-        while loop.time() < deadline:
-            if server.returncode is not None:
-                break
-            try:
-                async with session.get("/_matrix/client/versions") as response:
-                    if response.status == 200:
-                        return
-            except aiohttp.ClientError:
-                pass
-            await asyncio.sleep(START_POLL_INTERVAL_S)
-        lines = self.log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
-        raise DemoFailed("\n".join(["the server did not start; its log ends:", *lines]))
+        async with aiohttp.ClientSession(place.url) as session:
+            while loop.time() < deadline and process.returncode is None:
+                with contextlib.suppress(aiohttp.ClientError):
+                    async with session.get("/_matrix/client/versions") as response:
+                        if response.status == 200:
+                            log = escape(str(place.log))
+                            self.console.print(
+                                f"[bold]{place.name}[/] answers clients at {place.url}; its log is {log}"
+                            )
+                            return
+                await asyncio.sleep(START_POLL_INTERVAL_S)
+        lines = place.log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
+        raise DemoFailed("\n".join([f"{place.name} did not start; its log ends:", *lines]))
 
-    def _passwords(self) -> dict[str, str]:
-        """Made at random by the first run, and kept for the next ones."""
-        path = self.folder / "accounts.json"
-        if not path.exists():
-            passwords = {username: secrets.token_urlsafe(PASSWORD_BYTES) for username in NAMES}
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                json.dump(passwords, file)
-        kept: dict[str, str] = json.loads(path.read_text())
-        return kept
+    async def _sign_in(self, username: str, name: str, session: aiohttp.ClientSession) -> DemoClient:
+        client = DemoClient(name=name, session=session, console=self.console)
+        client.say("signs in.")
+        await client.sign_in(username, self.places.passwords[username])
+        return client
 
-    def _invite(self, passwords: Mapping[str, str]) -> None:
+    async def _with_keys(self, client: DemoClient) -> Clinician:
+        client.say("publishes the keys of a device.")
+        device = make_device(client)
+        await device.publish_keys()
+        return Clinician(client=client, device=device)
+
+    def _invite(self) -> None:
         """Say how a client gets in."""
-        table = Table("user", "password", title="Accounts for a Matrix client of your choice", title_justify="left")
-        for username, password in passwords.items():
-            table.add_row(f"@{username}:{SERVER_NAME}", password)
+        table = Table("user", "password", "homeserver", title="Accounts for Matrix clients", title_justify="left")
+        places = self.places
+        for username, place in (("alice", places.st_mary), ("bob", places.city), ("mallory", places.stranger)):
+            table.add_row(f"@{username}:{place.name}", places.passwords[username], place.url)
         self.console.print()
         self.console.print(table)
-        self.console.print(
-            f"Homeserver: [bold]{self.url}[/]    Ctrl-C stops it; the data stays in {escape(str(self.folder))}"
+        folder = escape(str(places.folder))
+        end = f"the data stays in {folder}" if self.is_kept else "nothing is left then (--data-dir would keep it)"
+        self.console.print(f"Ctrl-C stops it; {end}")
+
+
+@asynccontextmanager
+async def _running(place: Place) -> AsyncIterator[Process]:
+    """The server in a process of its own, which ends with this one."""
+    with place.log.open("ab") as log:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", WORKER_MODULE, str(place.config), "0", "1"),
+            stdin=PIPE,
+            stderr=log,
+            start_new_session=True,
         )
+    try:
+        yield process
+    finally:
+        await end_process(process, timeout_s=STOP_TIMEOUT_S)

@@ -31,6 +31,7 @@ class DemoClient:
     session: aiohttp.ClientSession
     console: Console
     user_id: str = ""
+    device_id: str = ""
     access_token: str = ""
     since: str | None = None
     _transactions: int = field(default_factory=time.time_ns)
@@ -47,13 +48,25 @@ class DemoClient:
         self, method: str, path: str, body: Json | None = None, *, query: Mapping[str, str] | None = None
     ) -> tuple[int, Json]:
         """Status and body of the answer, whatever it is; the request is printed."""
-        headers = {"Authorization": f"Bearer {self.access_token}"} if self.access_token else {}
         started = time.monotonic()
+        status, answer = await self._ask(method, path, body, query)
+        elapsed_ms = round((time.monotonic() - started) * 1000)
+        self.console.print(f"    {method} {_shortened(path)} → {status} in {elapsed_ms} ms", style="dim", markup=False)
+        return status, answer
+
+    async def ask_quietly(self, path: str, *, query: Mapping[str, str] | None = None) -> Json:
+        """The body of a GET's answer of status 200, without a word; raises `DemoFailed` for any other."""
+        status, answer = await self._ask("GET", path, None, query)
+        if status != 200:
+            raise DemoFailed(f"GET {path} was answered with {status} {answer.get('errcode')}")
+        return answer
+
+    async def _ask(
+        self, method: str, path: str, body: Json | None, query: Mapping[str, str] | None
+    ) -> tuple[int, Json]:
+        headers = {"Authorization": f"Bearer {self.access_token}"} if self.access_token else {}
         async with self.session.request(method, path, json=body, params=query, headers=headers) as response:
             answer = await response.json(content_type=None)
-            elapsed_ms = round((time.monotonic() - started) * 1000)
-            line = f"{method} {_shortened(path)} → {response.status} in {elapsed_ms} ms"
-            self.console.print(f"    {line}", style="dim", markup=False)
             if not isinstance(answer, dict):
                 raise DemoFailed(f"{method} {path} was answered with something else than a JSON object")
             return response.status, answer
@@ -81,22 +94,20 @@ class DemoClient:
             answer = await self.call("POST", f"{API}/login", {**login, "password": password})
         elif status != 200:
             raise DemoFailed(f"the account {username} could not be registered: {answer.get('error')}")
-        self.user_id, self.access_token = answer["user_id"], answer["access_token"]
+        self.user_id, self.device_id = answer["user_id"], answer["device_id"]
+        self.access_token = answer["access_token"]
 
-    async def send(self, room_id: str, text: str, *, event_type: str = "m.room.message") -> str:
-        """Send a message; its event id."""
-        answer = await self.call(
-            "PUT",
-            f"{API}/rooms/{quote(room_id)}/send/{event_type}/{self._next_transaction()}",
-            {"msgtype": "m.text", "body": text},
-        )
+    async def send(self, room_id: str, content: Json, *, event_type: str = "m.room.message") -> str:
+        """Send an event; its id."""
+        path = f"{API}/rooms/{quote(room_id)}/send/{event_type}/{self._next_transaction()}"
+        answer = await self.call("PUT", path, content)
         event_id: str = answer["event_id"]
         return event_id
 
-    async def redact(self, room_id: str, event_id: str, reason: str) -> None:
-        """Take an event back."""
-        path = f"{API}/rooms/{quote(room_id)}/redact/{quote(event_id)}/{self._next_transaction()}"
-        await self.call("PUT", path, {"reason": reason})
+    async def send_to_devices(self, event_type: str, messages: Json) -> None:
+        """Send to devices: a content for each, by user and device id."""
+        path = f"{API}/sendToDevice/{event_type}/{self._next_transaction()}"
+        await self.call("PUT", path, {"messages": messages})
 
     async def sync(self, *, timeout_ms: int = 0) -> Json:
         """What is new since the last call; waits up to `timeout_ms` for something to happen."""

@@ -12,8 +12,6 @@ from tim_server import __version__
 from tim_server.cli.options import ConfigOption, ServerNameOption
 from tim_server.cli.trust import trust
 
-DEFAULT_DEMO_FOLDER = Path("tim-server-data") / "demo"
-
 EPILOG = "Exit codes: 0 done, 1 failed, 2 wrong usage, 69 a database or port cannot be had, 78 wrong configuration."
 
 cli = typer.Typer(
@@ -79,15 +77,18 @@ def serve(
 @cli.command()
 def demo(
     *,
-    data_dir: Annotated[Path, typer.Option(help="Where the data goes.")] = DEFAULT_DEMO_FOLDER,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where the data goes, and stays. Without, nothing is left at the end.")
+    ] = None,
     once: Annotated[
-        bool, typer.Option("--once", help="End after the conversation; the exit code tells how it went.")
+        bool, typer.Option("--once", help="End after the last act; the exit code tells how it went.")
     ] = False,
     port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="The port on loopback (8008, or one that is free).")
+        int | None, typer.Option(min=1, max=65535, help="The first hospital's port for clients (8008, or a free one).")
     ] = None,
 ) -> None:
-    """Show a conversation between two accounts on a server of its own, then leave it running for clients to try."""
+    """Show two hospitals that trust each other by a signed directory, and a server that it does not list: an encrypted
+    conversation, and what becomes of the third server's attempts. Then leave it running for clients to try."""
     from tim_server.cli.demo import run_demo
     from tim_server.cli.failures import failures_told
 

@@ -12,7 +12,6 @@ from tim_server.cli.event_loop import run, until_done
 from tim_server.cli.failures import EXIT_UNAVAILABLE, CommandFailed
 from tim_server.cli.logs import logging_as
 from tim_server.cli.supervise import Workers
-from tim_server.config.listeners import ListenerSettings
 from tim_server.config.load import load_settings
 from tim_server.config.settings import Settings
 
@@ -59,14 +58,15 @@ def check_ports(settings: Settings) -> None:
     """
     for listener in settings.listeners:
         for index in range(1 if listener.is_public else settings.workers):
-            _check_port(listener, listener.port_of(index))
+            check_port(listener.address, listener.port_of(index))
 
 
-def _check_port(listener: ListenerSettings, port: int) -> None:
+def check_port(address: str, port: int) -> None:
+    """Raise `CommandFailed` where somebody else listens there, after waiting a little for it to end."""
     deadline = time.monotonic() + PORT_WAIT_S
     while True:
         try:
-            _try_port(listener.address, port)
+            _try_port(address, port)
             return
         except OSError as error:
             if error.errno == errno.EADDRINUSE and time.monotonic() < deadline:
@@ -74,7 +74,7 @@ def _check_port(listener: ListenerSettings, port: int) -> None:
                 continue
             reason = "another process listens there" if error.errno == errno.EADDRINUSE else error.strerror
             raise CommandFailed(
-                f"cannot listen on {listener.address} port {port}: {reason}", exit_code=EXIT_UNAVAILABLE
+                f"cannot listen on {address} port {port}: {reason}", exit_code=EXIT_UNAVAILABLE
             ) from None
 
 

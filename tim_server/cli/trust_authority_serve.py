@@ -47,10 +47,11 @@ class ListeningAt:
 def serve_authority(folder: AuthorityFolder, listening: ListeningAt) -> None:
     """Serve until SIGTERM or SIGINT. Raises what `failures_told` tells."""
     with logging_as(ObservabilitySettings()):
-        run(lambda stop: _serve(folder, listening, stop))
+        run(lambda stop: serve_until(folder, listening, stop))
 
 
-async def _serve(folder: AuthorityFolder, listening: ListeningAt, stop: asyncio.Event) -> None:
+async def serve_until(folder: AuthorityFolder, listening: ListeningAt, stop: asyncio.Event) -> None:
+    """Serve until `stop`; raises `CommandFailed` where the address can't be listened on."""
     tls = _tls(listening)
     pages = AuthorityPages()
     publisher = Publisher(folder=folder, pages=pages, tls=tls)
