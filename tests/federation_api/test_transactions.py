@@ -6,9 +6,13 @@ from typing import Any
 import pytest
 
 from tests.conftest import Neighbourhood
+from tests.eventually import eventually
 from tests.shared_rooms import SharedRoom, push, queues_of, share_room
 from tim_server.matrix.events.record import Event
+from tim_server.matrix.identifiers import EventId, RoomId
+from tim_server.services.rooms.queue import Group, RoomQueues
 from tim_server.storage.received_transactions import REAP_ANSWERS
+from tim_server.storage.waiting_pdus import count_waiting
 
 
 @pytest.fixture
@@ -78,10 +82,18 @@ async def test_a_transaction_that_is_repeated_while_it_is_worked_on_is_carried_o
 
 async def test_transactions_are_remembered_for_hours_only(room: SharedRoom) -> None:
     await room.push(room.message(), txn_id="old")
-    async with queues_of(room.hospital).store.database.transaction() as tx:
+    database = queues_of(room.hospital).store.database
+
+    async def count() -> int:
+        async with database.connection() as connection:
+            found: int = await connection.fetchval("SELECT count(*) FROM received_transactions WHERE txn_id = 'old'")
+        return found
+
+    await eventually(count)
+    async with database.transaction() as tx:
         await tx.execute("UPDATE received_transactions SET received_at = received_at - interval '7 hours'")
         await tx.execute(REAP_ANSWERS)
-        assert await tx.fetchval("SELECT count(*) FROM received_transactions") == 0
+    assert await count() == 0
 
 
 async def test_an_event_that_comes_again_in_another_transaction_is_taken_in_once(room: SharedRoom) -> None:
@@ -186,3 +198,26 @@ async def test_an_event_of_another_server_is_taken_in_as_long_as_that_has_signed
     answer = await push(neighbourhood.peer, room.hospital.name, relayed, theirs)
     assert answer[relayed.event_id] == {}
     assert "b.example" in answer[theirs.event_id]["error"]
+
+
+async def test_a_room_that_is_slow_does_not_hold_up_another(room: SharedRoom, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not decided in time is kept, and decided later."""
+    other = await share_room(room.hospital, room.peer)
+    receiver, go_on = room.hospital.process.homeservers[0].homeserver.transaction_receiver.pdus, asyncio.Event()
+    submit = RoomQueues.submit
+
+    async def slow(queues: RoomQueues, room_id: RoomId, group: Group) -> tuple[EventId, ...]:
+        if room_id == room.room_id:
+            await go_on.wait()
+        return await submit(queues, room_id, group)
+
+    monkeypatch.setattr(RoomQueues, "submit", slow)
+    monkeypatch.setattr(receiver, "patience_s", 0.3)
+    held, quick = room.message("held"), other.message("quick")
+    async with asyncio.timeout(3):
+        assert await room.push(held, quick) == {held.event_id: {}, quick.event_id: {}}
+    assert (await other.seen())[-1] == quick.event_id and held.event_id not in await room.seen()
+    go_on.set()
+    await eventually(room.seen, lambda seen: held.event_id in seen)
+    async with room.queues.store.database.connection() as connection:
+        await eventually(lambda: count_waiting(connection), lambda count: count == 0)

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import orjson
+import structlog
 
-from tim_server.matrix.errors import InvalidParam, LimitExceeded
+from tim_server.matrix.errors import InvalidParam, LimitExceeded, Unavailable
 from tim_server.matrix.identifiers import ID_BYTES_MAX, EventId, InvalidIdentifier, RoomId, ServerName, UserId
 from tim_server.services.rooms.remote.receive_pdus import Outcomes, PduReceiver
 from tim_server.services.transactions.edus import DIRECT_TO_DEVICE, EDUS_MAX
@@ -26,6 +27,8 @@ PDUS_MAX = 50
 """How many PDUs a transaction may hold."""
 RUNNING_PER_ORIGIN_MAX = 5
 """How many transactions of one server are worked on at once: it should wait for the answer to each."""
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +48,14 @@ class ReceivesEdus(Protocol):
         """Take in the EDUs, each of which may be anything; bad ones are dropped."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Running:
+    """A transaction that is worked on, and its answer, which is given a moment before the work is over."""
+
+    answer: "asyncio.Future[bytes]"
+    work: "asyncio.Task[None]"
+
+
 @dataclass(slots=True, kw_only=True)
 class TransactionReceiver:
     """Receives transactions, each once."""
@@ -52,35 +63,51 @@ class TransactionReceiver:
     store: Store
     pdus: PduReceiver
     edus: ReceivesEdus | None = None
-    _running: "dict[tuple[ServerName, str], asyncio.Task[bytes]]" = field(default_factory=dict)
+    _running: dict[tuple[ServerName, str], _Running] = field(default_factory=dict)
 
     async def receive(self, transaction: Transaction) -> bytes:
         """The answer, as JSON: `{"pdus": {event id: {} or {"error"}}}`.
 
-        Raises `InvalidParam` for a transaction beyond the limits, `LimitExceeded` for too many at once.
+        Raises `InvalidParam` for a transaction beyond the limits, `LimitExceeded` for too many at once, `Unavailable`.
         """
         _check_bounds(transaction)
-        key = (transaction.origin, transaction.txn_id)
-        task = self._running.get(key)
-        if task is None:
-            if sum(origin == transaction.origin for origin, _ in self._running) >= RUNNING_PER_ORIGIN_MAX:
-                raise LimitExceeded("Wait for the answers to your other transactions", retry_after_ms=1000)
-            task = self._running[key] = asyncio.create_task(self._process(transaction), name="transaction")
-            task.add_done_callback(lambda _: self._running.pop(key))
-        return await asyncio.shield(task)  # carried out also where the other server does not wait for the answer
+        running = self._running.get((transaction.origin, transaction.txn_id)) or self._begin(transaction)
+        return await asyncio.shield(running.answer)  # which comes also where the other server does not wait for it
 
     async def close(self) -> None:
         """Finish what was begun."""
         while self._running:
-            await asyncio.wait(list(self._running.values()))
+            await asyncio.wait([running.work for running in self._running.values()])
         await self.pdus.close()
 
-    async def _process(self, transaction: Transaction) -> bytes:
+    def _begin(self, transaction: Transaction) -> _Running:
+        key = (transaction.origin, transaction.txn_id)
+        if sum(origin == transaction.origin for origin, _ in self._running) >= RUNNING_PER_ORIGIN_MAX:
+            raise LimitExceeded("Wait for the answers to your other transactions", retry_after_ms=1000)
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        work = asyncio.create_task(self._process(transaction, answer), name="transaction")
+        work.add_done_callback(lambda _: self._running.pop(key))
+        answer.add_done_callback(lambda done: done.exception())  # that nobody waits for it is no matter
+        running = self._running[key] = _Running(answer=answer, work=work)
+        return running
+
+    async def _process(self, transaction: Transaction, answer: "asyncio.Future[bytes]") -> None:
         codec = self.store.codec
-        async with self.store.database.connection() as connection:
-            known = await find_answer(connection, codec, transaction.origin, transaction.txn_id)
-        if known is not None:
-            return known
+        try:
+            async with self.store.database.connection() as connection:
+                known = await find_answer(connection, codec, transaction.origin, transaction.txn_id)
+            answer.set_result(known or await self._carry_out(transaction))
+        except Exception as error:
+            answer.set_exception(error)
+            return
+        # All that counts is stored: what a crash loses here is found out again, event by event, with the same answer.
+        try:
+            if known is None:
+                await self.store.writer.write(_Record(codec=codec, transaction=transaction, answer=answer.result()))
+        except Unavailable:
+            log.info("the answer to a transaction could not be stored", server=transaction.origin)
+
+    async def _carry_out(self, transaction: Transaction) -> bytes:
         first, then = _in_turn(transaction.edus)
         await self._receive_edus(transaction.origin, first)
         rooms = (
@@ -88,9 +115,7 @@ class TransactionReceiver:
         )
         outcomes = await asyncio.gather(*rooms)
         await self._receive_edus(transaction.origin, then)
-        answer = _answer(outcomes)
-        await self.store.writer.write(_Record(codec=codec, transaction=transaction, answer=answer))
-        return answer
+        return _answer(outcomes)
 
     async def _receive_edus(self, origin: ServerName, edus: Sequence[Any]) -> None:
         if self.edus is not None and edus:
