@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from tim_server.egress.errors import ContactRefused, OutgoingError
+from tim_server.egress.errors import OutgoingError, RemoteUnreachable
 from tim_server.federation.errors import RemoteError
 from tim_server.matrix.canonical_json import decode_lenient
 from tim_server.matrix.errors import NotFound, Unavailable
@@ -225,7 +225,7 @@ def _may_pass(error: Exception) -> bool:
     """Whether the server may help later."""
     if isinstance(error, RemoteError):
         return error.status == 429 or error.status >= 500
-    return isinstance(error, OutgoingError) and not isinstance(error, ContactRefused)
+    return isinstance(error, RemoteUnreachable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
