@@ -20,6 +20,8 @@ from tim_server.app.edus import edu_receiving
 from tim_server.app.ephemeral import ephemeral_services, presence_tracking
 from tim_server.app.federation import federation_services
 from tim_server.app.federation_parts import FederationParts, federation_parts
+from tim_server.app.media import media_services
+from tim_server.app.media_keys import load_media_codec
 from tim_server.app.membership import make_leaving, make_outside, membership_services
 from tim_server.app.parts import Parts, now_ms
 from tim_server.app.push import make_outcomes, push_services
@@ -45,7 +47,7 @@ from tim_server.services.rooms.receive import Receiver
 from tim_server.services.rooms.resolve_state import StateResolver
 from tim_server.services.servers.resolve_alias import AliasResolution
 from tim_server.services.transactions.keep_sending import FederationSending
-from tim_server.storage.codec import make_codec
+from tim_server.storage.codec import Codec, make_codec
 from tim_server.storage.database import DatabaseOptions
 from tim_server.storage.election import Elections
 from tim_server.storage.store import Remembered, Store, open_store
@@ -92,7 +94,9 @@ async def open_homeserver(settings: Settings, tenant: TenantSettings, *, worker_
         alone=worker_count == 1,
     )
     try:
-        opened = _build(_make_parts(settings, tenant, store, budget, worker_count=worker_count))
+        async with store.database.connection() as connection:
+            media_codec = await load_media_codec(settings, tenant, connection)
+        opened = _build(_make_parts(settings, tenant, store, media_codec, budget, worker_count=worker_count))
         await opened.federation.trust.load()
         return opened
     except BaseException:
@@ -110,8 +114,9 @@ def _build(parts: Parts) -> OpenHomeserver:
     elections = Elections(parts.store.database)
     sending = make_sending(parts, presence.audience, elections)
     federation = federation_services(parts, edus.fields["edu_receiver"], sending.failing, elections)
-    membership = membership_services(parts)
-    fields |= push_services(parts).fields | federation.fields | membership.fields | sending.services.fields
+    membership, media = membership_services(parts), media_services(parts)
+    fields |= media.fields | push_services(parts).fields | federation.fields | membership.fields
+    fields |= sending.services.fields
     return OpenHomeserver(
         homeserver=Homeserver(server_name=parts.author.server_name, **fields),
         store=parts.store,
@@ -124,6 +129,7 @@ def _build(parts: Parts) -> OpenHomeserver:
             *ephemeral.loops,
             *edus.loops,
             *federation.loops,
+            *media.loops,
             *sending.services.loops,
             *parts.federation.trust.loops,
         ),
@@ -133,6 +139,7 @@ def _build(parts: Parts) -> OpenHomeserver:
             *ephemeral.closers,
             *federation.closers,
             *edus.closers,
+            *media.closers,
             *sending.services.closers,
             elections.close,
             parts.queues.close,
@@ -144,7 +151,13 @@ def _build(parts: Parts) -> OpenHomeserver:
 
 
 def _make_parts(
-    settings: Settings, tenant: TenantSettings, store: Store, budget: CacheBudget, *, worker_count: int
+    settings: Settings,
+    tenant: TenantSettings,
+    store: Store,
+    media_codec: Codec,
+    budget: CacheBudget,
+    *,
+    worker_count: int,
 ) -> Parts:
     author = Author(server_name=tenant.server_name, key=read_signing_key(settings.signing_key_path(tenant)))
     old_keys = read_old_keys(settings.signing_key_path(tenant))
@@ -175,6 +188,7 @@ def _make_parts(
         budget=budget,
         worker_count=worker_count,
         store=store,
+        media_codec=media_codec,
         author=author,
         heads=heads,
         parsed=parsed,

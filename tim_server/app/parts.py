@@ -17,6 +17,7 @@ from tim_server.services.rooms.queue import RoomQueues
 from tim_server.services.rooms.remote.outside import OutsideMemberships
 from tim_server.services.rooms.resolve_state import StateResolver
 from tim_server.services.servers.resolve_alias import AliasResolution
+from tim_server.storage.codec import Codec
 from tim_server.storage.store import Store
 
 
@@ -34,6 +35,8 @@ class Parts:
     budget: CacheBudget
     worker_count: int
     store: Store
+    media_codec: Codec
+    """Seals the keys and names of files."""
     author: Author
     heads: RoomHeads
     parsed: ParsedEvents

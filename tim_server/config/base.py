@@ -1,5 +1,7 @@
 """What all sections share: frozen models that know every key, paths relative to the file, secrets kept in files."""
 
+import base64
+import binascii
 import ipaddress
 import re
 from pathlib import Path
@@ -20,6 +22,7 @@ from pydantic import (
 from tim_server.matrix.identifiers import ServerName
 
 FILE_SUFFIX = "_file"
+SECRET_KEY_BYTES = 32
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\[\]:]*)(:[0-9]{1,5})?")
 
 
@@ -100,8 +103,19 @@ def _check_dsn(value: SecretStr) -> SecretStr:
     return value
 
 
+def _check_key(value: SecretStr) -> SecretStr:
+    try:
+        key = base64.b64decode(value.get_secret_value(), validate=True)
+    except binascii.Error:
+        raise ValueError("not Base64") from None
+    if len(key) != SECRET_KEY_BYTES:
+        raise ValueError(f"must be {SECRET_KEY_BYTES} bytes in Base64")
+    return value
+
+
 ServerNameOption = Annotated[ServerName, PlainValidator(_parse_server_name), PlainSerializer(str)]
 PathOption = Annotated[Path, AfterValidator(relative_to_file), PlainSerializer(str)]
 NetworkOption = Annotated[str, PlainValidator(_parse_network), PlainSerializer(str)]
 HttpUrlOption = Annotated[str, AfterValidator(_check_http_url)]
 DsnOption = Annotated[SecretStr, AfterValidator(_check_dsn)]
+SecretKeyOption = Annotated[SecretStr, AfterValidator(_check_key)]

@@ -1,14 +1,10 @@
 """Where the data is: PostgreSQL servers, connections, and the sealing of stored content."""
 
 import base64
-import binascii
-from typing import Annotated
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import Field, model_validator
 
-from tim_server.config.base import DsnOption, Section
-
-SEALING_KEY_BYTES = 32
+from tim_server.config.base import DsnOption, SecretKeyOption, Section
 
 
 class DatabaseSettings(Section):
@@ -50,20 +46,10 @@ class TenantDatabaseSettings(Section):
         return self
 
 
-def _check_key(value: SecretStr) -> SecretStr:
-    try:
-        key = base64.b64decode(value.get_secret_value(), validate=True)
-    except binascii.Error:
-        raise ValueError("not Base64") from None
-    if len(key) != SEALING_KEY_BYTES:
-        raise ValueError(f"must be {SEALING_KEY_BYTES} bytes in Base64")
-    return value
-
-
 class SealingSettings(Section):
     """Encryption at rest of what users wrote."""
 
-    key: Annotated[SecretStr, AfterValidator(_check_key)] | None = Field(
+    key: SecretKeyOption | None = Field(
         default=None,
         examples=["what the command `openssl rand -base64 32` prints"],
         description="Seals stored content with this key: 32 random bytes in Base64. Set it before the first start and "

@@ -61,6 +61,9 @@ class RateLimitSettings(Section):
         description="The older forms of a first sync (/initialSync of a user or of a room), by account: each is put "
         "together as a whole.",
     )
+    upload: BucketSettings = Field(
+        default=BucketSettings(per_second=2, burst=100), description="Uploading files, by account."
+    )
     report: BucketSettings = Field(
         default=BucketSettings(per_second=0.2, burst=20), description="Reporting events, rooms and users, by account."
     )

@@ -24,6 +24,7 @@ from tim_server.config.database import DatabaseSettings, SealingSettings, Tenant
 from tim_server.config.federation import FederationSettings
 from tim_server.config.limits import LimitSettings
 from tim_server.config.listeners import DEFAULT_LISTENERS, ListenerSettings
+from tim_server.config.media import MediaSettings, MediaStoreSettings
 from tim_server.config.observability import ObservabilitySettings
 from tim_server.config.presence import PresenceSettings
 from tim_server.config.rate_limits import RateLimitSettings
@@ -62,6 +63,7 @@ class TenantSettings(Section):
     user_directory: UserDirectorySettings = Field(
         default=UserDirectorySettings(), description="Whom users find when they search for somebody."
     )
+    media: MediaSettings = Field(default=MediaSettings(), description="Files.")
     presence: PresenceSettings = Field(default=PresenceSettings(), description="Who is told that somebody is there.")
     well_known: WellKnownSettings = Field(
         default=WellKnownSettings(), description="What https://<server_name>/.well-known/matrix/ answers."
@@ -101,6 +103,7 @@ class Settings(Section):
     limits: LimitSettings = Field(
         default=LimitSettings(), description="Bounds; exceeding one gives a clear error, never a breakdown."
     )
+    media_store: MediaStoreSettings = Field(default=MediaStoreSettings(), description="Where files are kept.")
     observability: ObservabilitySettings = Field(default=ObservabilitySettings(), description="Logs.")
     tenants: tuple[TenantSettings, ...] = Field(
         min_length=1,
@@ -148,6 +151,16 @@ class Settings(Section):
         if tenant.signing_key_path is not None:
             return tenant.signing_key_path
         return self.data_dir / f"{_NOT_IN_FILE_NAMES.sub('_', tenant.server_name)}.signing.key"
+
+    @property
+    def media_folder(self) -> Path:
+        """Where files are kept, those of each homeserver in a folder of its own."""
+        return self.media_store.folder or self.data_dir / "media"
+
+    @property
+    def media_master_key_path(self) -> Path:
+        """The file of the master key, where the configuration names no key."""
+        return self.data_dir / "media.master.key"
 
     def with_dsns(self, dsns: Mapping[ServerName, str]) -> "Settings":
         """The same settings, with the databases of the homeservers named in `dsns` filled in."""

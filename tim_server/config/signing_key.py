@@ -12,6 +12,7 @@ from pathlib import Path
 import nacl.signing
 
 from tim_server.config.load import ConfigurationError, Problem
+from tim_server.config.secret_file import write_once
 from tim_server.matrix.events.hashes import unpadded_base64
 from tim_server.matrix.events.signatures import SigningKey, decode_base64
 from tim_server.matrix.server_keys import ServerKey
@@ -104,20 +105,8 @@ def _write(path: Path, text: str) -> None:
 
 def _create(path: Path) -> None:
     line = f"ed25519 a_{secrets.token_hex(3)} {unpadded_base64(secrets.token_bytes(SEED_BYTES))}\n"
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(draft, path)
-        except FileExistsError:
-            pass  # another process was faster; its key counts
-        finally:
-            draft.unlink()
+        write_once(path, line)
     except OSError as error:
         raise _error(path, f"the signing key cannot be made: {error.strerror}") from None
 

@@ -35,6 +35,7 @@ from tim_server.egress.errors import (
     OutgoingError,
     RemoteUnreachable,
     ResponseRefused,
+    ResponseTooLarge,
 )
 from tim_server.egress.tls import client_tls
 from tim_server.egress.trust_gate import ClosedGate, TrustGate
@@ -312,9 +313,9 @@ def _parse_url(text: str) -> URL:
 
 
 async def _chunks(response: aiohttp.ClientResponse, request: OutgoingRequest, deadline: float) -> AsyncIterator[bytes]:
-    """The body as it arrives; raises ResponseRefused at the limit, before reading where the length is announced."""
+    """The body as it arrives; raises ResponseTooLarge at the limit, before reading where the length is announced."""
     size_max = request.response_size_bytes_max
-    too_large = ResponseRefused(f"{response.url.host} answers with more than {size_max} bytes")
+    too_large = ResponseTooLarge(f"{response.url.host} answers with more than {size_max} bytes")
     if response.content_length is not None and response.content_length > size_max and request.method != "HEAD":
         raise too_large
     received = 0
@@ -335,11 +336,15 @@ def _redirected(request: OutgoingRequest, target: URL) -> OutgoingRequest:
     contact is still with the same server where the target is its host, or one below it."""
     if target.origin() == URL(request.url).origin():
         return replace(request, url=str(target))
-    server_name = request.server_name
-    if server_name is not None and not _is_within(target.host or "", server_name):
-        server_name = None
     headers = {name: value for name, value in request.headers.items() if name.lower() in _HARMLESS_HEADERS}
+    server_name = None if request.server_name is None else contact_at(str(target), request.server_name)
     return replace(request, url=str(target), server_name=server_name, headers=headers, tls_server_name=None)
+
+
+def contact_at(url: str, server_name: ServerName) -> ServerName | None:
+    """Whom the contact is with where `server_name` sends us on to `url`: still with that server where it is its own
+    host, or one below it; None for others, whose host must be allowed itself."""
+    return server_name if _is_within(_parse_url(url).host or "", server_name) else None
 
 
 def _is_within(host: str, server_name: ServerName) -> bool:

@@ -21,5 +21,9 @@ class ResponseRefused(OutgoingError):
     """The other side's answer is larger than allowed, or redirects to where we don't go."""
 
 
+class ResponseTooLarge(ResponseRefused):
+    """The other side's answer is larger than allowed."""
+
+
 class AddressRefused(OSError):
     """An address that this server does not connect to. An OSError, so that the next address is tried."""

@@ -2,6 +2,7 @@
 
 from tim_server.federation_api import (
     backfill,
+    content_repository,
     event_auth,
     events,
     invites_v1,
@@ -28,6 +29,7 @@ from tim_server.web.route import Route
 
 ROUTES: tuple[Route, ...] = (
     *backfill.ROUTES,
+    *content_repository.ROUTES,
     *event_auth.ROUTES,
     *events.ROUTES,
     *invites_v1.ROUTES,

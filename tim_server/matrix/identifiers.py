@@ -15,6 +15,7 @@ _SERVER_NAME = re.compile(rf"(?:{_IPV4}|{_IPV6}|{_DNS_NAME})(?::[0-9]{{1,5}})?")
 # Historical user ids may hold any printable ASCII but the colon; since v1.8 also other characters are tolerated on
 # input from other servers, so the localpart is only bounded here. New accounts pass `is_valid_new_localpart`.
 _NEW_LOCALPART = re.compile(r"[a-z0-9._=/+-]+")
+_MEDIA_ID = re.compile(r"[A-Za-z0-9_-]{1,255}")
 _V12_ROOM_ID = re.compile(r"![A-Za-z0-9_-]{43}")
 
 
@@ -119,6 +120,22 @@ class RoomAlias(_Identifier):
 
     __slots__ = ()
     sigil = "#"
+
+
+class MediaId(str):
+    """The second part of `mxc://server_name/media_id`: letters, digits, `_` and `-` only.
+
+    Spec: https://spec.matrix.org/v1.19/client-server-api/#matrix-content-mxc-uris
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, value: str) -> Self:
+        """The id in `value`; raises `InvalidIdentifier`."""
+        if not _MEDIA_ID.fullmatch(value):
+            raise InvalidIdentifier("not a media id")
+        return cls(value)
 
 
 def is_valid_new_localpart(localpart: str) -> bool:

@@ -1,1 +1,1 @@
-"""Bytes of media: local disk or S3, sealed."""
+"""Bytes of media: objects on local disk, each sealed in chunks under a key of its own."""

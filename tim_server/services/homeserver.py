@@ -39,6 +39,8 @@ from tim_server.services.keys.query import KeyQuery
 from tim_server.services.keys.sign import SignatureUpload
 from tim_server.services.keys.upload import KeyUpload
 from tim_server.services.keys.user_devices import UserDevices
+from tim_server.services.media.download import MediaDownload
+from tim_server.services.media.upload import MediaUpload
 from tim_server.services.notifications.list import NotificationList
 from tim_server.services.presence.ask import Presence
 from tim_server.services.profile.change import ProfileChange
@@ -133,6 +135,8 @@ class Homeserver:
     push_rule_change: PushRuleChange
     notification_list: NotificationList
     filters: Filters
+    media_upload: MediaUpload
+    media_download: MediaDownload
     well_known: WellKnown
     capabilities: Capabilities
     room_creation: RoomCreation

@@ -39,7 +39,7 @@ class Codec:
     _ciphers: "dict[bytes, AESGCM]" = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_ciphers", {key.key_id: _cipher(key.key) for key in self.keys})
+        object.__setattr__(self, "_ciphers", {key.key_id: aes_gcm(key.key) for key in self.keys})
 
     def encode(self, content: bytes) -> bytes:
         """The bytes to store for `content`."""
@@ -69,7 +69,8 @@ class Codec:
             raise SealedContentUnreadable("the sealed content was altered") from error
 
 
-def _cipher(key: bytes) -> "AESGCM":
+def aes_gcm(key: bytes) -> "AESGCM":
+    """The cipher with this key."""
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # 6 MB, for those who seal
 
     return AESGCM(key)
@@ -79,4 +80,9 @@ def make_codec(key: bytes | None) -> Codec:
     """The codec of a tenant: sealing with `key` (32 bytes), or plain without one. The key's hash names it."""
     if key is None:
         return Codec()
-    return Codec((SealingKey(key_id=hashlib.sha256(key).digest()[:_KEY_ID_BYTES], key=key),))
+    return Codec((sealing_key(key),))
+
+
+def sealing_key(key: bytes) -> SealingKey:
+    """A key of 32 bytes, named by its hash."""
+    return SealingKey(key_id=hashlib.sha256(key).digest()[:_KEY_ID_BYTES], key=key)

@@ -28,6 +28,7 @@ UserId = Annotated[identifiers.UserId, _parsed_by(identifiers.UserId.parse)]
 RoomId = Annotated[identifiers.RoomId, _parsed_by(identifiers.RoomId.parse)]
 EventId = Annotated[identifiers.EventId, _parsed_by(identifiers.EventId.parse)]
 RoomAlias = Annotated[identifiers.RoomAlias, _parsed_by(identifiers.RoomAlias.parse)]
+MediaId = Annotated[identifiers.MediaId, _parsed_by(identifiers.MediaId.parse)]
 ServerName = Annotated[identifiers.ServerName, _parsed_by(identifiers.ServerName.parse)]
 
 

@@ -38,8 +38,7 @@ from tim_server.web.exchange import Exchange, Observer
 from tim_server.web.parse_target import path_segments, query_values, split_target
 from tim_server.web.rate_limits import DEFAULT_BUCKET, FEDERATION_BUCKET, address_key
 from tim_server.web.read_body import BodyStream, ClientGone, read_body
-from tim_server.web.respond import respond, respond_in_pieces, respond_to_error, respond_to_preflight
-from tim_server.web.response_model import StreamedJson
+from tim_server.web.respond import is_streamed, respond, respond_in_pieces, respond_to_error, respond_to_preflight
 from tim_server.web.route import Auth, Route
 from tim_server.web.router import Router
 from tim_server.web.tenants import HostedTenant, Tenants
@@ -141,7 +140,7 @@ class Pipeline:
         *caller, (body, stream) = arguments
         model = route.reader.read(path_values, query, request.headers, body, stream)
         result = await route.endpoint(tenant.homeserver, *caller, model)
-        if type(result) is StreamedJson:
+        if is_streamed(result):
             return await respond_in_pieces(result, request, exchange.context.request_id, exchange.route_name)
         return respond(result, exchange.context.request_id)
 
@@ -154,7 +153,7 @@ class Pipeline:
             route.rate_limit or DEFAULT_BUCKET,
             address_key(exchange.context.client_address) if requester is None else requester.user_id,
         )
-        read = await self._read_body(route, request)
+        read = await self._read_body(route, tenant, request)
         return (read,) if route.auth is Auth.NONE else (requester, read)
 
     async def _read_as_server(
@@ -167,7 +166,7 @@ class Pipeline:
         signature = await authenticator.admit(request.headers.getall("Authorization", ()), certificates)
         bucket = route.rate_limit or FEDERATION_BUCKET
         tenant.rate_limits.take(bucket, address_key(exchange.context.client_address))
-        body, stream = await self._read_body(route, request)
+        body, stream = await self._read_body(route, tenant, request)
         exchange.origin = origin = await authenticator.verify(
             signature,
             method=request.method,
@@ -198,9 +197,11 @@ class Pipeline:
             raise Forbidden("This is for administrators of the server")
         return requester
 
-    async def _read_body(self, route: Route, request: BaseRequest) -> tuple[dict[str, Any], BodyStream | None]:
+    async def _read_body(
+        self, route: Route, tenant: HostedTenant, request: BaseRequest
+    ) -> tuple[dict[str, Any], BodyStream | None]:
         reader = route.reader
-        size_bytes_max = route.body_size_max_bytes or self.limits.body_size_bytes_max
+        size_bytes_max = route.body_size_max_of(tenant.homeserver) or self.limits.body_size_bytes_max
         timeout_seconds = self.limits.body_timeout_seconds
         if reader.stream_key is not None:
             stream = BodyStream(request, size_bytes_max=size_bytes_max, chunk_timeout_seconds=timeout_seconds)

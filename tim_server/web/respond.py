@@ -16,7 +16,7 @@ from multidict import CIMultiDict
 from tim_server.matrix.errors import MatrixError
 from tim_server.observability.traces import describe_error
 from tim_server.web.errors import error_response
-from tim_server.web.response_model import Binary, RawJson, Redirect, StreamedJson, WithStatus
+from tim_server.web.response_model import Binary, RawJson, Redirect, StreamedBinary, StreamedJson, WithStatus
 
 _log = structlog.get_logger("web")
 
@@ -55,14 +55,20 @@ def respond(result: Any, request_id: str) -> Response:
     return _response(status, body, _JSON_HEADERS, request_id, further)
 
 
-async def respond_in_pieces(result: StreamedJson, request: BaseRequest, request_id: str, route: str) -> StreamResponse:
+def is_streamed(result: Any) -> bool:
+    """Whether what an endpoint returned is written piece by piece."""
+    return type(result.response if type(result) is WithStatus else result) in (StreamedJson, StreamedBinary)
+
+
+async def respond_in_pieces(result: Any, request: BaseRequest, request_id: str, route: str) -> StreamResponse:
     """The response whose body is written piece by piece. Where a piece can't be made, the connection is cut, so that
     nobody takes what there is for the whole."""
-    response = StreamResponse(headers={**_JSON_HEADERS, "X-Request-ID": request_id})
+    status, streamed = (result.status, result.response) if type(result) is WithStatus else (200, result)
+    response = StreamResponse(status=status, headers={**_streamed_headers(streamed), "X-Request-ID": request_id})
     try:
         await response.prepare(request)
         if request.method != "HEAD":
-            async for piece in result.pieces:
+            async for piece in streamed.pieces:
                 await response.write(piece)
     except ConnectionError:
         pass  # whoever asked is gone
@@ -71,6 +77,17 @@ async def respond_in_pieces(result: StreamedJson, request: BaseRequest, request_
         if request.transport is not None:
             request.transport.abort()
     return response
+
+
+def _streamed_headers(streamed: StreamedJson | StreamedBinary) -> Mapping[str, str]:
+    if isinstance(streamed, StreamedJson):
+        return _JSON_HEADERS
+    return {
+        **_HEADERS,
+        "Content-Type": streamed.content_type,
+        "Content-Length": str(streamed.length_bytes),
+        **(streamed.headers or {}),
+    }
 
 
 def respond_to_error(error: MatrixError, request_id: str, further: Mapping[str, str] | None = None) -> Response:

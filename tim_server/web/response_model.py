@@ -26,6 +26,7 @@ __all__ = [
     "RawJson",
     "Redirect",
     "ResponseModel",
+    "StreamedBinary",
     "StreamedJson",
     "UnsetType",
     "WithStatus",
@@ -58,6 +59,16 @@ class StreamedJson:
     be refused must have been refused before: an error in between cuts the connection."""
 
     pieces: AsyncIterator[bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamedBinary:
+    """A body that is not JSON and too large to be held as a whole, like `StreamedJson`; `length_bytes` is announced."""
+
+    pieces: AsyncIterator[bytes]
+    content_type: str
+    length_bytes: int
+    headers: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

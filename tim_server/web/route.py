@@ -64,8 +64,8 @@ class Route:
     """One operation of an API. Raises TypeError or ValueError where path, endpoint and request model do not fit.
 
     `rate_limit` names the bucket; None means the bucket "default". `body_size_max_bytes` None means the listener's
-    limit. `deep_json_ok`: how deep the body is nested is not looked at, as what it holds is judged one by one. A path
-    that ends in a slash is also served without it.
+    limit; a function gives that of a homeserver. `deep_json_ok`: how deep the body is nested is not looked at, as what
+    it holds is judged one by one. A path that ends in a slash is also served without it.
     """
 
     method: str
@@ -73,7 +73,7 @@ class Route:
     endpoint: Endpoint
     auth: Auth = Auth.USER
     rate_limit: str | None = None
-    body_size_max_bytes: int | None = None
+    body_size_max_bytes: int | Callable[[Any], int] | None = None
     deep_json_ok: bool = False
     reader: RequestReader = field(init=False, repr=False)
 
@@ -91,6 +91,11 @@ class Route:
         if len(inspect.signature(self.endpoint).parameters) != parameter_count:
             raise TypeError(f"{self.method} {self.path}: the endpoint must take {parameter_count} parameters")
         object.__setattr__(self, "reader", reader)
+
+    def body_size_max_of(self, homeserver: Any) -> int | None:
+        """How large a body may be that is sent to this homeserver."""
+        limit = self.body_size_max_bytes
+        return limit(homeserver) if callable(limit) else limit
 
     @property
     def parameters(self) -> tuple[str, ...]:

@@ -1,0 +1,56 @@
+"""The services of files."""
+
+from tim_server.app.accounts import Services
+from tim_server.app.parts import Parts, now_ms
+from tim_server.background.supervise import Loop
+from tim_server.media_store.files import MediaFiles
+from tim_server.media_store.objects import open_objects
+from tim_server.services.media.download import MediaDownload
+from tim_server.services.media.fetch import RemoteMedia
+from tim_server.services.media.keep import MediaKeeping
+from tim_server.services.media.policy import MediaPolicy
+from tim_server.services.media.reap import LeftoverReaping
+from tim_server.services.media.upload import MediaUpload
+
+REAP_INTERVAL_S = 600.0
+
+
+def media_services(parts: Parts) -> Services:
+    """Build them over the folder of the homeserver; raises OSError where it can't be made."""
+    store, server_name, codec = parts.store, parts.author.server_name, parts.media_codec
+    objects = open_objects(parts.settings.media_folder / parts.tenant.database_role)
+    files, policy = MediaFiles(objects), _policy(parts)
+    keeping = MediaKeeping(writer=store.writer, codec=codec, files=files, now_ms=now_ms)
+    remote = RemoteMedia(
+        client=parts.federation.client, database=store.database, keeping=keeping, policy=policy, now_ms=now_ms
+    )
+    reaping = LeftoverReaping(database=store.database, objects=objects, now_ms=now_ms)
+    return Services(
+        fields={
+            "media_upload": MediaUpload(server_name=server_name, keeping=keeping, policy=policy),
+            "media_download": MediaDownload(
+                server_name=server_name,
+                database=store.database,
+                writer=store.writer,
+                codec=codec,
+                files=files,
+                gate=parts.federation.gate,
+                remote=remote,
+                policy=policy,
+                now_ms=now_ms,
+            ),
+        },
+        closers=(remote.close,),
+        loops=(Loop(name="reap media_leftovers", interval_s=REAP_INTERVAL_S, work=reaping.reap),),
+    )
+
+
+def _policy(parts: Parts) -> MediaPolicy:
+    media = parts.tenant.media
+    return MediaPolicy(
+        upload_bytes_max=media.upload_bytes_max,
+        upload_timeout_s=media.upload_timeout_s,
+        remote_bytes_max=media.remote_bytes_max,
+        remote_timeout_s=media.remote_timeout_s,
+        unauthenticated_downloads=media.unauthenticated_downloads,
+    )

@@ -1,0 +1,100 @@
+"""Files, for those who have an account: `authed-content-repo.yaml`."""
+
+from typing import Any
+
+import msgspec
+from pydantic import Field
+
+from tim_server.matrix.content_disposition import clean_file_name
+from tim_server.services.accounts.requester import Requester
+from tim_server.services.homeserver import Homeserver
+from tim_server.web.fields import MediaId, ServerName
+from tim_server.web.media import file_response
+from tim_server.web.request_model import InHeader, InPath, InQuery, RequestModel
+from tim_server.web.response_model import ResponseModel
+from tim_server.web.route import Auth, Route
+
+TIMEOUT_MS = 20_000
+
+
+class GetContentRequest(RequestModel):
+    """Which file, and what of it."""
+
+    server_name: InPath[ServerName]
+    media_id: InPath[MediaId]
+    timeout_ms: InQuery[int] = TIMEOUT_MS
+    range: InHeader[str | None] = Field(default=None, alias="Range")
+    if_range: InHeader[str | None] = Field(default=None, alias="If-Range")
+
+
+class GetContentOverrideNameRequest(GetContentRequest):
+    """Which file, what of it, and what it is to be called."""
+
+    file_name: InPath[str]
+
+
+class GetConfigRequest(RequestModel):
+    """Nothing beside the requester."""
+
+
+class ConfigResponse(ResponseModel):
+    """How large uploads may be."""
+
+    upload_size: int = msgspec.field(name="m.upload.size")
+
+
+async def get_content_authed(server: Homeserver, requester: Requester, request: GetContentRequest) -> Any:
+    """`GET /_matrix/client/v1/media/download/{serverName}/{mediaId}`: the bytes of a file, or a range of them.
+
+    Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1mediadownloadservernamemediaid
+    """
+    medium = await server.media_download.find(request.server_name, request.media_id, timeout_ms=request.timeout_ms)
+    return await file_response(
+        server.media_download,
+        medium,
+        file_name=medium.file_name,
+        range_header=request.range,
+        if_range=request.if_range,
+    )
+
+
+async def get_content_override_name_authed(
+    server: Homeserver, requester: Requester, request: GetContentOverrideNameRequest
+) -> Any:
+    """`GET /_matrix/client/v1/media/download/{serverName}/{mediaId}/{fileName}`: the same under another name.
+
+    Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1mediadownloadservernamemediaidfilename
+    """
+    medium = await server.media_download.find(request.server_name, request.media_id, timeout_ms=request.timeout_ms)
+    return await file_response(
+        server.media_download,
+        medium,
+        file_name=clean_file_name(request.file_name),
+        range_header=request.range,
+        if_range=request.if_range,
+    )
+
+
+async def get_config_authed(server: Homeserver, requester: Requester, request: GetConfigRequest) -> ConfigResponse:
+    """`GET /_matrix/client/v1/media/config`: how large uploads may be.
+
+    Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1mediaconfig
+    """
+    return ConfigResponse(upload_size=server.media_upload.policy.upload_bytes_max)
+
+
+ROUTES = (
+    Route(
+        "GET",
+        "/_matrix/client/v1/media/download/{serverName}/{mediaId}",
+        get_content_authed,
+        auth=Auth.GUEST_OK,
+    ),
+    Route(
+        "GET",
+        "/_matrix/client/v1/media/download/{serverName}/{mediaId}/{fileName}",
+        get_content_override_name_authed,
+        auth=Auth.GUEST_OK,
+    ),
+    Route("GET", "/_matrix/client/v1/media/config", get_config_authed, auth=Auth.GUEST_OK),
+)

@@ -1,0 +1,130 @@
+"""Uploads, and the deprecated endpoints of files: `content-repo.yaml`."""
+
+from typing import Any
+
+from pydantic import Field
+
+from tim_server.client_api.authed_content_repo import (
+    ConfigResponse,
+    GetConfigRequest,
+    GetContentRequest,
+    get_config_authed,
+)
+from tim_server.matrix.content_disposition import clean_file_name
+from tim_server.matrix.errors import NotFound
+from tim_server.services.accounts.requester import Requester
+from tim_server.services.homeserver import Homeserver
+from tim_server.storage.media import Medium
+from tim_server.web.media import file_response
+from tim_server.web.read_body import BodyStream
+from tim_server.web.request_model import InPath, InQuery, RequestModel, StreamedBody
+from tim_server.web.response_model import ResponseModel
+from tim_server.web.route import Auth, Route
+
+
+class UploadContentRequest(RequestModel):
+    """The bytes, and what the file is called."""
+
+    file_name: InQuery[str | None] = Field(default=None, alias="filename")
+    body: StreamedBody[BodyStream]
+
+
+class UploadContentResponse(ResponseModel):
+    """The `mxc://` URI of the file."""
+
+    content_uri: str
+
+
+def _upload_bytes_max(server: Homeserver) -> int:
+    return server.media_upload.policy.upload_bytes_max
+
+
+async def upload_content(
+    server: Homeserver, requester: Requester, request: UploadContentRequest
+) -> UploadContentResponse:
+    """`POST /_matrix/media/v3/upload`: store a file, however large within the limit, as it arrives.
+
+    Spec: https://spec.matrix.org/v1.19/client-server-api/#post_matrixmediav3upload
+    """
+    uri = await server.media_upload.upload(
+        requester, aiter(request.body), content_type=request.body.content_type, file_name=request.file_name
+    )
+    return UploadContentResponse(content_uri=uri)
+
+
+class GetDeprecatedContentRequest(GetContentRequest):
+    """Which file, and whether it may be fetched from another server."""
+
+    allow_remote: InQuery[bool] = True
+
+
+class GetDeprecatedContentOverrideNameRequest(GetDeprecatedContentRequest):
+    """Which file, and what it is to be called."""
+
+    file_name: InPath[str]
+
+
+async def get_content(server: Homeserver, request: GetDeprecatedContentRequest) -> Any:
+    """`GET /_matrix/media/v3/download/{serverName}/{mediaId}`: deprecated; the bytes of a file for whoever knows its
+    address, where the configuration says so.
+
+    Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixmediav3downloadservernamemediaid
+    """
+    medium = await _find(server, request)
+    return await file_response(
+        server.media_download,
+        medium,
+        file_name=medium.file_name,
+        range_header=request.range,
+        if_range=request.if_range,
+    )
+
+
+async def get_content_override_name(server: Homeserver, request: GetDeprecatedContentOverrideNameRequest) -> Any:
+    """`GET /_matrix/media/v3/download/{serverName}/{mediaId}/{fileName}`: deprecated; the same under another name.
+
+    Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixmediav3downloadservernamemediaidfilename
+    """
+    return await file_response(
+        server.media_download,
+        await _find(server, request),
+        file_name=clean_file_name(request.file_name),
+        range_header=request.range,
+        if_range=request.if_range,
+    )
+
+
+async def _find(server: Homeserver, request: GetDeprecatedContentRequest) -> Medium:
+    media = server.media_download
+    if not media.policy.unauthenticated_downloads:
+        raise NotFound("Files are served to those with an account only")
+    return await media.find(
+        request.server_name, request.media_id, timeout_ms=request.timeout_ms, may_fetch=request.allow_remote
+    )
+
+
+async def get_config(server: Homeserver, requester: Requester, request: GetConfigRequest) -> ConfigResponse:
+    """`GET /_matrix/media/v3/config`: deprecated; how large uploads may be.
+
+    Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixmediav3config
+    """
+    return await get_config_authed(server, requester, request)
+
+
+ROUTES = (
+    Route(
+        "POST",
+        "/_matrix/media/v3/upload",
+        upload_content,
+        rate_limit="upload",
+        body_size_max_bytes=_upload_bytes_max,
+    ),
+    Route("GET", "/_matrix/media/v3/download/{serverName}/{mediaId}", get_content, auth=Auth.NONE),
+    Route(
+        "GET",
+        "/_matrix/media/v3/download/{serverName}/{mediaId}/{fileName}",
+        get_content_override_name,
+        auth=Auth.NONE,
+    ),
+    Route("GET", "/_matrix/media/v3/config", get_config, auth=Auth.GUEST_OK),
+)

@@ -1,0 +1,38 @@
+"""Errors of the content repository.
+
+Spec: https://spec.matrix.org/v1.19/client-server-api/#content-repository
+"""
+
+from tim_server.matrix.errors import MatrixError
+
+
+class UploadTooSlow(MatrixError):
+    """M_UNKNOWN with 408: the file has not come in the time that there is for it."""
+
+    errcode = "M_UNKNOWN"
+    status = 408
+    default_message = "The file took too long to arrive"
+
+
+class StorageFull(MatrixError):
+    """M_UNKNOWN with 507: there is no space left for the file."""
+
+    errcode = "M_UNKNOWN"
+    status = 507
+    default_message = "The server has no space left for files"
+
+
+class RemoteFileTooLarge(MatrixError):
+    """M_TOO_LARGE with 502: another server's file is larger than this server serves."""
+
+    errcode = "M_TOO_LARGE"
+    status = 502
+    default_message = "The file is too large to be served"
+
+
+class NotYetUploaded(MatrixError):
+    """M_NOT_YET_UPLOADED: the file is announced, but not there yet."""
+
+    errcode = "M_NOT_YET_UPLOADED"
+    status = 504
+    default_message = "The file has not been uploaded yet"

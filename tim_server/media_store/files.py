@@ -1,0 +1,105 @@
+"""Files: written as they arrive and read as they are sent, some chunks in memory at a time.
+
+stored = await files.write(name, "mxc://hospital.example/abc", arriving)
+async for piece in files.read(FileToRead(...), first=0, last=99): ...
+"""
+
+import hashlib
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from tim_server.media_store.objects import Objects
+from tim_server.media_store.sealing import (
+    CHUNK_BYTES,
+    SEALED_CHUNK_BYTES,
+    FileCipher,
+    chunk_count,
+    new_file_key,
+)
+
+CHUNKS_PER_READ = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredFile:
+    """A file that was written: its key, its size and the SHA-256 of what was sealed."""
+
+    key: bytes
+    size_bytes: int
+    sha256: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileToRead:
+    """What it takes to read a file. `identity` must be what it was written as."""
+
+    object_name: str
+    identity: str
+    key: bytes
+    size_bytes: int
+
+
+def new_object_name() -> str:
+    """A name that no object has. The first two digits are a folder, so that none holds too many."""
+    digits = secrets.token_hex(20)
+    return f"{digits[:2]}/{digits[2:]}"
+
+
+@dataclass(frozen=True, slots=True)
+class MediaFiles:
+    """Reads and writes sealed files."""
+
+    objects: Objects
+
+    async def write(self, object_name: str, identity: str, pieces: AsyncIterator[bytes]) -> StoredFile:
+        """Seal and store what arrives; raises what `pieces` raises, and then nothing is stored, or a
+        `MediaStoreError`."""
+        arriving = _Arriving(FileCipher(key := new_file_key(), identity))
+        await self.objects.put(object_name, arriving.seal(pieces))
+        return StoredFile(key=key, size_bytes=arriving.size_bytes, sha256=arriving.digest.digest())
+
+    async def read(self, file: FileToRead, *, first: int, last: int) -> AsyncIterator[bytes]:
+        """The bytes from `first` up to and including `last`, which the file must have; an empty file gives none for
+        -1. Raises a `MediaStoreError`, `FileAltered` before any byte that was not written."""
+        cipher = FileCipher(file.key, file.identity)
+        last_of_file = chunk_count(file.size_bytes) - 1
+        end = max(0, last) // CHUNK_BYTES + 1
+        for number in range(first // CHUNK_BYTES, end, CHUNKS_PER_READ):
+            following = min(number + CHUNKS_PER_READ, end)
+            sealed = memoryview(
+                await self.objects.read(file.object_name, number * SEALED_CHUNK_BYTES, following * SEALED_CHUNK_BYTES)
+            )
+            for each in range(number, following):
+                start = (each - number) * SEALED_CHUNK_BYTES
+                part = sealed[start : start + SEALED_CHUNK_BYTES]
+                chunk = cipher.open(part, each, is_last=each == last_of_file)
+                begin = each * CHUNK_BYTES
+                wanted = chunk[max(0, first - begin) : max(0, last + 1 - begin)]
+                if wanted:
+                    yield wanted
+
+
+class _Arriving:
+    """A file while it is sealed."""
+
+    def __init__(self, cipher: FileCipher) -> None:
+        self.size_bytes = 0
+        self.digest = hashlib.sha256()
+        self._cipher = cipher
+
+    async def seal(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The sealed chunks. The last one is known only once nothing comes after it."""
+        number, held = 0, bytearray()
+        async for piece in pieces:
+            held += piece
+            while len(held) > CHUNK_BYTES:
+                yield self._seal(bytes(held[:CHUNK_BYTES]), number, is_last=False)
+                del held[:CHUNK_BYTES]
+                number += 1
+        yield self._seal(bytes(held), number, is_last=True)
+
+    def _seal(self, chunk: bytes, number: int, *, is_last: bool) -> bytes:
+        self.size_bytes += len(chunk)
+        self.digest.update(chunk)
+        return self._cipher.seal(chunk, number, is_last=is_last)

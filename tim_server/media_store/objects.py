@@ -1,0 +1,106 @@
+"""Where bytes lie: a folder, behind the interface that object stores share too.
+
+An object is there as a whole or not at all: it is written beside its place and moved there when it is complete. What a
+process that was killed has left of one is removed with it, once `delete` is asked to.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tim_server.media_store.errors import MediaStoreError, NoSpaceLeft, ObjectMissing
+
+if TYPE_CHECKING:
+    from obstore.store import LocalStore
+
+PART_BYTES = 1024 * 1024
+PARTS_IN_FLIGHT_MAX = 1
+_FOLDER_MODE = 0o700
+_FULL = ("os error 28", "os error 122")  # ENOSPC and EDQUOT, as they end up in texts
+
+
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """The objects below a folder. Names are relative paths of plain letters and digits."""
+
+    folder: Path
+    _store: "LocalStore"
+
+    async def put(self, name: str, parts: AsyncIterator[bytes]) -> None:
+        """Write an object, which has reached the disk when this returns; raises what `parts` raises, and then nothing
+        is left, or a `MediaStoreError`."""
+        import obstore
+
+        with _errors_told():
+            await obstore.put_async(
+                self._store,
+                name,
+                parts,
+                use_multipart=True,
+                chunk_size=PART_BYTES,
+                max_concurrency=PARTS_IN_FLIGHT_MAX,
+            )
+            await asyncio.to_thread(_sync, self.folder / name, self.folder)
+
+    async def read(self, name: str, start: int, end: int) -> bytes:
+        """The bytes from `start` up to `end`, fewer where the object ends before; raises a `MediaStoreError`."""
+        import obstore
+
+        with _errors_told():
+            return bytes(await obstore.get_range_async(self._store, name, start=start, end=end))
+
+    async def delete(self, name: str) -> None:
+        """Remove an object, and what is left of an attempt to write it; nothing happens where there is none."""
+        import obstore
+
+        with _errors_told():
+            await asyncio.to_thread(_remove_remains, self.folder / name)
+            try:
+                await obstore.delete_async(self._store, name)
+            except FileNotFoundError:
+                return
+
+
+def open_objects(folder: Path) -> Objects:
+    """The objects in a folder, which is made where it is missing; raises OSError."""
+    from obstore.store import LocalStore
+
+    folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+    return Objects(folder, LocalStore(folder))
+
+
+def _sync(path: Path, root: Path) -> None:
+    """Have a file reach the disk, and the folders that name it."""
+    for each in (path, *path.parents):
+        descriptor = os.open(each, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if each == root:
+            return
+
+
+def _remove_remains(path: Path) -> None:
+    """The object store writes `name#1` before it moves it to `name`."""
+    for remains in path.parent.glob(f"{path.name}#*"):
+        remains.unlink(missing_ok=True)
+
+
+@contextmanager
+def _errors_told() -> Iterator[None]:
+    """Turn what the object store and the system raise into MediaStoreErrors."""
+    from obstore.exceptions import BaseError
+
+    try:
+        yield
+    except FileNotFoundError:
+        raise ObjectMissing("a stored file is missing") from None
+    except (BaseError, OSError) as error:
+        if any(sign in str(error) for sign in _FULL) or getattr(error, "errno", None) in (28, 122):
+            raise NoSpaceLeft("there is no space left for files") from None
+        raise MediaStoreError(f"files can't be written or read: {type(error).__name__}") from error

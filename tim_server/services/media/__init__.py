@@ -1,0 +1,1 @@
+"""Files that users upload, and those of other servers that they look at."""

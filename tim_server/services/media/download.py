@@ -1,0 +1,108 @@
+"""Give out files.
+
+Spec: https://spec.matrix.org/v1.19/client-server-api/#content-repository
+"""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+import structlog
+
+from tim_server.matrix.errors import InternalError, NotFound
+from tim_server.matrix.identifiers import MediaId, ServerName, UserId
+from tim_server.media_store.errors import MediaStoreError
+from tim_server.media_store.files import FileToRead, MediaFiles
+from tim_server.services.media.fetch import RemoteMedia
+from tim_server.services.media.keep import identity_of
+from tim_server.services.media.policy import MediaPolicy
+from tim_server.services.trust.gate import ChokePoint, TrustGate
+from tim_server.storage.codec import Codec
+from tim_server.storage.database import Connection, Database
+from tim_server.storage.media import Medium, find_medium, touch_medium
+from tim_server.storage.writer import Writer
+
+ACCESS_PRECISION_MS = 24 * 60 * 60 * 1000
+"""How exactly it is known when a file was last looked at: a view costs no write, but the first of a day."""
+
+_log = structlog.get_logger("media")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaDownload:
+    """Finds and reads files, of this server and of others."""
+
+    server_name: ServerName
+    database: Database
+    writer: Writer
+    codec: Codec
+    files: MediaFiles
+    gate: TrustGate
+    remote: RemoteMedia
+    policy: MediaPolicy
+    now_ms: Callable[[], int]
+
+    async def find(
+        self, server_name: ServerName, media_id: MediaId, *, timeout_ms: int, may_fetch: bool = True
+    ) -> Medium:
+        """A file for a user. What another server has is fetched unless it is here; `timeout_ms` is how long that server
+        may wait for its upload. Raises `NotFound`, `Forbidden` where the trust gate refuses that server, and for other
+        servers' faults `BadGateway`, `RemoteFileTooLarge` and `NotYetUploaded`."""
+        await self.gate.require(ChokePoint.CLIENT_REQUEST, [server_name])
+        medium = await self._load(server_name, media_id)
+        if medium is None and server_name != self.server_name and may_fetch:
+            medium = await self.remote.fetch(server_name, media_id, timeout_ms=timeout_ms)
+        return await self._touched(medium)
+
+    async def find_own(self, media_id: MediaId) -> Medium:
+        """A file that was uploaded here; raises `NotFound`."""
+        return await self._touched(await self._load(self.server_name, media_id))
+
+    async def open(self, medium: Medium, *, first: int, last: int) -> AsyncIterator[bytes]:
+        """The bytes from `first` up to and including `last`. What can't be read at all raises `InternalError` now;
+        later a `MediaStoreError` ends the bytes."""
+        pieces = self.files.read(
+            FileToRead(
+                object_name=medium.object_name,
+                identity=identity_of(medium.server_name, medium.media_id),
+                key=medium.file_key,
+                size_bytes=medium.size_bytes,
+            ),
+            first=first,
+            last=last,
+        )
+        try:
+            piece = await anext(pieces, b"")
+        except MediaStoreError as error:
+            _log.error("a file can't be read", object=medium.object_name, error=str(error))
+            raise InternalError("The file can't be read") from error
+        return _with_first(piece, pieces)
+
+    async def _load(self, server_name: ServerName, media_id: MediaId) -> Medium | None:
+        async with self.database.connection() as connection:
+            return await find_medium(connection, self.codec, server_name, media_id)
+
+    async def _touched(self, medium: Medium | None) -> Medium:
+        if medium is None:
+            raise NotFound("There is no such file")
+        now = self.now_ms()
+        if now - medium.last_access_ts > ACCESS_PRECISION_MS:
+            await self.writer.write(_Touch(medium=medium, now=now))
+        return medium
+
+
+async def _with_first(piece: bytes, others: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    if piece:
+        yield piece
+    async for each in others:
+        yield each
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Touch:
+    medium: Medium
+    now: int
+    users: tuple[UserId, ...] = ()
+    streams: tuple[str, ...] = ()
+
+    async def store(self, tx: Connection, position: int) -> None:
+        await touch_medium(tx, self.medium.server_name, self.medium.media_id, now=self.now)

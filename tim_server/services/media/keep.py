@@ -1,0 +1,103 @@
+"""Keep files: written to the media store as they arrive, then made known by one commit.
+
+The object is noted before it is written. Whatever ends an upload, the process too, what it leaves is found by that note
+and removed (`services/media/reap.py`).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from tim_server.matrix.errors import Unavailable
+from tim_server.matrix.identifiers import MediaId, ServerName, UserId
+from tim_server.matrix.media_errors import StorageFull
+from tim_server.media_store.errors import MediaStoreError, NoSpaceLeft
+from tim_server.media_store.files import MediaFiles, new_object_name
+from tim_server.storage.codec import Codec
+from tim_server.storage.database import Connection
+from tim_server.storage.media import Medium, insert_medium, note_object
+from tim_server.storage.writer import Writer
+
+MARGIN_MS = 3_600_000
+"""How much later than it may take to write an object it counts as left over."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArrivingMedium:
+    """A file that arrives. `user_id` is who uploads it, None for another server's."""
+
+    server_name: ServerName
+    media_id: MediaId
+    user_id: UserId | None
+    content_type: str
+    file_name: str | None
+    pieces: AsyncIterator[bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaKeeping:
+    """Takes files in. `codec` seals their keys and names."""
+
+    writer: Writer
+    codec: Codec
+    files: MediaFiles
+    now_ms: Callable[[], int]
+
+    async def keep(self, arriving: ArrivingMedium, *, timeout_s: float) -> Medium | None:
+        """The file, once it is stored durably; None where there is one of this id already. Raises TimeoutError,
+        `StorageFull`, `Unavailable`, and what `pieces` raise; then nothing of it is kept."""
+        object_name = new_object_name()
+        due_ts = self.now_ms() + int(timeout_s * 1000) + MARGIN_MS
+        await self.writer.write(_Note(object_name=object_name, due_ts=due_ts))
+        try:
+            async with asyncio.timeout(timeout_s):
+                stored = await self.files.write(
+                    object_name, identity_of(arriving.server_name, arriving.media_id), arriving.pieces
+                )
+        except NoSpaceLeft:
+            raise StorageFull() from None
+        except MediaStoreError as error:
+            raise Unavailable() from error
+        now = self.now_ms()
+        medium = Medium(
+            server_name=arriving.server_name,
+            media_id=arriving.media_id,
+            user_id=arriving.user_id,
+            object_name=object_name,
+            file_key=stored.key,
+            content_type=arriving.content_type,
+            file_name=arriving.file_name,
+            size_bytes=stored.size_bytes,
+            sha256=stored.sha256,
+            created_ts=now,
+            last_access_ts=now,
+        )
+        is_new = await self.writer.write(_Keep(codec=self.codec, medium=medium))
+        return medium if is_new else None
+
+
+def identity_of(server_name: ServerName, media_id: MediaId) -> str:
+    """What a file is sealed as."""
+    return f"mxc://{server_name}/{media_id}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Note:
+    object_name: str
+    due_ts: int
+    users: tuple[UserId, ...] = ()
+    streams: tuple[str, ...] = ()
+
+    async def store(self, tx: Connection, position: int) -> None:
+        await note_object(tx, self.object_name, due_ts=self.due_ts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Keep:
+    codec: Codec
+    medium: Medium
+    users: tuple[UserId, ...] = ()
+    streams: tuple[str, ...] = ()
+
+    async def store(self, tx: Connection, position: int) -> bool:
+        return await insert_medium(tx, self.codec, self.medium)

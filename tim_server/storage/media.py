@@ -1,0 +1,153 @@
+"""Media: files that users have uploaded, and copies of those of other servers. Not derived from the event log.
+
+The bytes lie in the media store, under `object_name`. An object is noted in `media_leftovers` before it is written; the
+commit that makes its row here takes the note away. So whatever happens in between, what nobody refers to is found.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from tim_server.matrix.identifiers import MediaId, ServerName, UserId
+from tim_server.storage.codec import Codec
+from tim_server.storage.database import Connection
+from tim_server.storage.table_contract import TableContract
+
+TABLES = (
+    TableContract(
+        name="media",
+        owner="services.media",
+        bound="what users upload, and what they look at of other servers",
+        reaper="none yet: files stay until they are removed",
+    ),
+    TableContract(
+        name="media_leftovers",
+        owner="services.media",
+        bound="uploads of the last hours, and files removed in the last minutes",
+        reaper="services.media.reap",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Medium:
+    """A file. `user_id` is who uploaded it, None for a copy of another server's. `file_name` is what it was called."""
+
+    server_name: ServerName
+    media_id: MediaId
+    user_id: UserId | None
+    object_name: str
+    file_key: bytes
+    content_type: str
+    file_name: str | None
+    size_bytes: int
+    sha256: bytes
+    created_ts: int
+    last_access_ts: int
+
+
+class _Details(msgspec.Struct, omit_defaults=True):
+    """What is sealed of a medium."""
+
+    key: bytes
+    type: str
+    name: str | None = None
+
+
+NOTE_OBJECT = "INSERT INTO media_leftovers (object_name, due_ts) VALUES ($1, $2)"
+
+
+async def note_object(tx: Connection, object_name: str, *, due_ts: int) -> None:
+    """Note an object that is about to be written, and from when on it is left over."""
+    await tx.execute(NOTE_OBJECT, object_name, due_ts)
+
+
+CLAIM_OBJECT = "DELETE FROM media_leftovers WHERE object_name = $1 AND NOT is_doomed RETURNING true"
+INSERT_MEDIUM = """
+INSERT INTO media (server_name, media_id, user_id, object_name, details, size_bytes, sha256, created_ts, last_access_ts)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8) ON CONFLICT (server_name, media_id) DO NOTHING RETURNING true
+"""
+DOOM_OBJECT = """
+INSERT INTO media_leftovers (object_name, due_ts, is_doomed) VALUES ($1, $2, true)
+ON CONFLICT (object_name) DO UPDATE SET due_ts = $2, is_doomed = true
+"""
+
+
+async def insert_medium(tx: Connection, codec: Codec, medium: Medium) -> bool:
+    """Make a noted object the file of a medium. False where there is such a medium already, or the object took so long
+    that it counts as left over; either way it is removed then."""
+    if not await tx.fetchval(CLAIM_OBJECT, medium.object_name):
+        return False
+    details = _Details(key=medium.file_key, type=medium.content_type, name=medium.file_name)
+    is_new = await tx.fetchval(
+        INSERT_MEDIUM,
+        medium.server_name,
+        medium.media_id,
+        medium.user_id,
+        medium.object_name,
+        codec.encode(msgspec.json.encode(details)),
+        medium.size_bytes,
+        medium.sha256,
+        medium.created_ts,
+    )
+    if not is_new:
+        await tx.execute(DOOM_OBJECT, medium.object_name, medium.created_ts)
+    return bool(is_new)
+
+
+FIND_MEDIUM = """
+SELECT user_id, object_name, details, size_bytes, sha256, created_ts, last_access_ts
+FROM media WHERE server_name = $1 AND media_id = $2
+"""
+
+
+async def find_medium(tx: Connection, codec: Codec, server_name: ServerName, media_id: MediaId) -> Medium | None:
+    """The medium, if it is here."""
+    row = await tx.fetchrow(FIND_MEDIUM, server_name, media_id)
+    if row is None:
+        return None
+    details = msgspec.json.decode(codec.decode(row["details"]), type=_Details)
+    return Medium(
+        server_name=server_name,
+        media_id=media_id,
+        user_id=None if row["user_id"] is None else UserId(row["user_id"]),
+        object_name=row["object_name"],
+        file_key=details.key,
+        content_type=details.type,
+        file_name=details.name,
+        size_bytes=row["size_bytes"],
+        sha256=row["sha256"],
+        created_ts=row["created_ts"],
+        last_access_ts=row["last_access_ts"],
+    )
+
+
+TOUCH_MEDIUM = """
+UPDATE media SET last_access_ts = $3 WHERE server_name = $1 AND media_id = $2 AND last_access_ts < $3
+"""
+
+
+async def touch_medium(tx: Connection, server_name: ServerName, media_id: MediaId, *, now: int) -> None:
+    """Note that somebody looks at it."""
+    await tx.execute(TOUCH_MEDIUM, server_name, media_id, now)
+
+
+DOOM_LEFTOVERS = """
+UPDATE media_leftovers SET is_doomed = true WHERE object_name IN (
+    SELECT object_name FROM media_leftovers WHERE due_ts <= $1 ORDER BY due_ts LIMIT $2 FOR UPDATE SKIP LOCKED
+) RETURNING object_name
+"""
+
+
+async def doom_leftovers(tx: Connection, *, now: int, limit: int) -> list[str]:
+    """Objects that are left over: from now on nobody can make them the file of a medium."""
+    return [row["object_name"] for row in await tx.fetch(DOOM_LEFTOVERS, now, limit)]
+
+
+FORGET_OBJECTS = "DELETE FROM media_leftovers WHERE object_name = ANY($1::text[])"
+
+
+async def forget_objects(tx: Connection, object_names: Sequence[str]) -> None:
+    """These objects are removed."""
+    await tx.execute(FORGET_OBJECTS, object_names)
