@@ -4,7 +4,7 @@ Spec: https://spec.matrix.org/v1.19/client-server-api/#serving-inline-content
 """
 
 import re
-from urllib.parse import quote, unquote_to_bytes
+import string
 
 FILE_NAME_BYTES_MAX = 255
 INLINE_TYPES = frozenset(
@@ -47,6 +47,8 @@ UNKNOWN_TYPE = "application/octet-stream"
 _PARAMETER = re.compile(rf';[ \t]*({_TOKEN})[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^;"]*))')
 _PLAIN = re.compile(_TOKEN)
 _NOT_IN_NAMES = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069/\\]")
+_UNRESERVED = frozenset((string.ascii_letters + string.digits + "-._~").encode())
+_ENCODED = re.compile(rb"%([0-9A-Fa-f]{2})")
 _EXTENDED = re.compile(r"([A-Za-z0-9-]*)'[^']*'(.*)", re.DOTALL)
 
 
@@ -78,7 +80,7 @@ def content_disposition(content_type: str, file_name: str | None) -> str:
     if file_name.isascii() and file_name.isprintable():
         escaped = file_name.replace("\\", "\\\\").replace('"', '\\"')
         return f'{kind}; filename="{escaped}"'
-    return f"{kind}; filename*=utf-8''{quote(file_name, safe='')}"
+    return f"{kind}; filename*=utf-8''{_encoded(file_name)}"
 
 
 def file_name_of(header: str | None) -> str | None:
@@ -88,6 +90,15 @@ def file_name_of(header: str | None) -> str | None:
     names = {name.lower(): quoted or bare.strip() for name, quoted, bare in _PARAMETER.findall(header)}
     extended = _EXTENDED.fullmatch(names.get("filename*", ""))
     if extended is not None and extended[1].lower() in ("utf-8", "iso-8859-1"):
-        return clean_file_name(unquote_to_bytes(extended[2]).decode(extended[1], errors="replace"))
+        return clean_file_name(_decoded(extended[2]).decode(extended[1], errors="replace"))
     name = names.get("filename")
     return None if name is None else clean_file_name(re.sub(r"\\(.)", r"\1", name))
+
+
+def _encoded(text: str) -> str:
+    """Percent-encoded, as RFC 8187 has it."""
+    return "".join(chr(byte) if byte in _UNRESERVED else f"%{byte:02X}" for byte in text.encode())
+
+
+def _decoded(text: str) -> bytes:
+    return _ENCODED.sub(lambda match: bytes([int(match[1], 16)]), text.encode())
