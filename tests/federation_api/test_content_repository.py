@@ -274,7 +274,7 @@ async def test_a_body_that_does_not_end_is_read_up_to_the_limit(
 ) -> None:
     before, answer = kept_files(neighbourhood), NeverEnding(b"x" * 100_000, 0)
     await refused(alice, new_file(peer, answer), 502, "M_TOO_LARGE")
-    assert answer.sent < 3 * REMOTE_BYTES_MAX
+    assert answer.sent < 10 * REMOTE_BYTES_MAX  # sockets hold some megabytes themselves
     assert kept_files(neighbourhood) == before
 
 
