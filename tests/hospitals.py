@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 
 from tests.circle import Circle
-from tests.people import Hospital
+from tests.people import MEDIA_STORE, Hospital
 from tests.ports import free_ports
 from tim_server.app import prepare, start_process
 from tim_server.app.process import RunningProcess
@@ -48,6 +48,7 @@ class Network:
         return Settings.model_validate(
             {
                 "data_dir": str(folder),
+                "media_store": MEDIA_STORE,
                 "listeners": [{"port": 0}, listener],
                 "tenants": [
                     {

@@ -1,5 +1,6 @@
 """People who talk through a whole homeserver over real HTTP: `alice`, `bob` and whoever a test needs."""
 
+import base64
 import itertools
 import secrets
 from collections.abc import AsyncIterator
@@ -16,6 +17,8 @@ from tim_server.config.settings import Settings
 
 SERVER = "hospital.example"
 PASSWORD = "correct horse battery"
+MEDIA_STORE = {"master_key": base64.b64encode(bytes(32)).decode()}
+"""A master key for files, so that a database may be served from another folder."""
 CLIENT = "/_matrix/client/v3"
 
 
@@ -148,6 +151,7 @@ async def run_hospital(
         {
             "data_dir": str(folder),
             "listeners": [{"port": 0}],
+            "media_store": MEDIA_STORE,
             **(process or {}),
             "tenants": [
                 {

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.people import MEDIA_STORE
 from tests.web.test_tls import write_certificate
 from tim_server.app import prepare, start_process
 from tim_server.config.settings import Settings
@@ -33,6 +34,7 @@ async def test_the_oldest_version_of_tls_is_the_operators_choice(
     settings = Settings.model_validate(
         {
             "data_dir": str(tmp_path),
+            "media_store": MEDIA_STORE,
             "listeners": [{"port": 0, "tls": tls}],
             "tenants": [{"server_name": "hospital.example", "database": {"dsn": tenant_dsn}}],
         }

@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from tests.conftest import Neighbourhood
+from tests.eventually import eventually
 from tests.files import MIB, download, uploaded
 from tests.hospitals import run_hospitals
 from tests.peer import Asked, Peer, run_peer
@@ -64,6 +65,15 @@ def kept_files(neighbourhood: Neighbourhood) -> set[Path]:
     """What the first hospital keeps."""
     folder = neighbourhood.a.process.homeservers[0].homeserver.media_download.files.objects.folder
     return {path for path in folder.rglob("*") if path.is_file()}
+
+
+async def nothing_new(neighbourhood: Neighbourhood, before: set[Path]) -> None:
+    """What was begun is removed in the background."""
+
+    async def now() -> set[Path]:
+        return kept_files(neighbourhood)
+
+    await eventually(now, lambda files: files == before)
 
 
 def in_parts(
@@ -234,7 +244,7 @@ async def test_an_answer_that_is_not_as_it_should_be_is_no_file(
     before = kept_files(neighbourhood)
     got = await download(alice, new_file(peer, MALFORMED[kind]))
     assert got.status in (502, 403)
-    assert kept_files(neighbourhood) == before
+    await nothing_new(neighbourhood, before)
 
 
 class NeverEnding(web.StreamResponse):
@@ -275,7 +285,7 @@ async def test_a_body_that_does_not_end_is_read_up_to_the_limit(
     before, answer = kept_files(neighbourhood), NeverEnding(b"x" * 100_000, 0)
     await refused(alice, new_file(peer, answer), 502, "M_TOO_LARGE")
     assert answer.sent < 10 * REMOTE_BYTES_MAX  # sockets hold some megabytes themselves
-    assert kept_files(neighbourhood) == before
+    await nothing_new(neighbourhood, before)
 
 
 async def test_a_body_that_comes_drop_by_drop_is_given_up(
@@ -285,7 +295,7 @@ async def test_a_body_that_comes_drop_by_drop_is_given_up(
     started = asyncio.get_running_loop().time()
     await refused(alice, new_file(peer, answer), 502, "M_UNKNOWN")
     assert asyncio.get_running_loop().time() - started < 3 * REMOTE_TIMEOUT_S
-    assert kept_files(neighbourhood) == before
+    await nothing_new(neighbourhood, before)
 
 
 async def test_a_body_that_is_shorter_than_announced_is_no_file(
@@ -293,7 +303,7 @@ async def test_a_body_that_is_shorter_than_announced_is_no_file(
 ) -> None:
     before = kept_files(neighbourhood)
     await refused(alice, new_file(peer, Liar()), 502, "M_UNKNOWN")
-    assert kept_files(neighbourhood) == before
+    await nothing_new(neighbourhood, before)
 
 
 async def test_a_slow_server_holds_up_no_other(alice: Person, bob: Person, peer: Peer) -> None:
@@ -311,7 +321,7 @@ async def test_a_file_that_is_too_large_is_refused(neighbourhood: Neighbourhood,
     before = kept_files(neighbourhood)
     await refused(alice, new_file(peer, in_parts(bytes(REMOTE_BYTES_MAX + 1))), 502, "M_TOO_LARGE")
     await refused(alice, new_file(peer, in_parts(bytes(REMOTE_BYTES_MAX + MIB))), 502, "M_TOO_LARGE")
-    assert kept_files(neighbourhood) == before
+    await nothing_new(neighbourhood, before)
     assert (await download(alice, new_file(peer, in_parts(bytes(REMOTE_BYTES_MAX))))).status == 200
 
 

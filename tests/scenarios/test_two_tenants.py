@@ -43,6 +43,8 @@ def path_of(route: Route, theirs: Tenant) -> str:
         "reportId": "1",
         "destination": theirs.name,
         "serverName": theirs.name,
+        "mediaId": "media",
+        "fileName": "scan.png",
     }
     return route.path.format(**{name: quote(values[name], safe="") for name in route.parameters})
 
@@ -132,7 +134,7 @@ SEEN = [
     ("GET", "user/{user}/account_data/org.example.notes", 403),
     ("GET", "user/{user}/rooms/{room}/account_data/org.example.notes", 403),
     ("GET", "user/{user}/filter/{filter}", 403),
-    ("GET", "media/download/{server}/media", 404),
+    ("GET", "/_matrix/client/v1/media/download/{server}/media", 502),
     ("POST", "join/{room}", 404),
     ("POST", "join/{alias}", 502),
     ("POST", "rooms/{room}/join", 404),

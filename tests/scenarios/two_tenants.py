@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import aiohttp
 
-from tests.people import CLIENT, PASSWORD, Person
+from tests.people import CLIENT, MEDIA_STORE, PASSWORD, Person
 from tests.table_dump import Tables, open_tables
 from tim_server.app import prepare, start_process
 from tim_server.config.settings import Settings
@@ -128,7 +128,9 @@ async def run_two_tenants(dsns: Sequence[str], folder: Path) -> AsyncIterator[tu
         for name, dsn in zip(SERVER_NAMES, dsns, strict=True)
     ]
     sections[1] |= SOUTHERN_POLICY
-    settings = Settings.model_validate({"data_dir": str(folder), "listeners": [{"port": 0}], "tenants": sections})
+    settings = Settings.model_validate(
+        {"data_dir": str(folder), "listeners": [{"port": 0}], "media_store": MEDIA_STORE, "tenants": sections}
+    )
     await prepare(settings)
     async with start_process(settings) as process, AsyncExitStack() as stack:
         base_url = f"http://{process.web_server.addresses[0]}"
