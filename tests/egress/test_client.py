@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import socket
 import time
 
 import pytest
@@ -85,6 +86,31 @@ async def test_networks_that_the_tenant_allows_are_reached(start_peer, make_clie
     peer = await start_peer()
     client = make_client(Gate(), allowed_networks=("127.0.0.0/8",))
     assert (await client.send(get(f"https://{host}:{peer.port}/"))).body == b"hello"
+
+
+async def test_the_map_may_lead_to_a_name_whatever_its_address(start_peer, make_client):
+    peer = await start_peer()
+    client = make_client(Gate(), hosts={"b.example": f"localhost:{peer.port}"})
+    assert (await client.send(get("https://b.example/"))).body == b"hello"
+
+
+async def test_names_that_take_long_to_look_up_hold_up_no_others(start_peer, make_client, monkeypatch):
+    peer = await start_peer()
+    look_up = socket.getaddrinfo
+
+    def slow_for_some(host, *args, flags=0, **options):
+        if host.startswith("slow") and not flags:
+            time.sleep(1)
+        return look_up(host, *args, flags=flags, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow_for_some)
+    client = make_client(Gate(), hosts=at(peer, "b.example"), allowed_networks=("127.0.0.0/8",))
+    slow = [asyncio.create_task(client.send(get(f"https://slow{n}.invalid/", timeout_seconds=2))) for n in range(50)]
+    await asyncio.sleep(0.05)
+    for host in ("b.example", f"localhost:{peer.port}"):
+        await client.send(get(f"https://{host}/", timeout_seconds=0.8))
+    assert not any(task.done() for task in slow)
+    await asyncio.gather(*slow, return_exceptions=True)
 
 
 async def test_an_address_is_checked_when_connecting_even_if_it_passed_before(start_peer, make_client, monkeypatch):

@@ -108,6 +108,10 @@ async def test_delegation_does_not_lead_into_our_own_network(surroundings: Surro
     surroundings.delegate(where.format(port=surroundings.port + 1))
     with pytest.raises(ContactRefused):
         await surroundings.client.get(NAME, PATH)
+    surroundings.delegate("matrix.example")
+    surroundings.pages["matrix.example", PATH] = answer({})
+    surroundings.now[0] += 301
+    assert await surroundings.client.get(NAME, PATH) == {}
 
 
 @pytest.mark.parametrize("target", ["localhost", "127.0.0.1"])

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from yarl import URL
 
 from tim_server.egress.client import OutgoingClient, OutgoingRequest, StreamedResponse
-from tim_server.egress.errors import RemoteUnreachable
+from tim_server.egress.errors import ContactRefused, GateRefused, RemoteUnreachable
 from tim_server.federation.discovery import Discovery, Located
 from tim_server.federation.errors import RemoteError, retry_after_ms_of
 from tim_server.federation.server_health import ServerHealth
@@ -115,9 +115,12 @@ class FederationClient:
             async with self.outgoing.stream(request) as response:
                 self._note(destination, response)
                 yield response
-        except RemoteUnreachable:
-            self.health.failed(destination)
+        except GateRefused:
+            raise
+        except (RemoteUnreachable, ContactRefused) as error:
             self.discovery.doubt(destination, located)
+            if isinstance(error, RemoteUnreachable):
+                self.health.failed(destination)
             raise
 
     def _signed(
