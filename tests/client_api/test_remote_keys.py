@@ -65,6 +65,18 @@ async def test_a_server_that_can_not_be_reached_is_a_failure_and_others_are_answ
     assert list(answer["device_keys"]) == [bob.user_id]
 
 
+async def test_a_server_that_is_down_is_not_asked_by_each_query_until_it_is_heard(neighbourhood: Neighbourhood) -> None:
+    alice, peer = await neighbourhood.a.person(), neighbourhood.peer
+    peer.answers["POST", QUERY] = web.Response(status=502)
+    before = len(peer.asked(QUERY))
+    for _ in range(5):
+        assert list((await query(alice, CAROL))["failures"]) == ["peer.example"]
+    assert len(peer.asked(QUERY)) == before + 1
+    peer.answers["POST", QUERY] = {"device_keys": {}}
+    await peer.ask("a.example", "GET", "/_matrix/federation/v1/version")
+    assert (await query(alice, CAROL))["failures"] == {}
+
+
 async def test_a_slow_server_is_not_waited_for_longer_than_the_client_says(neighbourhood: Neighbourhood) -> None:
     alice = await neighbourhood.a.person()
     over = asyncio.Event()

@@ -7,7 +7,6 @@ from tim_server.app.parts import Parts, now_ms
 from tim_server.app.resident import resident_reading
 from tim_server.app.trust_parts import trust_review
 from tim_server.background.elect import elected_loop
-from tim_server.matrix.identifiers import ServerName
 from tim_server.services.rooms.remote.check_pdus import PduCheck
 from tim_server.services.rooms.remote.missing_events import MissingEvents
 from tim_server.services.rooms.remote.receive_pdus import PduReceiver
@@ -32,18 +31,13 @@ def federation_services(parts: Parts, edus: EduReceiver, failing: FailingServers
     waiting = _waiting_events(parts)
     parts.store.commit_log.subscribe(waiting.follow)
     receiver = _transaction_receiver(parts, edus, waiting)
-
-    def heard(server: ServerName) -> None:
-        federation.client.health.heard_from(server)
-        failing.heard(server)
-
     return Services(
         fields={
             "server_authenticator": ServerAuthenticator(
                 server_name=parts.author.server_name,
                 keys=federation.keys,
                 gate=federation.gate,
-                heard=heard,
+                heard=failing.heard,
                 request_keys=federation.proofs.request_keys,
                 client_certificates=federation.proofs.client_certificates,
             ),

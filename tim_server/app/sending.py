@@ -48,7 +48,12 @@ class Sending:
 def make_sending(parts: Parts, audience: PresenceAudience, elections: Elections) -> Sending:
     """Build it over the store; it follows the commit log from now on."""
     store = parts.store
-    failing = FailingServers(database=store.database, writer=store.writer, clock_s=asyncio.get_running_loop().time)
+    failing = FailingServers(
+        database=store.database,
+        writer=store.writer,
+        health=parts.federation.client.health,
+        clock_s=asyncio.get_running_loop().time,
+    )
     job = _make_job(parts, audience)
     for follow in (failing.follow, job.follow):
         store.commit_log.subscribe(follow)

@@ -1,7 +1,8 @@
 """Which servers could not be reached lately. All who ask other servers share it, so that one that is down is not asked
 again, and waited for, by everybody who would like to know something of it.
 
-It is kept in memory, a process to itself. What must reach a server in any case does not look at it.
+It is kept in memory, a process to itself. What must reach a server in any case does not look at it. Pauses stay short:
+who sends an encrypted message meanwhile does so without the keys of that server's users.
 """
 
 from collections import OrderedDict
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import monotonic
 
-FIRST_PAUSE_S, PAUSE_S_MAX = 1.0, 600.0
+FIRST_PAUSE_S, PAUSE_S_MAX = 1.0, 120.0
 SERVERS_MAX = 10_000
 
 
@@ -21,7 +22,7 @@ class _Failing:
 
 @dataclass(slots=True, kw_only=True)
 class ServerHealth:
-    """Pauses of servers that fail, twice as long after each failure."""
+    """Pauses of servers that fail, twice as long after each failure, up to a limit."""
 
     now_s: Callable[[], float] = monotonic
     _failing: "OrderedDict[str, _Failing]" = field(default_factory=OrderedDict)

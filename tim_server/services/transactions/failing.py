@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 
+from tim_server.federation.server_health import ServerHealth
 from tim_server.matrix.errors import MatrixError
 from tim_server.matrix.identifiers import ServerName
 from tim_server.services.transactions.record_failures import TellOfServer
@@ -30,10 +31,11 @@ log = structlog.get_logger(__name__)
 @dataclass(slots=True, kw_only=True)
 class FailingServers:
     """Knows them in every process, since any may be the one that hears; a time of `clock_s` for each, since when it may
-    be told of again."""
+    be told of again. What is heard in any process counts for the `health` of servers in each."""
 
     database: Database
     writer: Writer
+    health: ServerHealth
     clock_s: Callable[[], float]
     _failing: dict[ServerName, float] = field(default_factory=dict)
     _tasks: "set[asyncio.Task[None]]" = field(default_factory=set)
@@ -47,9 +49,12 @@ class FailingServers:
                 self._failing.setdefault(server, 0.0)
             if WORKING in streams:
                 self._failing.pop(server, None)
+            if WORKING in streams or HEARD in streams:
+                self.health.heard_from(server)
 
     def heard(self, server: ServerName) -> None:
         """The server has asked for something, and it was the server."""
+        self.health.heard_from(server)
         if not self._is_loaded:
             self._is_loaded = True
             self._start(self._load_and_hear(server))
