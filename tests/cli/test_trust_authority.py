@@ -155,6 +155,35 @@ def test_what_can_not_be_done_is_told(site: Site, arguments: list[str], complain
     assert complaint in site.refused(*arguments)
 
 
+def test_what_somebody_must_do_is_listed_for_a_timer(site: Site) -> None:
+    site.ok("add", "--name", "A", "--issue", "a.example")
+    result = site.run("list", "--check")
+    assert (result.exit_code, "! a.example: waits to be signed" in result.stdout) == (1, True)
+    site.ok("sign")
+    assert site.ok("list", "--check") == ""
+    assert "ends at" in site.refused("list", "--check", "--days", 400)
+
+
+def test_the_passphrase_comes_from_a_file_or_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site, file = Site(tmp_path / "sealed"), tmp_path / "passphrase"
+    file.write_text("correct horse\n")
+
+    def with_file(*arguments: object) -> Result:
+        return invoke("trust", "authority", "--passphrase-file", file, *arguments, "--folder", site.folder)
+
+    made = with_file("init", "--name", "North", "--url", "https://trust.example")
+    assert made.exit_code == 0 and "without the passphrase nobody" in made.stdout
+    assert with_file("sign").exit_code == 0
+    for command in ("sign", "serve"):
+        assert "passphrase in TIM_SERVER_AUTHORITY_PASSPHRASE" in site.refused(command)
+    monkeypatch.setenv("TIM_SERVER_AUTHORITY_PASSPHRASE", "correct horse")
+    site.ok("sign")
+    monkeypatch.setenv("TIM_SERVER_AUTHORITY_PASSPHRASE", "wrong")
+    assert "passphrase is wrong" in site.refused("sign")
+    monkeypatch.setenv("TIM_SERVER_AUTHORITY_PASSPHRASE", "")
+    assert "passphrase is empty" in site.refused("sign")
+
+
 def test_without_an_authority_it_is_told_how_to_make_one(tmp_path: Path) -> None:
     assert "tim-server trust authority init" in Site(tmp_path).refused("sign")
 

@@ -1,6 +1,9 @@
 """`tim-server trust authority`: the commands that run a circle of trust, and what they print."""
 
-from datetime import UTC, datetime
+import os
+import sys
+from contextvars import ContextVar
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,12 +18,30 @@ HELP = """Run a circle of trust: say who belongs to it, certify their servers, s
 An authority is a folder, and these commands are all it needs. To found a circle: init, add each member, sign, serve.
 """
 
+PASSPHRASE_VARIABLE = "TIM_SERVER_AUTHORITY_PASSPHRASE"
+
 authority = typer.Typer(name="authority", help=HELP, no_args_is_help=True)
 
 FolderOption = Annotated[
     Path, typer.Option("--folder", "-f", envvar="TIM_SERVER_AUTHORITY", help="The authority's folder.")
 ]
 DEFAULT_FOLDER = Path("authority")
+
+_passphrase_file: ContextVar[Path | None] = ContextVar("passphrase_file", default=None)
+
+
+@authority.callback()
+def _options(
+    *,
+    passphrase_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="The first line of this file is the passphrase with which `init` encrypts the authority's keys, and "
+            f"without which they are not read again. {PASSPHRASE_VARIABLE} may hold it instead."
+        ),
+    ] = None,
+) -> None:
+    _passphrase_file.set(passphrase_file)
 
 
 @authority.command("init")
@@ -40,7 +61,10 @@ def init_authority(
     typer.echo(f"{folder} is the authority of {name}")
     typer.echo(f"its root certificate, for members to configure as anchor: {opened.anchors_file}")
     typer.echo(f"its fingerprint, for them to compare (SHA-256): {fingerprint}")
-    typer.echo(f"{opened.root_key_file} must stay secret: whoever has it is the authority")
+    if opened.passphrase is None:
+        typer.echo(f"{opened.root_key_file} must stay secret: whoever has it is the authority")
+    else:
+        typer.echo(f"{opened.root_key_file} is encrypted: without the passphrase nobody is the authority any more")
 
 
 @authority.command("add")
@@ -157,14 +181,28 @@ def revoke(
 
 
 @authority.command("list")
-def list_members(folder: FolderOption = DEFAULT_FOLDER) -> None:
-    """Show the authority, its members and their certificates, and what waits to be signed."""
+def list_members(
+    *,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only say what somebody must do; exit code 1 if there is anything.")
+    ] = False,
+    days: Annotated[int, typer.Option(min=0, help="Certificates that end within so many days are to be renewed.")] = 30,
+    folder: FolderOption = DEFAULT_FOLDER,
+) -> None:
+    """Show the authority, its members and their certificates, and what somebody must do."""
     from tim_server.cli.failures import failures_told
     from tim_server.cli.trust_authority_table import print_overview
-    from tim_server.services.directory_authority.overview import look_over
+    from tim_server.services.directory_authority.overview import concerns, look_over
 
     with failures_told():
-        print_overview(look_over(_open(folder), _now()), _now())
+        overview = look_over(_open(folder), _now())
+    if not check:
+        print_overview(overview, _now())
+    found = list(concerns(overview, _now(), soon=timedelta(days=days)))
+    for concern in found if check or sys.stdout.isatty() else ():
+        typer.echo(f"! {concern}")
+    if check and found:
+        raise typer.Exit(1)
 
 
 @authority.command("sign")
@@ -232,7 +270,23 @@ def fingerprint(file: Annotated[Path, typer.Argument(help="A certificate, PEM or
 def _open(folder: Path) -> "AuthorityFolder":
     from tim_server.services.directory_authority.folder import AuthorityFolder
 
-    return AuthorityFolder(folder.absolute())
+    return AuthorityFolder(folder.absolute(), _passphrase(_passphrase_file.get()))
+
+
+def _passphrase(file: Path | None) -> bytes | None:
+    """The passphrase in the file, or in the environment; None where there is none."""
+    from tim_server.cli.failures import CommandFailed
+    from tim_server.cli.trust_authority_entry import read_file
+
+    if file is not None:
+        passphrase = read_file(file).partition(b"\n")[0].removesuffix(b"\r")
+    elif (value := os.environ.get(PASSPHRASE_VARIABLE)) is not None:
+        passphrase = value.encode()
+    else:
+        return None
+    if not passphrase:
+        raise CommandFailed("the passphrase is empty")
+    return passphrase
 
 
 def _now() -> datetime:

@@ -16,6 +16,7 @@ from tim_server.cli.failures import EXIT_CONFIGURATION, EXIT_UNAVAILABLE, Comman
 from tim_server.cli.logs import logging_as
 from tim_server.config.observability import ObservabilitySettings
 from tim_server.services.directory_authority.folder import AuthorityFolder
+from tim_server.services.directory_authority.keys import check_passphrase
 from tim_server.services.directory_authority.publication import read_publication
 from tim_server.services.directory_authority.sign import renew_if_due
 from tim_server.trust.publication import MEDIA_TYPES
@@ -46,6 +47,7 @@ class ListeningAt:
 
 def serve_authority(folder: AuthorityFolder, listening: ListeningAt) -> None:
     """Serve until SIGTERM or SIGINT. Raises what `failures_told` tells."""
+    check_passphrase(folder)
     with logging_as(ObservabilitySettings()):
         run(lambda stop: serve_until(folder, listening, stop))
 

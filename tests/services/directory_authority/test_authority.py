@@ -18,6 +18,7 @@ from tim_server.services.directory_authority.found import found_authority
 from tim_server.services.directory_authority.issue import Application, issue_certificate, revoke_certificates
 from tim_server.services.directory_authority.members import add_member, remove_member
 from tim_server.services.directory_authority.overview import Standing, look_over
+from tim_server.services.directory_authority.state import format_serial
 from tim_server.trust.certificates import CertificateRefused, certificate_sha256
 from tim_server.trust.directory import DirectoryRefused
 from tim_server.trust.revocation import revocation_sources
@@ -309,3 +310,26 @@ def test_nothing_is_issued_beyond_the_end_of_the_root(site: Site) -> None:
     site.add()
     with pytest.raises(AuthorityFailed, match="root's certificate expires"):
         site.issue(valid_days=3651)
+
+
+def test_no_certificate_of_one_member_is_good_for_a_server_of_another(site: Site) -> None:
+    site.add("a")
+    site.add("b")
+    with pytest.raises(AuthorityFailed, match=r"b\.example is where b has a server"):
+        site.issue("a.example", hosts=["B.example"])
+    with pytest.raises(AuthorityFailed, match=r"b has a server on b\.example too"):
+        site.add("c", server_names=["c.example", "b.example:8448"])
+    former = site.issue("a.example", hosts=["matrix.example"])
+    serial = format_serial(former.serial_number)
+    with pytest.raises(AuthorityFailed, match=f"certificate {serial} of a names matrix.example; revoke it first"):
+        site.add("c", server_names=["matrix.example"])
+    revoke_certificates(site.folder, NOW, serial=former.serial_number)
+    site.add("c", server_names=["matrix.example"])
+    with pytest.raises(AuthorityFailed, match="where c has a server"):
+        site.issue("a.example", hosts=["matrix.example"])
+
+
+def test_a_member_may_have_several_servers_on_a_host(site: Site) -> None:
+    site.add(server_names=["a.example", "a.example:8449"])
+    site.sign()
+    assert site.judge(site.issue("a.example"), "a.example:8449")

@@ -22,6 +22,7 @@ BACKDATED = timedelta(minutes=10)
 RSA_BITS_MIN = 2048
 EC_BITS_MIN = 256
 _NAME_BYTES_MAX = 64
+_ENCRYPTED = b"BEGIN ENCRYPTED PRIVATE KEY"
 
 Extensions = Sequence[tuple[x509.ExtensionType, bool]]
 
@@ -111,11 +112,12 @@ def to_pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
 
 
-def key_to_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    """The private key, PEM, without a password."""
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+def key_to_pem(key: ec.EllipticCurvePrivateKey, passphrase: bytes | None = None) -> bytes:
+    """The private key, PEM, encrypted where there is a passphrase."""
+    encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
+    if passphrase is not None:
+        encryption = serialization.BestAvailableEncryption(passphrase)
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
 
 
 def read_anchor(pem: bytes) -> x509.Certificate:
@@ -126,14 +128,22 @@ def read_anchor(pem: bytes) -> x509.Certificate:
         raise AuthorityFailed("anchors.pem is not readable; restore it from a backup") from None
 
 
-def read_key_pair(certificate: bytes, key: bytes) -> KeyPair:
-    """The pair in PEM form; raises `AuthorityFailed` where the two don't belong together."""
+def read_key_pair(certificate: bytes, key: bytes, passphrase: bytes | None = None) -> KeyPair:
+    """The pair in PEM form; `passphrase` is for an encrypted key. Raises `AuthorityFailed`, also where the two don't
+    belong together."""
+    is_encrypted = _ENCRYPTED in key
+    if is_encrypted and passphrase is None:
+        raise AuthorityFailed(
+            "the authority's keys are encrypted; give their passphrase in TIM_SERVER_AUTHORITY_PASSPHRASE, or in a "
+            "file: tim-server trust authority --passphrase-file"
+        )
     try:
         loaded = x509.load_pem_x509_certificate(certificate)
-        private = serialization.load_pem_private_key(key, password=None)
+        private = serialization.load_pem_private_key(key, password=passphrase if is_encrypted else None)
     except (ValueError, TypeError):
+        reason = ", unless the passphrase is wrong" if is_encrypted else ""
         raise AuthorityFailed(
-            "a certificate or key of the authority is not readable; restore it from a backup"
+            f"a certificate or key of the authority is not readable; restore it from a backup{reason}"
         ) from None
     if not isinstance(private, ec.EllipticCurvePrivateKey) or private.public_key() != loaded.public_key():
         raise AuthorityFailed("a key of the authority is not that of its certificate; restore both from a backup")

@@ -1,6 +1,7 @@
 """The folder of an authority: where what lies, one writer at a time, and each file either old or new, never half.
 
 authority.json              what it knows (readable)
+log                         every decision: when, by which user of the machine, what
 root.key.pem                the root's private key: whoever has it is the authority
 signer.pem, signer.key.pem  the certificate that signs directories, and its private key
 public/                     what everybody may see, and any web server can serve:
@@ -9,17 +10,20 @@ members/SERVER/             certificates that it made for members, with their pr
 """
 
 import fcntl
+import getpass
 import os
 import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from tim_server.matrix.identifiers import ServerName
 from tim_server.services.directory_authority.errors import AuthorityFailed
 from tim_server.services.directory_authority.state import AuthorityState, decode_state, encode_state
+from tim_server.trust.directory import format_time
 from tim_server.trust.publication import ANCHORS_PATH, CRL_PATH, DIRECTORY_PATH
 
 PRIVATE = 0o600
@@ -29,9 +33,13 @@ _NOT_IN_FILE_NAMES = re.compile(r"[^A-Za-z0-9.-]+")
 
 @dataclass(frozen=True, slots=True)
 class AuthorityFolder:
-    """The folder at `path`. Its methods raise `AuthorityFailed` where the file system does not let them."""
+    """The folder at `path`. Its methods raise `AuthorityFailed` where the file system does not let them.
+
+    With a `passphrase`, private keys of the authority are encrypted when they are made, and read as such.
+    """
 
     path: Path
+    passphrase: bytes | None = field(default=None, repr=False)
 
     @property
     def state_file(self) -> Path:
@@ -103,6 +111,18 @@ class AuthorityFolder:
         """Put `state` in the place of the one before."""
         self.write(self.state_file, encode_state(state), mode=PRIVATE)
 
+    def log(self, what: str, now: datetime) -> None:
+        """Write down a decision, before it is carried out; `what` is one line."""
+        line = f"{format_time(now)}\t{_user()}\t{what}\n"
+        try:
+            descriptor = os.open(self.path / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, PRIVATE)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
+                opened.write(line)
+                opened.flush()
+                os.fsync(opened.fileno())
+        except OSError as error:
+            raise AuthorityFailed(f"{self.path / 'log'} can't be written: {error.strerror}") from None
+
     def read(self, file: Path) -> bytes:
         """The content of a file."""
         try:
@@ -130,6 +150,13 @@ class AuthorityFolder:
             _sync_folder(file.parent)
         except OSError as error:
             raise AuthorityFailed(f"{file} can't be written: {error.strerror}") from None
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def _sync_folder(folder: Path) -> None:

@@ -25,7 +25,8 @@ def found_authority(folder: AuthorityFolder, *, name: str, url: str, now: dateti
         if folder.state_file.exists() or folder.root_key_file.exists():
             raise AuthorityFailed(f"there is an authority in {folder.path} already; choose another folder")
         root = make_root(state.name, now)
-        folder.write(folder.root_key_file, key_to_pem(root.key), mode=PRIVATE)
+        folder.log(f"found {state.name}, published at {state.url}", now)
+        folder.write(folder.root_key_file, key_to_pem(root.key, folder.passphrase), mode=PRIVATE)
         folder.write(folder.anchors_file, to_pem(root.certificate), mode=PUBLIC)
         folder.write_state(state)  # last: without it there is no authority
     return certificate_sha256(root.certificate)

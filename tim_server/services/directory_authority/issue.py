@@ -19,8 +19,9 @@ from tim_server.services.directory_authority.errors import AuthorityFailed
 from tim_server.services.directory_authority.folder import PRIVATE, PUBLIC, AuthorityFolder
 from tim_server.services.directory_authority.keys import crl_url, read_root
 from tim_server.services.directory_authority.sign import publish_crl
-from tim_server.services.directory_authority.state import Issued, format_serial, parse_server_name
+from tim_server.services.directory_authority.state import AuthorityState, Issued, format_serial, parse_server_name
 from tim_server.trust.certificates import host_of
+from tim_server.trust.directory import Organisation
 
 VALID_DAYS_DEFAULT = 397
 
@@ -58,12 +59,14 @@ def issue_certificate(
         organisation = state.organisation_of(application.server_name)
         if organisation is None:
             raise AuthorityFailed(f"no member has a server {application.server_name}; add it first")
+        hosts = _hosts(application)
+        _check_own_hosts(hosts, organisation, state)
         key = new_key() if application.request is None else None
         certificate = make_server_certificate(
             read_root(folder),
             key.public_key() if key is not None else read_request(application.request or b""),
             organisation_name=organisation.name,
-            hosts=_hosts(application),
+            hosts=hosts,
             crl_url=crl_url(state),
             validity=Validity(begins=now - BACKDATED, ends=now + timedelta(days=application.valid_days)),
         )
@@ -72,7 +75,10 @@ def issue_certificate(
             server_name=application.server_name,
             organisation_id=organisation.id,
             expires=certificate.not_valid_after_utc,
+            hosts=hosts,
         )
+        names = ", ".join(hosts)
+        folder.log(f"issue certificate {format_serial(issued.serial)} to {organisation.id} for {names}", now)
         folder.write_state(replace(state, issued=(*state.issued, issued)))  # first: what exists can be revoked
         place = output or folder.member_folder(application.server_name)
         files = IssuedFiles(
@@ -97,7 +103,7 @@ def revoke_certificates(
         found = tuple(
             each
             for each in state.issued
-            if each.revoked is None and each.expires > now and _is_meant(each, server_name=server_name, serial=serial)
+            if each.is_valid(now) and _is_meant(each, server_name=server_name, serial=serial)
         )
         if not found:
             what = (
@@ -105,6 +111,7 @@ def revoke_certificates(
             )
             raise AuthorityFailed(f"{what} that is valid was not issued here; nothing is revoked")
         changed = state.with_revoked(frozenset(each.serial for each in found), now)
+        folder.log(f"revoke certificates {', '.join(format_serial(each.serial) for each in found)}", now)
         folder.write_state(changed)
         publish_crl(folder, changed, now)
     return found
@@ -122,3 +129,11 @@ def _hosts(application: Application) -> tuple[str, ...]:
     """The server's own host first, each once."""
     further = [host_of(parse_server_name(host)) for host in application.hosts]
     return tuple(dict.fromkeys([host_of(application.server_name), *further]))
+
+
+def _check_own_hosts(hosts: Sequence[str], organisation: Organisation, state: AuthorityState) -> None:
+    """Otherwise the one member's server could pass for the other's: both are known by who certified them."""
+    for host in hosts:
+        owner = state.owner_of(host)
+        if owner is not None and owner.id != organisation.id:
+            raise AuthorityFailed(f"{host} is where {owner.id} has a server; nobody else gets a certificate for it")

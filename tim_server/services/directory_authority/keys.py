@@ -14,7 +14,7 @@ from tim_server.services.directory_authority.certify import (
 )
 from tim_server.services.directory_authority.errors import AuthorityFailed
 from tim_server.services.directory_authority.folder import PRIVATE, AuthorityFolder
-from tim_server.services.directory_authority.state import AuthorityState, Issued
+from tim_server.services.directory_authority.state import AuthorityState, Issued, format_serial
 from tim_server.trust.publication import CRL_PATH
 
 SIGNER_LIFETIME = timedelta(days=397)
@@ -31,7 +31,16 @@ def read_root(folder: AuthorityFolder) -> KeyPair:
         raise AuthorityFailed(
             f"{folder.root_key_file} is not there: certificates and revocation lists can't be made without it"
         )
-    return read_key_pair(folder.read(folder.anchors_file), folder.read(folder.root_key_file))
+    return read_key_pair(folder.read(folder.anchors_file), folder.read(folder.root_key_file), folder.passphrase)
+
+
+def check_passphrase(folder: AuthorityFolder) -> None:
+    """Raises `AuthorityFailed` where the keys that there are can't be used: not only once they are needed."""
+    if folder.root_key_file.exists():
+        read_root(folder)
+    if folder.signer_file.exists():
+        pair = folder.read(folder.signer_file)
+        read_key_pair(pair, pair, folder.passphrase)
 
 
 def ensure_signer(
@@ -44,7 +53,7 @@ def ensure_signer(
     """
     if folder.signer_file.exists():
         pair = folder.read(folder.signer_file)
-        signer = read_key_pair(pair, pair)
+        signer = read_key_pair(pair, pair, folder.passphrase)
         if signer.certificate.not_valid_after_utc >= valid_until and not _is_revoked(signer, state):
             return signer, state
     signer = make_signer(
@@ -60,8 +69,10 @@ def ensure_signer(
         expires=signer.certificate.not_valid_after_utc,
     )
     state = replace(state, issued=(*state.issued, issued))
+    folder.log(f"make a signer of directories, certificate {format_serial(issued.serial)}", now)
     folder.write_state(state)
-    folder.write(folder.signer_file, to_pem(signer.certificate) + key_to_pem(signer.key), mode=PRIVATE)
+    content = to_pem(signer.certificate) + key_to_pem(signer.key, folder.passphrase)
+    folder.write(folder.signer_file, content, mode=PRIVATE)
     return signer, state
 
 

@@ -9,8 +9,8 @@ from tim_server.matrix.identifiers import ServerName
 from tim_server.services.directory_authority.certify import read_anchor
 from tim_server.services.directory_authority.errors import AuthorityFailed
 from tim_server.services.directory_authority.folder import AuthorityFolder
-from tim_server.services.directory_authority.state import AuthorityState
-from tim_server.trust.certificates import public_key_sha256
+from tim_server.services.directory_authority.state import AuthorityState, format_serial
+from tim_server.trust.certificates import host_of, public_key_sha256
 from tim_server.trust.directory import DirectoryRefused, Organisation, parse_organisation
 
 _ENTRY_KEYS = frozenset({"id", "name", "kind", "server_names", "certificates", "issuers", "contacts"})
@@ -35,9 +35,13 @@ def add_member(folder: AuthorityFolder, entry: Mapping[str, Any], now: datetime)
         organisation = _read_entry(folder, entry)
         others = tuple(each for each in state.organisations if each.id != organisation.id)
         _check_names_are_free(organisation, others)
+        _check_hosts_are_free(organisation, replace(state, organisations=others), now)
         before = state.organisation(organisation.id)
         changed = replace(state, organisations=(*others, organisation))
         changed, revoked_count = _without_orphans(changed, organisation.id, organisation.server_names, now)
+        servers = ", ".join(organisation.server_names)
+        what = f"{'add' if before is None else 'replace'} {organisation.id} ({organisation.name}), servers {servers}"
+        folder.log(f"{what}; certificates revoked: {revoked_count}", now)
         folder.write_state(changed)
     return ChangedMember(organisation=organisation, is_new=before is None, revoked_count=revoked_count)
 
@@ -50,6 +54,7 @@ def remove_member(folder: AuthorityFolder, organisation_id: str, now: datetime) 
             raise AuthorityFailed(f"no member has the id {organisation_id}; tim-server trust authority list names them")
         others = tuple(each for each in state.organisations if each.id != organisation_id)
         changed, revoked_count = _without_orphans(replace(state, organisations=others), organisation_id, (), now)
+        folder.log(f"remove {organisation_id} ({organisation.name}); certificates revoked: {revoked_count}", now)
         folder.write_state(changed)
     return ChangedMember(organisation=organisation, is_new=False, revoked_count=revoked_count)
 
@@ -79,6 +84,18 @@ def _check_names_are_free(organisation: Organisation, others: tuple[Organisation
             raise AuthorityFailed(f"{name} is a server of {taken[name.lower()].id}; remove it there first")
 
 
+def _check_hosts_are_free(organisation: Organisation, others: AuthorityState, now: datetime) -> None:
+    """A certificate that another member has must not be good for a server of this one."""
+    for host in map(host_of, organisation.server_names):
+        owner = others.owner_of(host)
+        if owner is not None:
+            raise AuthorityFailed(f"{owner.id} has a server on {host} too, with a certificate that is good for both")
+        for each in others.issued:
+            if host in each.hosts and each.organisation_id != organisation.id and each.is_valid(now):
+                serial = format_serial(each.serial)
+                raise AuthorityFailed(f"certificate {serial} of {each.organisation_id} names {host}; revoke it first")
+
+
 def _without_orphans(
     state: AuthorityState, organisation_id: str, server_names: tuple[ServerName, ...], now: datetime
 ) -> tuple[AuthorityState, int]:
@@ -88,8 +105,7 @@ def _without_orphans(
         each.serial
         for each in state.issued
         if each.organisation_id == organisation_id
-        and each.revoked is None
-        and each.expires > now
+        and each.is_valid(now)
         and (each.server_name or "").lower() not in kept
     )
     return state.with_revoked(orphans, now), len(orphans)

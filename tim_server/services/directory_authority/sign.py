@@ -14,7 +14,7 @@ from tim_server.services.directory_authority.keys import ensure_signer, read_roo
 from tim_server.services.directory_authority.state import AuthorityState
 from tim_server.trust.certificates import CertificateRefused
 from tim_server.trust.crls import read_crl
-from tim_server.trust.directory import Directory, DirectoryRefused, Organisation, parse_directory
+from tim_server.trust.directory import Directory, DirectoryRefused, Organisation, format_time, parse_directory
 from tim_server.trust.jws import JwsRefused, read_jws
 from tim_server.trust.signed_directory import DIRECTORY_BYTES_MAX, DOCUMENT_TYPE, SignerRules, verify_directory
 from tim_server.trust.signed_directory import sign_directory as sign
@@ -126,6 +126,7 @@ def _publish_directory(
     token = sign(directory, key=signer.key, certificates=[signer.certificate])
     _check_as_members_do(folder, token, now)
     state = replace(state, version=directory.version)
+    folder.log(f"sign version {directory.version}: {len(organisations)} members, until {format_time(expires)}", now)
     folder.write_state(state)  # first: no version twice
     folder.write(folder.directory_file, token, mode=PUBLIC)
     return _Signed(directory=directory, state=state)

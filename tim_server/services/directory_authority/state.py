@@ -10,6 +10,7 @@ from typing import Any
 
 from tim_server.matrix.identifiers import InvalidIdentifier, ServerName
 from tim_server.services.directory_authority.errors import AuthorityFailed
+from tim_server.trust.certificates import host_of
 from tim_server.trust.directory import (
     DirectoryRefused,
     Organisation,
@@ -24,13 +25,21 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issued:
-    """A certificate that the authority issued: for a server, or (`server_name` None) for its signer of directories."""
+    """A certificate that the authority issued: for a server, or (`server_name` None) for its signer of directories.
+
+    `hosts` are all that it names, in lower case.
+    """
 
     serial: int
     server_name: ServerName | None
     organisation_id: str | None
     expires: datetime
+    hosts: tuple[str, ...] = ()
     revoked: datetime | None = None
+
+    def is_valid(self, now: datetime) -> bool:
+        """Whether somebody may prove something with it."""
+        return self.revoked is None and self.expires > now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +63,13 @@ class AuthorityState:
         wanted = server_name.lower()
         for organisation in self.organisations:
             if any(name.lower() == wanted for name in organisation.server_names):
+                return organisation
+        return None
+
+    def owner_of(self, host: str) -> Organisation | None:
+        """The member that has a server on the host."""
+        for organisation in self.organisations:
+            if any(host_of(name) == host for name in organisation.server_names):
                 return organisation
         return None
 
@@ -117,6 +133,7 @@ def _encode_issued(issued: Issued) -> dict[str, Any]:
         "serial": format_serial(issued.serial),
         "server_name": issued.server_name,
         "organisation": issued.organisation_id,
+        "hosts": list(issued.hosts),
         "expires": format_time(issued.expires),
         "revoked": None if issued.revoked is None else format_time(issued.revoked),
     }
@@ -129,5 +146,6 @@ def _decode_issued(value: dict[str, Any]) -> Issued:
         server_name=None if server_name is None else ServerName.parse(server_name),
         organisation_id=value["organisation"],
         expires=parse_time(value["expires"]),
+        hosts=tuple(map(str, value["hosts"])),
         revoked=None if revoked is None else parse_time(revoked),
     )
