@@ -35,6 +35,14 @@ async def test_a_request_that_is_not_signed_as_it_should_be_is_refused(neighbour
     assert (status, answer["errcode"]) == (401, "M_UNAUTHORIZED")
 
 
+async def test_where_all_may_be_talked_to_anybody_is_told(neighbourhood: Neighbourhood) -> None:
+    async with neighbourhood.a.session.get(VERSION) as response:
+        assert (response.status, (await response.json())["server"]["name"]) == (200, "tim-server")
+
+
 async def test_a_request_without_a_signature_is_refused(neighbourhood: Neighbourhood) -> None:
+    profile = "/_matrix/federation/v1/query/profile?user_id=@x:a.example"
+    async with neighbourhood.a.session.get(profile) as response:
+        assert (response.status, (await response.json())["errcode"]) == (401, "M_UNAUTHORIZED")
     status, answer = await neighbourhood.peer.ask("a.example", "GET", VERSION, headers={"Authorization": ""})
     assert (status, answer["errcode"]) == (401, "M_UNAUTHORIZED")

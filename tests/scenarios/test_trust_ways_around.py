@@ -151,7 +151,7 @@ def _filled(route: Route, site: Site) -> str:
     return re.sub(r"\{(\w+)\}", lambda name: quote(values.get(name[1], "x"), safe=""), route.path)
 
 
-SERVER_ROUTES = [route for route in ROUTES if route.auth is Auth.SERVER]
+SERVER_ROUTES = [route for route in ROUTES if route.auth in (Auth.SERVER, Auth.SERVER_OR_STRANGER)]
 
 
 @pytest.mark.parametrize("route", SERVER_ROUTES, ids=lambda route: f"{route.method} {route.path}")
@@ -159,6 +159,17 @@ async def test_a_stranger_finds_no_way(site: Site, route: Route) -> None:
     body = None if route.method == "GET" else {}
     status, answer = await site.stranger.ask("a.example", route.method, _filled(route, site), body)
     assert (status, answer["errcode"]) == (403, "M_FORBIDDEN")
+    site.assert_nothing_left()
+
+
+@pytest.mark.parametrize("route", SERVER_ROUTES, ids=lambda route: f"{route.method} {route.path}")
+async def test_nobody_finds_a_way_without_saying_who_it_is(site: Site, route: Route) -> None:
+    url = f"https://127.0.0.1:{site.circle.network.ports['a.example']}{_filled(route, site)}"
+    headers = {"Host": "a.example"}
+    async with site.stranger.session.request(
+        route.method, url, json={}, headers=headers, server_hostname="a.example"
+    ) as response:
+        assert (response.status, (await response.json())["errcode"]) == (401, "M_UNAUTHORIZED")
     site.assert_nothing_left()
 
 

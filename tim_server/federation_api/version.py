@@ -26,12 +26,13 @@ class GetVersionResponse(ResponseModel):
     server: SoftwareVersion
 
 
-async def get_version(server: Homeserver, origin: ServerName, request: GetVersionRequest) -> GetVersionResponse:
-    """`GET /_matrix/federation/v1/version`: the name and version of the software, told to servers that sign for it.
+async def get_version(server: Homeserver, origin: ServerName | None, request: GetVersionRequest) -> GetVersionResponse:
+    """`GET /_matrix/federation/v1/version`: the name and version of the software, told to servers that may be talked
+    to, and to anybody where these are all.
 
     Spec: https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1version
     """
     return GetVersionResponse(server=SoftwareVersion(name="tim-server", version=version("tim-server")))
 
 
-ROUTES = (Route("GET", "/_matrix/federation/v1/version", get_version, auth=Auth.SERVER),)
+ROUTES = (Route("GET", "/_matrix/federation/v1/version", get_version, auth=Auth.SERVER_OR_STRANGER),)

@@ -45,6 +45,8 @@ from tim_server.web.tenants import HostedTenant, Tenants
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
+_SERVERS = frozenset({Auth.SERVER, Auth.SERVER_OR_STRANGER})
+
 Query = Mapping[str, Sequence[str]]
 
 
@@ -133,7 +135,7 @@ class Pipeline:
         exchange.route, path_values = exchange.router.find(request.method, path_segments(path))
         route = exchange.route
         query = query_values(query_string)
-        if route.auth is Auth.SERVER:
+        if route.auth in _SERVERS:
             arguments = await self._read_as_server(route, tenant, request, exchange)
         else:
             arguments = await self._read_as_user(route, tenant, request, exchange, query)
@@ -162,11 +164,15 @@ class Pipeline:
         """The name of the server that has signed the request, and the body. The origin that a request claims counts
         towards a limit only once it is verified, else anybody could use up the limit of another."""
         authenticator = tenant.homeserver.server_authenticator
+        authorization = request.headers.getall("Authorization", ())
         certificates = self.certificates.of(request, is_proxied=exchange.context.is_proxied)
-        signature = await authenticator.admit(request.headers.getall("Authorization", ()), certificates)
+        is_stranger = not authorization and route.auth is Auth.SERVER_OR_STRANGER and authenticator.admits_strangers
+        signature = None if is_stranger else await authenticator.admit(authorization, certificates)
         bucket = route.rate_limit or FEDERATION_BUCKET
         tenant.rate_limits.take(bucket, address_key(exchange.context.client_address))
         body, stream = await self._read_body(route, tenant, request)
+        if signature is None:
+            return None, (body, stream)
         exchange.origin = origin = await authenticator.verify(
             signature,
             method=request.method,
@@ -214,7 +220,7 @@ class Pipeline:
         if not data:
             raise NotJson("The request has no body")
         depth_max = None if route.deep_json_ok else self.limits.json_depth_max
-        return decode_object(data, depth_max=depth_max, nul_ok=route.auth is Auth.SERVER), None
+        return decode_object(data, depth_max=depth_max, nul_ok=route.auth in _SERVERS), None
 
 
 def _allowed_methods(error: MatrixError, router: Router | None, request: BaseRequest) -> dict[str, str] | None:

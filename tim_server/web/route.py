@@ -19,7 +19,8 @@ A worked example, which is also all that an endpoint's module needs:
     )
 
 An endpoint takes `(server, requester, request)`; with `Auth.NONE` it takes `(server, request)`; with `Auth.OPTIONAL`
-the requester may be None; with `Auth.SERVER` it takes `(server, origin, request)`, the name of the server that asks.
+the requester may be None; with `Auth.SERVER` it takes `(server, origin, request)`, the name of the server that asks,
+which with `Auth.SERVER_OR_STRANGER` may be None.
 Its last parameter's annotation names the request model. It returns a `ResponseModel`,
 `RawJson`, `Binary`, `Redirect`, or one of them in `WithStatus`; it raises `MatrixError`s.
 `tim_server.web.context.current_request()` tells an endpoint the client's address, its user agent and the request id.
@@ -57,6 +58,8 @@ class Auth(Enum):
     """Administrators of the server."""
     SERVER = "server"
     """Other homeservers, by a signed request; the endpoint gets the origin's name instead of a requester."""
+    SERVER_OR_STRANGER = "server or stranger"
+    """The same, and where any server may be talked to also whoever does not say who it is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,11 @@ class Authenticator(Protocol):
 class ServerAuthenticator(Protocol):
     """What the edge needs in order to know which server asks."""
 
+    @property
+    def admits_strangers(self) -> bool:
+        """Whether any server may be talked to, so that who asks need not be known for what anybody may know."""
+        ...
+
     def admit(self, authorization: Sequence[str], certificates: Sequence[bytes], /) -> Awaitable[RequestSignature]:
         """What the headers say; raises Unauthorized, or Forbidden for a server that this one does not talk to.
         `certificates` (DER) are what the client has presented, its own first."""

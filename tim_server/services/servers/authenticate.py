@@ -42,6 +42,8 @@ class ServerAuthenticator:
     gate: TrustGate
     request_keys: RequestKeys | None = None
     client_certificates: ClientProof | None = None
+    admits_strangers: bool = False
+    """Whether any server may be talked to."""
     heard: Callable[[ServerName], None] = lambda server: None
     """Told of each server that has signed a request."""
 
