@@ -32,7 +32,7 @@ def test_links_lead_to_files(document: Path) -> None:
     assert not broken, "\n" + "\n".join(broken)
 
 
-@pytest.mark.parametrize("name", ["architecture.md", "operations.md"])
+@pytest.mark.parametrize("name", ["architecture.md", "federation.md", "operations.md"])
 def test_files_that_a_document_names_exist(name: str) -> None:
     missing: list[str] = []
     for number, line in enumerate((ROOT / "docs" / name).read_text(encoding="utf-8").splitlines(), start=1):
