@@ -1,0 +1,169 @@
+"""Hospitals that lose each other while their people go on in the same room: once they reach each other again, the room
+is the same at all of them.
+
+Spec: https://spec.matrix.org/v1.19/server-server-api/#room-state-resolution
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from random import Random
+
+import pytest
+
+from tests.eventually import eventually
+from tests.people import Person
+from tests.scenarios.clinics import Clinics, run_clinics, seen
+from tests.scenarios.unrest import Unrest, power_levels
+
+A, B, C = NAMES = ("a.example", "b.example", "c.example")
+PARTITIONS = (({A}, {B, C}), ({A, B}, {C}), ({A, C}, {B}), ({A}, {B}, {C}))
+ROUNDS, ACTS = 3, 10
+
+
+@pytest.fixture(scope="module")
+async def clinics(
+    make_tenant_dsn: Callable[[], Awaitable[str]], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Clinics]:
+    dsns = [await make_tenant_dsn() for _ in NAMES]
+    async with run_clinics(NAMES, dsns, tmp_path_factory.mktemp("clinics")) as clinics:
+        yield clinics
+
+
+async def begin_unrest(clinics: Clinics, version: str, dice: Random) -> Unrest:
+    """A room with a chief of each hospital, and two more people of each."""
+    chiefs = [await clinics[name].person() for name in NAMES]
+    staff = [await clinics[name].person() for name in NAMES for _ in range(2)]
+    levels = power_levels(chiefs[1:] if version == "12" else chiefs, {person.user_id: 50 for person in staff[::2]})
+    room_id = await chiefs[0].create_room(room_version=version, power_level_content_override=levels)
+    for group in (chiefs[1:], staff):  # who comes while others do need not be told of at once by those who know them
+        for person in group:
+            await person.join(room_id, A)
+        await clinics.agree(room_id, chiefs, but_for=await clinics.events(room_id, clinics[A]))
+    named = chiefs[1:] if version == "12" else chiefs
+    return Unrest(room_id, chiefs, staff, dice, named)
+
+
+async def part_and_mend(clinics: Clinics, version: str, seed: int) -> Unrest:
+    """What happens in some rounds in which the hospitals lose each other in one way or another."""
+    dice = Random(seed)
+    unrest = await begin_unrest(clinics, version, dice)
+    before = await clinics.events(unrest.room_id, clinics[A])
+    for _ in range(ROUNDS):
+        if dice.random() < 0.3:
+            clinics.wires.cut_between(*dice.sample(NAMES, 2))
+            await unrest.rage([{name} for name in NAMES], ACTS)
+        else:
+            sides = dice.choice(PARTITIONS)
+            clinics.wires.part(*sides)
+            await unrest.rage(sides, ACTS)
+        clinics.wires.mend()
+        await unrest.rage([{name} for name in NAMES], dice.randrange(3))
+    await clinics.agree(unrest.room_id, unrest.chiefs, but_for=before)
+    return unrest
+
+
+@pytest.mark.parametrize("version", ["10", "11", "12"])
+async def test_hospitals_that_lost_each_other_agree_again(clinics: Clinics, version: str) -> None:
+    unrest = await part_and_mend(clinics, version, 1)
+    assert unrest.refused < unrest.acts / 2
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(2, 22))
+@pytest.mark.parametrize("version", ["10", "11", "12"])
+async def test_hospitals_agree_again_however_it_went(clinics: Clinics, version: str, seed: int) -> None:
+    await part_and_mend(clinics, version, seed)
+
+
+@dataclass
+class Ward:
+    """A room of Alice's at A, with Bob, who has some power, and Carol, both at B, and Dora at C."""
+
+    room_id: str
+    alice: Person
+    bob: Person
+    carol: Person
+    dora: Person
+    before: dict[str, str]
+
+
+@pytest.fixture
+async def ward(clinics: Clinics) -> Ward:
+    alice, dora = await clinics[A].person(), await clinics[C].person()
+    bob, carol = await clinics[B].person(), await clinics[B].person()
+    levels = {"users": {alice.user_id: 100, bob.user_id: 50}}
+    room_id = await alice.create_room(room_version="11", power_level_content_override=levels)
+    for person in (bob, carol, dora):
+        await person.join(room_id, A)
+        await eventually(lambda: members(alice, room_id), lambda joined: person.user_id in joined)  # noqa: B023
+    before = await clinics.events(room_id, clinics[A])
+    await clinics.agree(room_id, (alice, carol, dora), but_for=before)
+    return Ward(room_id, alice, bob, carol, dora, before)
+
+
+async def test_what_somebody_says_elsewhere_after_they_were_banned_is_not_shown_where_they_were(
+    clinics: Clinics, ward: Ward
+) -> None:
+    room_id, bob = ward.room_id, ward.bob
+    clinics.wires.part({A, C}, {B})
+    await ward.alice.post(f"rooms/{room_id}/ban", {"user_id": bob.user_id})
+    await ward.alice.set_state(room_id, "m.room.topic", {"topic": "without Bob"})
+    said = [await bob.say(room_id, f"I am still here, {number}") for number in range(3)]
+    topic = await bob.set_state(room_id, "m.room.topic", {"topic": "Bob's"})
+    answer = await ward.carol.say(room_id, "I hear you")
+    clinics.wires.mend()
+    await clinics.agree(room_id, (ward.alice, ward.carol, ward.dora), but_for=ward.before)
+    for person in (ward.alice, ward.dora):
+        shown = await seen(person, room_id, limit=100)
+        assert answer in shown and not {*said, topic} & set(shown)
+        assert not {*said, topic} & set(await timeline(person, room_id))
+        fates = await clinics.events(room_id, clinics.of(person))
+        assert {fates[event_id] for event_id in (*said, topic)} == {"soft-failed"}
+    assert set(said) <= set(await seen(ward.carol, room_id, limit=100))
+    assert await ward.carol.state(room_id, "m.room.topic") == {"topic": "without Bob"}
+    await bob.refused(403, "M_FORBIDDEN", "PUT", f"rooms/{room_id}/send/org.example.late/1", {})
+
+
+async def timeline(person: Person, room_id: str) -> list[str]:
+    """The ids of the events that a first sync tells of the room."""
+    answer = await person.get("sync", filter='{"room":{"timeline":{"limit":100}}}')
+    return [event["event_id"] for event in answer["rooms"]["join"][room_id]["timeline"]["events"]]
+
+
+async def test_a_ban_counts_also_where_the_banned_one_has_banned_others(clinics: Clinics, ward: Ward) -> None:
+    """Bob and Alice ban at the same time, and it is Alice who may ban Bob."""
+    room_id = ward.room_id
+    clinics.wires.part({A, C}, {B})
+    await ward.alice.post(f"rooms/{room_id}/ban", {"user_id": ward.bob.user_id})
+    await ward.bob.post(f"rooms/{room_id}/ban", {"user_id": ward.dora.user_id})
+    clinics.wires.mend()
+    await clinics.agree(room_id, (ward.alice, ward.carol, ward.dora), but_for=ward.before)
+    assert (await ward.dora.state(room_id, "m.room.member", ward.bob.user_id))["membership"] == "ban"
+    assert (await ward.carol.state(room_id, "m.room.member", ward.dora.user_id))["membership"] == "join"
+
+
+async def test_a_hospital_that_comes_in_on_one_side_is_known_on_both_and_knows_both(
+    clinics: Clinics, ward: Ward
+) -> None:
+    room_id = ward.room_id
+    await ward.dora.leave(room_id)
+    await eventually(lambda: members(ward.alice, room_id), lambda joined: ward.dora.user_id not in joined)
+    await eventually(lambda: members(ward.bob, room_id), lambda joined: ward.dora.user_id not in joined)
+    clinics.wires.part({A}, {B, C})
+    missed = [await ward.alice.say(room_id, f"nobody hears {number}") for number in range(30)]
+    await ward.alice.set_state(room_id, "m.room.topic", {"topic": "Alone"})
+    before = await clinics.events(room_id, clinics[B])
+    await ward.dora.join(room_id, A, B)
+    await ward.dora.say(room_id, "back again")
+    clinics.wires.mend()
+    for person in (ward.alice, ward.bob):
+        await eventually(lambda: members(person, room_id), lambda joined: ward.dora.user_id in joined)  # noqa: B023
+    await eventually(lambda: seen(ward.bob, room_id, limit=50), lambda ids: set(missed) <= set(ids))
+    await ward.bob.say(room_id, "this stands on all")
+    await clinics.agree(room_id, (ward.alice, ward.carol, ward.dora), but_for=ward.before | before)
+    assert set(missed) <= set(await seen(ward.dora, room_id, limit=100))
+    assert await ward.dora.state(room_id, "m.room.topic") == {"topic": "Alone"}
+
+
+async def members(person: Person, room_id: str) -> set[str]:
+    return set((await person.get(f"rooms/{room_id}/joined_members"))["joined"])
