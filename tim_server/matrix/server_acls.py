@@ -11,6 +11,8 @@ from typing import Any
 from tim_server.matrix.globs import PATTERN_LENGTH_MAX, Glob, whole_value_glob
 from tim_server.matrix.identifiers import ServerName
 
+SERVER_ACL = ("m.room.server_acl", "")
+
 
 def is_allowed_by_acl(content: Mapping[str, Any] | None, server_name: ServerName) -> bool:
     """Whether the content of a room's `m.room.server_acl` lets the server in; None: the room has none.

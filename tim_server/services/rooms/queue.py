@@ -17,6 +17,7 @@ from tim_server.matrix.events.build import Author
 from tim_server.matrix.events.record import Event
 from tim_server.matrix.identifiers import EventId, RoomAlias, RoomId
 from tim_server.matrix.room_versions import RoomVersion
+from tim_server.matrix.server_acls import SERVER_ACL
 from tim_server.services.rooms.ask_policy_server import PolicyCheck
 from tim_server.services.rooms.auth_events import ParsedEvents
 from tim_server.services.rooms.decide import Decider, Decision, needed_keys, new_room_head
@@ -27,6 +28,7 @@ from tim_server.services.rooms.notify import EventOutcomes
 from tim_server.services.rooms.receive import EventsMissing, Incoming, Receiver
 from tim_server.services.rooms.relate import load_related
 from tim_server.services.rooms.relay import relayed
+from tim_server.services.rooms.withhold import changes_access, withheld_from_denied
 from tim_server.services.trust.gate import ChokePoint, TrustGate
 from tim_server.storage.client_transactions import load_known_transactions
 from tim_server.storage.database import CONNECTION_FAILURES, DuplicateKey
@@ -295,6 +297,14 @@ class RoomQueues:
         return []
 
     async def _decide(self, head: RoomHead, batch: Sequence[_Waiting]) -> Decision:
+        decision = await self._decide_all(head, batch)
+        nid = head.state.get(SERVER_ACL)
+        if nid is None and not changes_access(decision):
+            return decision
+        access_list = None if nid is None else (await self.parsed.load([nid], head.version))[nid].content
+        return withheld_from_denied(decision, access_list)
+
+    async def _decide_all(self, head: RoomHead, batch: Sequence[_Waiting]) -> Decision:
         if isinstance(batch[0].group, Incoming):
             decision = await self.receiver.decide(head, batch[0].group)
             return relayed(decision, head, self.author.server_name) if batch[0].group.is_relayed else decision

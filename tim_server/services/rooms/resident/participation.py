@@ -9,11 +9,9 @@ from typing import Any
 
 from tim_server.matrix.errors import Forbidden, NotFound
 from tim_server.matrix.identifiers import RoomId, ServerName
-from tim_server.matrix.server_acls import is_allowed_by_acl
+from tim_server.matrix.server_acls import SERVER_ACL, is_allowed_by_acl
 from tim_server.services.rooms.auth_events import ParsedEvents
 from tim_server.services.rooms.head import RoomHead, RoomHeads
-
-SERVER_ACL = ("m.room.server_acl", "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
