@@ -208,6 +208,26 @@ async def test_events_of_strangers_that_a_member_hands_on_are_refused(site: Site
     site.assert_nothing_left()
 
 
+async def test_events_of_members_that_stand_on_those_of_strangers_are_taken_in(site: Site) -> None:
+    """What the stranger sent is not: the room goes on as if it had not been."""
+    room = await share_room(site.circle.hospitals[0], site.peer)
+    stranger = await room.fork_here(author=site.stranger.author, user_id=UserId(NURSE))
+    state = [event.event_id for event in stranger.state.values()]
+    join = stranger.make("m.room.member", {"membership": "join"}, state_key=NURSE)
+    room.fork.prev, room.fork.depth = (join.event_id,), join.depth
+    message = room.message("did you hear that?")
+    v1 = "/_matrix/federation/v1"
+    site.peer.answers["POST", f"{v1}/get_missing_events/{room.room_id}"] = {"events": [join.pdu]}
+    site.peer.answers["GET", f"{v1}/state_ids/{room.room_id}"] = {"pdu_ids": state, "auth_chain_ids": state}
+    site.peer.answers["GET", f"{v1}/event/{join.event_id}"] = {"pdus": [join.pdu]}
+    answer = await push(site.peer, "a.example", join, message)
+    assert "error" in answer[join.event_id] and answer[message.event_id] == {}
+    await eventually(room.seen, lambda seen: message.event_id in seen)
+    assert join.event_id not in await room.seen()
+    assert await room.state("m.room.member", NURSE) is None
+    site.assert_nothing_left()
+
+
 @pytest.mark.parametrize(
     "edu",
     [

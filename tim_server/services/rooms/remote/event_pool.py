@@ -14,12 +14,14 @@ from tim_server.matrix.identifiers import EventId
 @dataclass(slots=True, kw_only=True)
 class EventPool:
     """The events by id. `known` says of others whether they are stored with the state before them; `told` are those
-    after which another server has told the state; `dropped` are events that were given up, and why."""
+    after which another server has told the state; `unverified` were given by a server, but whose they are nobody can
+    say; `dropped` are events that were given up, and why."""
 
     events: dict[EventId, Event]
     sent: frozenset[EventId]
     known: dict[EventId, bool] = field(default_factory=dict)
     told: Collection[EventId] = ()
+    unverified: set[EventId] = field(default_factory=set)
     dropped: dict[EventId, str] = field(default_factory=dict)
 
     @classmethod
@@ -65,6 +67,13 @@ class EventPool:
             if self.events.pop(event_id, None) is not None:
                 self.dropped[event_id] = reason
                 ahead += (e for e, event in self.events.items() if event_id in (*event.prev_events, *auth_ids(event)))
+
+    def drop_untold(self) -> None:
+        """Give up those that were sent directly before which a server does not give the events that it must have. What
+        it gives counts as told also where nobody can say whose it is, as of a server that is gone, or not trusted:
+        else nothing that stands on such an event could be had."""
+        untold = self.lacking() - self.unverified
+        self.drop(self.sent.intersection(self.on_top_of(untold)), "the server does not tell what comes before")
 
     @property
     def is_needed(self) -> bool:

@@ -81,7 +81,7 @@ class MissingEvents:
         """
         pool = EventPool.of(events)
         await self._search(head, server, pool)
-        pool.drop(pool.sent.intersection(pool.on_top_of(pool.lacking())), "the server does not tell what comes before")
+        pool.drop_untold()
         states: dict[EventId, StateNids] = {}
         if pool.is_needed:
             gaps = pool.lacking()
@@ -106,7 +106,8 @@ class MissingEvents:
             if not lacking:
                 return
             between = Between(latest=pool.on_top_of(lacking)[:NAMED_MAX], earliest=earliest)
-            found = await self._ask(head, server, between, is_first=number == 0)
+            found, unverified = await self._ask(head, server, between, is_first=number == 0)
+            pool.unverified |= unverified
             size_bytes += sum(len(encode_relaxed(event.pdu)) for event in found.values())
             if size_bytes > self.bounds.bytes_max or len(pool.events) + len(found) > self.bounds.events_max:
                 break
@@ -116,18 +117,19 @@ class MissingEvents:
 
     async def _ask(
         self, head: RoomHead, server: ServerName, between: Between, *, is_first: bool
-    ) -> dict[EventId, Event]:
-        """The events that the server gives and that pass the checks which need no room. A server that gives an error
-        after it has helped does not help any further."""
+    ) -> tuple[dict[EventId, Event], set[EventId]]:
+        """The events that the server gives and that pass the checks which need no room, and those that nobody has
+        signed. A server that gives an error after it has helped does not help any further."""
         limit = self.bounds.events_per_round
         try:
             pdus = await missing_events(self.client, server, head.room_id, between, limit=limit)
         except RemoteError:
             if is_first:
                 raise
-            return {}
-        checked = await self.check.check(pdus, head.version, head.room_id)
-        return {event.event_id: event for event in checked.events}
+            return {}, set()
+        read = self.check.read(pdus, head.version, head.room_id)
+        verified = await self.check.verify(read.events)
+        return {event.event_id: event for event in verified.events}, {*verified.refused}
 
     async def _look_up(self, head: RoomHead, pool: EventPool) -> None:
         unknown = pool.unknown()

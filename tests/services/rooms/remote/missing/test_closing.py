@@ -4,6 +4,7 @@ import pytest
 from aiohttp import web
 
 from tests.conftest import Neighbourhood
+from tests.peer import make_author
 from tests.peer_history import V1
 from tests.services.rooms.remote.missing.conftest import Gap
 from tim_server.storage.holes import find_newest_hole
@@ -136,3 +137,14 @@ async def test_auth_events_that_lack_are_fetched_by_themselves(gap: Gap) -> None
     assert gap.asked("event") == 1
     row = await gap.row(beside)
     assert row is not None and row.position is None
+
+
+async def test_an_event_on_one_whose_server_is_gone_is_taken_in(gap: Gap) -> None:
+    """Its keys can't be had: it counts for nothing, but it bars nobody who has seen it."""
+    gone = make_author("gone.example", 9)
+    join = gap.room.join("@clerk:gone.example", author=gone)
+    assert "error" in (await gap.send(join))[join.event_id]
+    await gap.send(gap.room.say("on it"))
+    await gap.sees("on it")
+    assert await gap.row(join) is None and gap.asked("state_ids") == 1
+    assert ("m.room.member", "@clerk:gone.example") not in (await gap.head()).state
