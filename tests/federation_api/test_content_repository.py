@@ -307,14 +307,30 @@ async def test_a_body_that_is_shorter_than_announced_is_no_file(
 
 
 async def test_a_slow_server_holds_up_no_other(alice: Person, bob: Person, peer: Peer) -> None:
+    """Who wants another file of the slow one waits for its turn."""
     slow = [
         asyncio.create_task(download(alice, new_file(peer, NeverEnding(b"x", 0.1))))
         for _ in range(FETCHES_PER_SERVER_MAX)
     ]
     await asyncio.sleep(0.5)
-    await refused(alice, new_file(peer, in_parts(b"content")), 502, "M_UNKNOWN")
+    waiting = asyncio.create_task(download(alice, new_file(peer, in_parts(b"content"))))
     assert (await download(alice, await uploaded(bob, b"content"))).body == b"content"
+    assert not waiting.done()
     assert {each.status for each in await asyncio.gather(*slow)} == {502}
+    assert (await waiting).body == b"content"
+
+
+async def test_many_files_are_fetched_at_once(alice: Person, bob: Person) -> None:
+    files = [await uploaded(bob, secrets.token_bytes(10)) for _ in range(3 * FETCHES_PER_SERVER_MAX)]
+    assert {each.status for each in await asyncio.gather(*(download(alice, file) for file in files))} == {200}
+
+
+async def test_so_many_may_wait_and_no_more(alice: Person, peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tim_server.services.media.fetch.WAITING_PER_SERVER_MAX", 2)
+    slow = [asyncio.create_task(download(alice, new_file(peer, NeverEnding(b"x", 0.1)))) for _ in range(2)]
+    await asyncio.sleep(0.3)
+    await refused(alice, new_file(peer, in_parts(b"content")), 429, "M_LIMIT_EXCEEDED")
+    await asyncio.gather(*slow)
 
 
 async def test_a_file_that_is_too_large_is_refused(neighbourhood: Neighbourhood, alice: Person, peer: Peer) -> None:

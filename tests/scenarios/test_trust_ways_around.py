@@ -111,6 +111,8 @@ CLIENT_WAYS: dict[str, Way] = {
     "an alias": ("GET", f"directory/room/{quote(ALIAS)}", None),
     "its public rooms": ("POST", f"publicRooms?server={STRANGER}", {}),
     "its public rooms, the older way": ("GET", f"publicRooms?server={STRANGER}", None),
+    "a file": ("GET", f"/_matrix/client/v1/media/download/{STRANGER}/file", None),
+    "a file under another name": ("GET", f"/_matrix/client/v1/media/download/{STRANGER}/file/name", None),
     "messages to devices": ("PUT", "sendToDevice/m.test/{txn}", {"messages": {NURSE: {"*": {}}}}),
 }
 NOT_YET = {"knocking through it": 404, "knocking by its alias": 404}

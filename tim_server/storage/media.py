@@ -77,8 +77,13 @@ ON CONFLICT (object_name) DO UPDATE SET due_ts = $2, is_doomed = true
 async def insert_medium(tx: Connection, codec: Codec, medium: Medium) -> bool:
     """Make a noted object the file of a medium. False where there is such a medium already, or the object took so long
     that it counts as left over; either way it is removed then."""
-    if not await tx.fetchval(CLAIM_OBJECT, medium.object_name):
-        return False
+    is_new = await tx.fetchval(CLAIM_OBJECT, medium.object_name) and await _insert(tx, codec, medium)
+    if not is_new:
+        await tx.execute(DOOM_OBJECT, medium.object_name, medium.created_ts)
+    return bool(is_new)
+
+
+async def _insert(tx: Connection, codec: Codec, medium: Medium) -> bool:
     details = _Details(key=medium.file_key, type=medium.content_type, name=medium.file_name)
     is_new = await tx.fetchval(
         INSERT_MEDIUM,
@@ -91,8 +96,6 @@ async def insert_medium(tx: Connection, codec: Codec, medium: Medium) -> bool:
         medium.sha256,
         medium.created_ts,
     )
-    if not is_new:
-        await tx.execute(DOOM_OBJECT, medium.object_name, medium.created_ts)
     return bool(is_new)
 
 

@@ -1,22 +1,23 @@
 """Fetch files of other servers, and keep copies.
 
 Whoever asks for a file that is being fetched waits for the same fetch, which goes on when they leave. How many are
-fetched at once is bounded, for each server too, so that a slow one holds up nobody else's. What can't be had is not
-asked for again for a while.
+fetched at once is bounded, for each server too, so that a slow one holds up nobody else's; others wait their turn. What
+can't be had is not asked for again for a while.
 
 Spec: https://spec.matrix.org/v1.19/server-server-api/#content-repository
 """
 
 import asyncio
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from tim_server.egress.errors import ResponseTooLarge
 from tim_server.federation.client import FederationClient, RequestBounds
 from tim_server.federation.errors import RemoteError
 from tim_server.federation.media import RemoteFile, download_media
-from tim_server.matrix.errors import Forbidden, MatrixError, NotFound
+from tim_server.matrix.errors import Forbidden, LimitExceeded, MatrixError, NotFound, Unavailable
 from tim_server.matrix.federation_errors import BadGateway
 from tim_server.matrix.identifiers import MediaId, ServerName
 from tim_server.matrix.media_errors import NotYetUploaded, RemoteFileTooLarge
@@ -28,11 +29,24 @@ from tim_server.storage.media import Medium, find_medium
 
 FETCHES_MAX = 40
 FETCHES_PER_SERVER_MAX = 8
+WAITING_MAX = 1_000
+WAITING_PER_SERVER_MAX = 200
+TURN_TIMEOUT_S = 60.0
 REFUSALS_REMEMBERED_MAX = 10_000
 REFUSALS_REMEMBERED_MS = 30_000
 TIMEOUT_MS_MAX = 60_000
 
+RETRY_AFTER_MS = 5_000
+
 _Name = tuple[ServerName, MediaId]
+
+
+@dataclass(slots=True)
+class _Server:
+    """A server that files are fetched from: how many are asked for, and whose turn it is."""
+
+    asked: int = 0
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(FETCHES_PER_SERVER_MAX))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,12 +59,13 @@ class RemoteMedia:
     policy: MediaPolicy
     now_ms: Callable[[], int]
     _fetches: "dict[_Name, asyncio.Task[Medium]]" = field(default_factory=dict)
-    _by_server: Counter[ServerName] = field(default_factory=Counter)
+    _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(FETCHES_MAX))
+    _servers: "dict[ServerName, _Server]" = field(default_factory=dict)
     _refusals: OrderedDict[_Name, tuple[int, MatrixError]] = field(default_factory=OrderedDict)
 
     async def fetch(self, server_name: ServerName, media_id: MediaId, *, timeout_ms: int) -> Medium:
         """The copy that is kept from now on. Raises `NotFound`, `Forbidden`, `BadGateway`, `RemoteFileTooLarge`,
-        `NotYetUploaded`, and what keeping a file raises."""
+        `NotYetUploaded`, `LimitExceeded`, `Unavailable`, and what keeping a file raises."""
         name = (server_name, media_id)
         self._check_refusals(name)
         if name not in self._fetches:
@@ -70,17 +85,17 @@ class RemoteMedia:
             raise type(error)(error.message, **error.extra)
 
     def _begin(self, name: _Name, timeout_ms: int) -> None:
-        server_name = name[0]
-        if len(self._fetches) >= FETCHES_MAX or self._by_server[server_name] >= FETCHES_PER_SERVER_MAX:
-            raise BadGateway("Too many files are being fetched from other servers; try again")
-        self._by_server[server_name] += 1
-        task = self._fetches[name] = asyncio.create_task(self._fetch(name, timeout_ms), name="fetch-media")
+        server = self._servers.setdefault(name[0], _Server())
+        if len(self._fetches) >= WAITING_MAX or server.asked >= WAITING_PER_SERVER_MAX:
+            raise LimitExceeded("Too many files are being fetched from other servers", retry_after_ms=RETRY_AFTER_MS)
+        server.asked += 1
+        task = self._fetches[name] = asyncio.create_task(self._take_turn(name, timeout_ms), name="fetch-media")
 
         def done(_task: "asyncio.Task[Medium]") -> None:
             del self._fetches[name]
-            self._by_server[server_name] -= 1
-            if not self._by_server[server_name]:
-                del self._by_server[server_name]
+            server.asked -= 1
+            if not server.asked:
+                del self._servers[name[0]]
             if not _task.cancelled() and isinstance(error := _task.exception(), MatrixError):
                 self._remember(name, error)
 
@@ -93,6 +108,18 @@ class RemoteMedia:
         self._refusals.move_to_end(name)
         while len(self._refusals) > REFUSALS_REMEMBERED_MAX:
             self._refusals.popitem(last=False)
+
+    async def _take_turn(self, name: _Name, timeout_ms: int) -> Medium:
+        """Fetch once the server has no others to send, and there is room among all: in this order, so that who waits
+        for a slow server takes no room."""
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(TURN_TIMEOUT_S):
+                    await stack.enter_async_context(self._servers[name[0]].turns)
+                    await stack.enter_async_context(self._turns)
+            except TimeoutError:
+                raise Unavailable("Other files are being fetched; try again") from None
+            return await self._fetch(name, timeout_ms)
 
     async def _fetch(self, name: _Name, timeout_ms: int) -> Medium:
         server_name, media_id = name

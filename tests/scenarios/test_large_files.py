@@ -1,0 +1,93 @@
+"""Files of 100 MiB, several at once: locally, and to another hospital. Memory stays where it was."""
+
+import asyncio
+import hashlib
+import statistics
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.durability.form import IS_SHORT
+from tests.files import DOWNLOAD, MIB, in_chunks, uploaded
+from tests.hospitals import run_hospitals
+from tests.people import Person
+from tim_server.app.memory import give_back_freed_memory
+
+pytestmark = pytest.mark.long
+
+SIZE_BYTES = 100 * MIB
+AT_ONCE = 3 if IS_SHORT else 10
+GROWTH_MIB_MAX = 40
+"""Both servers and the clients of this test are in one process; each transfer has a sender and a receiver there."""
+
+
+def resident_mib() -> float:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / MIB
+
+
+@asynccontextmanager
+async def watched(what: str, person: Person) -> AsyncIterator[None]:
+    """Prints how long it took, how memory grew, and how long syncs took meanwhile; fails where memory grew too much."""
+    before, peak, syncs = resident_mib(), 0.0, []
+
+    async def watch() -> None:
+        nonlocal peak
+        while True:
+            began = time.perf_counter()
+            await person.get("sync", timeout=0)
+            syncs.append((time.perf_counter() - began) * 1000)
+            peak = max(peak, resident_mib())
+            await asyncio.sleep(0.05)
+
+    began, task = time.perf_counter(), asyncio.create_task(watch())
+    yield
+    seconds = time.perf_counter() - began
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    print(
+        f"\n{what}: {AT_ONCE * SIZE_BYTES / MIB / seconds:.0f} MiB/s, memory grew by {peak - before:.0f} MiB, "
+        f"syncs took {statistics.median(syncs):.0f} ms (median), {max(syncs):.0f} ms at most"
+    )
+    assert peak - before < GROWTH_MIB_MAX, what
+
+
+async def upload(person: Person) -> tuple[str, bytes]:
+    """A new file, and its hash."""
+    digest = hashlib.sha256()
+
+    async def chunks() -> AsyncIterator[bytes]:
+        async for chunk in in_chunks(SIZE_BYTES):
+            digest.update(chunk)
+            yield chunk
+
+    return await uploaded(person, chunks()), digest.digest()
+
+
+async def hash_of(person: Person, file: str) -> bytes:
+    digest = hashlib.sha256()
+    headers = {"Authorization": f"Bearer {person.token}"}
+    async with person.session.get(f"{DOWNLOAD}/{file}", headers=headers) as response:
+        assert response.status == 200, await response.text()
+        async for chunk in response.content.iter_any():
+            digest.update(chunk)
+    return digest.digest()
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
+async def test_large_files_take_little_memory(make_tenant_dsn: Callable[[], Awaitable[str]], tmp_path: Path) -> None:
+    give_back_freed_memory()
+    dsns = [await make_tenant_dsn(), await make_tenant_dsn()]
+    async with run_hospitals(["a.example", "b.example"], dsns, tmp_path) as (_, (a, b)):
+        alice, bob = await a.person(), await b.person()
+        assert await hash_of(alice, await uploaded(bob, b"warm")) == hashlib.sha256(b"warm").digest()
+        async with watched("uploads", bob):
+            files = dict(await asyncio.gather(*(upload(bob) for _ in range(AT_ONCE))))
+        async with watched("downloads", bob):
+            got = await asyncio.gather(*(hash_of(bob, file) for file in files))
+        assert got == [*files.values()]
+        async with watched("downloads from the other hospital", alice):
+            got = await asyncio.gather(*(hash_of(alice, file) for file in files))
+        assert got == [*files.values()]
