@@ -17,7 +17,7 @@ from tim_server.media_store.errors import MediaStoreError, NoSpaceLeft, ObjectMi
 if TYPE_CHECKING:
     from obstore.store import LocalStore
 
-PART_BYTES = 1024 * 1024
+PART_BYTES = 512 * 1024
 PARTS_IN_FLIGHT_MAX = 1
 _FOLDER_MODE = 0o700
 _FULL = ("os error 28", "os error 122")  # ENOSPC and EDQUOT, as they end up in texts
