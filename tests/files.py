@@ -24,13 +24,20 @@ class Download:
 
 
 async def upload(
-    person: Person, content: Any, *, content_type: str | None = "application/octet-stream", **query: str
+    person: Person,
+    content: Any,
+    *,
+    content_type: str | None = "application/octet-stream",
+    place: str | None = None,
+    **query: str,
 ) -> tuple[int, Any]:
-    """Status and JSON of an upload; `content` may be chunks."""
+    """Status and JSON of an upload; `content` may be chunks. `place` is the server name and media id of a file that was
+    announced."""
     headers = {"Authorization": f"Bearer {person.token}"}
     if content_type is not None:
         headers["Content-Type"] = content_type
-    async with person.session.post(UPLOAD, data=content, headers=headers, params=query) as response:
+    method, path = ("POST", UPLOAD) if place is None else ("PUT", f"{UPLOAD}/{place}")
+    async with person.session.request(method, path, data=content, headers=headers, params=query) as response:
         return response.status, await response.json()
 
 
@@ -39,6 +46,12 @@ async def uploaded(person: Person, content: Any, **options: Any) -> str:
     status, answer = await upload(person, content, **options)
     assert status == 200, answer
     assert answer.keys() == {"content_uri"}
+    return str(answer["content_uri"]).removeprefix("mxc://")
+
+
+async def announced(person: Person) -> str:
+    """The server name and media id of a file that is to come."""
+    answer = await person.expect(200, "POST", "/_matrix/media/v1/create")
     return str(answer["content_uri"]).removeprefix("mxc://")
 
 

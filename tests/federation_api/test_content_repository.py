@@ -13,7 +13,7 @@ from aiohttp import web
 
 from tests.conftest import Neighbourhood
 from tests.eventually import eventually
-from tests.files import MIB, download, uploaded
+from tests.files import MIB, announced, download, upload, uploaded
 from tests.hospitals import run_hospitals
 from tests.peer import Asked, Peer, run_peer
 from tests.people import Person
@@ -372,3 +372,13 @@ async def test_a_redirect_within_the_server_is_followed(alice: Person, peer: Pee
     assert got.headers["Content-Disposition"] == "inline; filename=a.png"
     (asked,) = peer.asked("/file")
     assert "Authorization" not in asked.headers
+
+
+async def test_what_is_announced_is_waited_for_across_servers(alice: Person, bob: Person) -> None:
+    place = await announced(bob)
+    got = await download(alice, f"{place}?timeout_ms=200")
+    assert (got.status, "M_NOT_YET_UPLOADED" in got.body.decode()) == (504, True)
+    waiting = asyncio.create_task(download(alice, place))
+    await asyncio.sleep(0.3)
+    assert (await upload(bob, b"content", place=place))[0] == 200
+    assert (await asyncio.wait_for(waiting, 5)).body == b"content"

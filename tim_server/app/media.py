@@ -5,6 +5,8 @@ from tim_server.app.parts import Parts, now_ms
 from tim_server.background.supervise import Loop
 from tim_server.media_store.files import MediaFiles
 from tim_server.media_store.objects import open_objects
+from tim_server.services.media.announce import MediaAnnouncement
+from tim_server.services.media.arrivals import MediaArrivals
 from tim_server.services.media.download import MediaDownload
 from tim_server.services.media.fetch import RemoteMedia
 from tim_server.services.media.keep import MediaKeeping
@@ -24,10 +26,15 @@ def media_services(parts: Parts) -> Services:
     remote = RemoteMedia(
         client=parts.federation.client, database=store.database, keeping=keeping, policy=policy, now_ms=now_ms
     )
+    arrivals = MediaArrivals()
+    store.commit_log.subscribe(arrivals.follow)
     reaping = LeftoverReaping(database=store.database, objects=objects, now_ms=now_ms)
     return Services(
         fields={
-            "media_upload": MediaUpload(server_name=server_name, keeping=keeping, policy=policy),
+            "media_upload": MediaUpload(
+                server_name=server_name, database=store.database, keeping=keeping, policy=policy, now_ms=now_ms
+            ),
+            "media_announcement": MediaAnnouncement(writer=store.writer, policy=policy, now_ms=now_ms),
             "media_download": MediaDownload(
                 server_name=server_name,
                 database=store.database,
@@ -36,6 +43,7 @@ def media_services(parts: Parts) -> Services:
                 files=files,
                 gate=parts.federation.gate,
                 remote=remote,
+                arrivals=arrivals,
                 policy=policy,
                 now_ms=now_ms,
             ),
@@ -52,5 +60,7 @@ def _policy(parts: Parts) -> MediaPolicy:
         upload_timeout_s=media.upload_timeout_s,
         remote_bytes_max=media.remote_bytes_max,
         remote_timeout_s=media.remote_timeout_s,
+        announced_per_user_max=parts.settings.limits.announced_files_per_user_max,
+        announced_lifetime_s=media.announced_lifetime_s,
         unauthenticated_downloads=media.unauthenticated_downloads,
     )

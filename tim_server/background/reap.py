@@ -5,6 +5,7 @@ from functools import partial
 
 from tim_server.background.supervise import Loop
 from tim_server.storage import (
+    announced_media,
     client_transactions,
     commit_log,
     key_backups,
@@ -27,6 +28,7 @@ HOUR_S = 3600.0
 def reaping_loops(store: Store) -> tuple[Loop, ...]:
     """The loops of one homeserver."""
     reapers: dict[str, Callable[[Connection], Awaitable[None]]] = {
+        "announced_media": announced_media.reap,
         "commits": commit_log.trim,
         "client_transactions": client_transactions.reap,
         "key_backups": key_backups.reap,

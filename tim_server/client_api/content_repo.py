@@ -14,11 +14,13 @@ from tim_server.matrix.content_disposition import clean_file_name
 from tim_server.matrix.errors import NotFound
 from tim_server.services.accounts.requester import Requester
 from tim_server.services.homeserver import Homeserver
+from tim_server.services.media.upload import AnnouncedUpload
 from tim_server.storage.media import Medium
+from tim_server.web.fields import MediaId, ServerName
 from tim_server.web.media import file_response
 from tim_server.web.read_body import BodyStream
 from tim_server.web.request_model import InPath, InQuery, RequestModel, StreamedBody
-from tim_server.web.response_model import ResponseModel
+from tim_server.web.response_model import EmptyResponse, ResponseModel
 from tim_server.web.route import Auth, Route
 
 
@@ -50,6 +52,57 @@ async def upload_content(
         requester, aiter(request.body), content_type=request.body.content_type, file_name=request.file_name
     )
     return UploadContentResponse(content_uri=uri)
+
+
+class CreateContentRequest(RequestModel):
+    """Nothing beside the requester."""
+
+
+class CreateContentResponse(ResponseModel):
+    """The `mxc://` URI of a file that is still to come, and until when."""
+
+    content_uri: str
+    unused_expires_at: int
+
+
+async def create_content(
+    server: Homeserver, requester: Requester, request: CreateContentRequest
+) -> CreateContentResponse:
+    """`POST /_matrix/media/v1/create`: an address for a file that is uploaded later.
+
+    Spec: https://spec.matrix.org/v1.19/client-server-api/#post_matrixmediav1create
+    """
+    announced = await server.media_announcement.announce(requester)
+    return CreateContentResponse(
+        content_uri=f"mxc://{server.server_name}/{announced.media_id}", unused_expires_at=announced.expires_ts
+    )
+
+
+class UploadContentToMxcRequest(UploadContentRequest):
+    """The bytes, what the file is called, and its address."""
+
+    server_name: InPath[ServerName]
+    media_id: InPath[MediaId]
+
+
+async def upload_content_to_mxc(
+    server: Homeserver, requester: Requester, request: UploadContentToMxcRequest
+) -> EmptyResponse:
+    """`PUT /_matrix/media/v3/upload/{serverName}/{mediaId}`: store a file at an address that was created before.
+
+    Spec: https://spec.matrix.org/v1.19/client-server-api/#put_matrixmediav3uploadservernamemediaid
+    """
+    await server.media_upload.upload_announced(
+        requester,
+        AnnouncedUpload(
+            server_name=request.server_name,
+            media_id=request.media_id,
+            pieces=aiter(request.body),
+            content_type=request.body.content_type,
+            file_name=request.file_name,
+        ),
+    )
+    return EmptyResponse()
 
 
 class GetDeprecatedContentRequest(GetContentRequest):
@@ -116,6 +169,14 @@ ROUTES = (
         "POST",
         "/_matrix/media/v3/upload",
         upload_content,
+        rate_limit="upload",
+        body_size_max_bytes=_upload_bytes_max,
+    ),
+    Route("POST", "/_matrix/media/v1/create", create_content, rate_limit="upload"),
+    Route(
+        "PUT",
+        "/_matrix/media/v3/upload/{serverName}/{mediaId}",
+        upload_content_to_mxc,
         rate_limit="upload",
         body_size_max_bytes=_upload_bytes_max,
     ),

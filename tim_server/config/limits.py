@@ -91,6 +91,9 @@ class LimitSettings(Section):
     typing_timeout_ms_max: int = Field(
         default=120_000, ge=1_000, description="For how long at most a user counts as typing who says nothing more."
     )
+    announced_files_per_user_max: int = Field(
+        default=50, ge=1, description="For how many files a user may have an address before they are uploaded."
+    )
     open_reports_per_user_max: int = Field(
         default=100, ge=1, description="How many reports of one user may wait for an administrator's decision."
     )

@@ -40,6 +40,11 @@ class MediaSettings(Section):
     upload_timeout_s: float = Field(
         default=3_600.0, ge=1.0, description="How many seconds a client has to upload a file."
     )
+    announced_lifetime_s: float = Field(
+        default=86_400.0,
+        ge=60.0,
+        description="For how many seconds an address that a user has asked for waits for its file.",
+    )
     remote_bytes_max: int = Field(
         default=120 * MIB, ge=65_536, description="Size of a file that is fetched from another server."
     )

@@ -8,15 +8,18 @@ from tim_server.matrix.identifiers import ServerName
 from tim_server.services.homeserver import Homeserver
 from tim_server.storage.media import Medium
 from tim_server.web.fields import MediaId
-from tim_server.web.request_model import InPath, RequestModel
+from tim_server.web.request_model import InPath, InQuery, RequestModel
 from tim_server.web.response_model import StreamedBinary
 from tim_server.web.route import Auth, Route
 
+TIMEOUT_MS = 20_000
+
 
 class GetContentRequest(RequestModel):
-    """Which file."""
+    """Which file, and how long to wait for its upload."""
 
     media_id: InPath[MediaId]
+    timeout_ms: InQuery[int] = TIMEOUT_MS
 
 
 async def get_content(server: Homeserver, origin: ServerName, request: GetContentRequest) -> StreamedBinary:
@@ -25,7 +28,7 @@ async def get_content(server: Homeserver, origin: ServerName, request: GetConten
 
     Spec: https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1mediadownloadmediaid
     """
-    medium = await server.media_download.find_own(request.media_id)
+    medium = await server.media_download.find_own(request.media_id, timeout_ms=request.timeout_ms)
     pieces = await server.media_download.open(medium, first=0, last=medium.size_bytes - 1)
     boundary = secrets.token_hex(16)
     before, after = _around(medium, boundary)

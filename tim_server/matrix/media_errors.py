@@ -30,6 +30,14 @@ class RemoteFileTooLarge(MatrixError):
     default_message = "The file is too large to be served"
 
 
+class CannotOverwriteMedia(MatrixError):
+    """M_CANNOT_OVERWRITE_MEDIA with 409: the file is there already."""
+
+    errcode = "M_CANNOT_OVERWRITE_MEDIA"
+    status = 409
+    default_message = "The file has been uploaded already"
+
+
 class NotYetUploaded(MatrixError):
     """M_NOT_YET_UPLOADED: the file is announced, but not there yet."""
 

@@ -39,6 +39,7 @@ from tim_server.services.keys.query import KeyQuery
 from tim_server.services.keys.sign import SignatureUpload
 from tim_server.services.keys.upload import KeyUpload
 from tim_server.services.keys.user_devices import UserDevices
+from tim_server.services.media.announce import MediaAnnouncement
 from tim_server.services.media.download import MediaDownload
 from tim_server.services.media.upload import MediaUpload
 from tim_server.services.notifications.list import NotificationList
@@ -135,6 +136,7 @@ class Homeserver:
     push_rule_change: PushRuleChange
     notification_list: NotificationList
     filters: Filters
+    media_announcement: MediaAnnouncement
     media_upload: MediaUpload
     media_download: MediaDownload
     well_known: WellKnown

@@ -126,6 +126,14 @@ async def find_medium(tx: Connection, codec: Codec, server_name: ServerName, med
     )
 
 
+KNOWS_MEDIUM = "SELECT EXISTS (SELECT FROM media WHERE server_name = $1 AND media_id = $2)"
+
+
+async def knows_medium(tx: Connection, server_name: ServerName, media_id: MediaId) -> bool:
+    """Whether the medium is here."""
+    return bool(await tx.fetchval(KNOWS_MEDIUM, server_name, media_id))
+
+
 TOUCH_MEDIUM = """
 UPDATE media SET last_access_ts = $3 WHERE server_name = $1 AND media_id = $2 AND last_access_ts < $3
 """

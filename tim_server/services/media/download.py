@@ -3,19 +3,24 @@
 Spec: https://spec.matrix.org/v1.19/client-server-api/#content-repository
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
 
 from tim_server.matrix.errors import InternalError, NotFound
 from tim_server.matrix.identifiers import MediaId, ServerName, UserId
+from tim_server.matrix.media_errors import NotYetUploaded
 from tim_server.media_store.errors import MediaStoreError
 from tim_server.media_store.files import FileToRead, MediaFiles
-from tim_server.services.media.fetch import RemoteMedia
+from tim_server.services.media.arrivals import MediaArrivals
+from tim_server.services.media.fetch import TIMEOUT_MS_MAX, RemoteMedia
 from tim_server.services.media.keep import identity_of
 from tim_server.services.media.policy import MediaPolicy
 from tim_server.services.trust.gate import ChokePoint, TrustGate
+from tim_server.storage.announced_media import find_announcement
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection, Database
 from tim_server.storage.media import Medium, find_medium, touch_medium
@@ -38,24 +43,44 @@ class MediaDownload:
     files: MediaFiles
     gate: TrustGate
     remote: RemoteMedia
+    arrivals: MediaArrivals
     policy: MediaPolicy
     now_ms: Callable[[], int]
 
     async def find(
         self, server_name: ServerName, media_id: MediaId, *, timeout_ms: int, may_fetch: bool = True
     ) -> Medium:
-        """A file for a user. What another server has is fetched unless it is here; `timeout_ms` is how long that server
-        may wait for its upload. Raises `NotFound`, `Forbidden` where the trust gate refuses that server, and for other
-        servers' faults `BadGateway`, `RemoteFileTooLarge` and `NotYetUploaded`."""
+        """A file for a user. What another server has is fetched unless it is here; `timeout_ms` is how long to wait for
+        the upload of what is announced only. Raises `NotFound`, `Forbidden` where the trust gate refuses that server,
+        and for other servers' faults `BadGateway`, `RemoteFileTooLarge` and `NotYetUploaded`."""
         await self.gate.require(ChokePoint.CLIENT_REQUEST, [server_name])
+        if server_name == self.server_name:
+            return await self.find_own(media_id, timeout_ms=timeout_ms)
         medium = await self._load(server_name, media_id)
-        if medium is None and server_name != self.server_name and may_fetch:
+        if medium is None and may_fetch:
             medium = await self.remote.fetch(server_name, media_id, timeout_ms=timeout_ms)
         return await self._touched(medium)
 
-    async def find_own(self, media_id: MediaId) -> Medium:
-        """A file that was uploaded here; raises `NotFound`."""
-        return await self._touched(await self._load(self.server_name, media_id))
+    async def find_own(self, media_id: MediaId, *, timeout_ms: int) -> Medium:
+        """A file that was uploaded here, or is announced and comes in this time; raises `NotFound` and
+        `NotYetUploaded`."""
+        medium = await self._load(self.server_name, media_id)
+        if medium is None:
+            medium = await self._await_announced(media_id, min(timeout_ms, TIMEOUT_MS_MAX))
+        return await self._touched(medium)
+
+    async def _await_announced(self, media_id: MediaId, timeout_ms: int) -> Medium | None:
+        async with self.database.connection() as connection:
+            announced = await find_announcement(connection, media_id, now=self.now_ms())
+        if announced is None:
+            return await self._load(self.server_name, media_id)  # it may have come just now
+        with suppress(TimeoutError), self.arrivals.of(announced.user_id) as arrival:
+            async with asyncio.timeout(timeout_ms / 1000):
+                while (medium := await self._load(self.server_name, media_id)) is None:
+                    await arrival.wait()
+                    arrival.clear()
+                return medium
+        raise NotYetUploaded()
 
     async def open(self, medium: Medium, *, first: int, last: int) -> AsyncIterator[bytes]:
         """The bytes from `first` up to and including `last`. What can't be read at all raises `InternalError` now;

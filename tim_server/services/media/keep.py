@@ -13,6 +13,8 @@ from tim_server.matrix.identifiers import MediaId, ServerName, UserId
 from tim_server.matrix.media_errors import StorageFull
 from tim_server.media_store.errors import MediaStoreError, NoSpaceLeft
 from tim_server.media_store.files import MediaFiles, new_object_name
+from tim_server.services.media.arrivals import MEDIA
+from tim_server.storage.announced_media import delete_announcement
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection
 from tim_server.storage.media import Medium, insert_medium, note_object
@@ -24,7 +26,8 @@ MARGIN_MS = 3_600_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArrivingMedium:
-    """A file that arrives. `user_id` is who uploads it, None for another server's."""
+    """A file that arrives. `user_id` is who uploads it, None for another server's; `is_announced` says that the id was
+    created before."""
 
     server_name: ServerName
     media_id: MediaId
@@ -32,6 +35,7 @@ class ArrivingMedium:
     content_type: str
     file_name: str | None
     pieces: AsyncIterator[bytes]
+    is_announced: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +76,14 @@ class MediaKeeping:
             created_ts=now,
             last_access_ts=now,
         )
-        is_new = await self.writer.write(_Keep(codec=self.codec, medium=medium))
+        is_new = await self.writer.write(self._commit(medium, is_announced=arriving.is_announced))
         return medium if is_new else None
+
+    def _commit(self, medium: Medium, *, is_announced: bool) -> "_Keep":
+        """What makes the file known. Somebody may wait for one that was announced, in any process."""
+        if not is_announced or medium.user_id is None:
+            return _Keep(codec=self.codec, medium=medium)
+        return _Keep(codec=self.codec, medium=medium, users=(medium.user_id,), streams=(MEDIA,))
 
 
 def identity_of(server_name: ServerName, media_id: MediaId) -> str:
@@ -100,4 +110,6 @@ class _Keep:
     streams: tuple[str, ...] = ()
 
     async def store(self, tx: Connection, position: int) -> bool:
+        if self.streams:
+            await delete_announcement(tx, self.medium.media_id)
         return await insert_medium(tx, self.codec, self.medium)

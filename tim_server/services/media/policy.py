@@ -5,11 +5,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaPolicy:
-    """How large files may be, and how long they may take to arrive. `unauthenticated_downloads` says whether the
-    deprecated endpoints serve them to anybody."""
+    """How large files may be, and how long they may take to arrive; how many files that are announced a user may owe,
+    and for how long. `unauthenticated_downloads` says whether the deprecated endpoints serve files to anybody."""
 
     upload_bytes_max: int
     upload_timeout_s: float
     remote_bytes_max: int
     remote_timeout_s: float
+    announced_per_user_max: int
+    announced_lifetime_s: float
     unauthenticated_downloads: bool = False

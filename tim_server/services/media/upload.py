@@ -4,18 +4,32 @@ Spec: https://spec.matrix.org/v1.19/client-server-api/#post_matrixmediav3upload
 """
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from tim_server.matrix.content_disposition import clean_content_type, clean_file_name
-from tim_server.matrix.errors import Unavailable, UserSuspended
+from tim_server.matrix.errors import Forbidden, NotFound, Unavailable, UserSuspended
 from tim_server.matrix.identifiers import MediaId, ServerName
-from tim_server.matrix.media_errors import UploadTooSlow
+from tim_server.matrix.media_errors import CannotOverwriteMedia, UploadTooSlow
 from tim_server.services.accounts.requester import Requester
 from tim_server.services.media.keep import ArrivingMedium, MediaKeeping
 from tim_server.services.media.policy import MediaPolicy
+from tim_server.storage.announced_media import find_announcement
+from tim_server.storage.database import Database
+from tim_server.storage.media import knows_medium
 
 _MEDIA_ID_BYTES = 18
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnnouncedUpload:
+    """A file that arrives for an id that was created before."""
+
+    server_name: ServerName
+    media_id: MediaId
+    pieces: AsyncIterator[bytes]
+    content_type: str | None
+    file_name: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +37,8 @@ class MediaUpload:
     """Stores uploads."""
 
     server_name: ServerName
+    database: Database
+    now_ms: Callable[[], int]
     keeping: MediaKeeping
     policy: MediaPolicy
 
@@ -31,20 +47,52 @@ class MediaUpload:
     ) -> str:
         """Store a file; the `mxc://` URI that it has from now on. Raises `UserSuspended`, `UploadTooSlow`, what `keep`
         raises, and what `pieces` raise, which bound the size."""
-        if requester.is_suspended:
-            raise UserSuspended()
         arriving = ArrivingMedium(
             server_name=self.server_name,
-            media_id=MediaId(secrets.token_urlsafe(_MEDIA_ID_BYTES)),
+            media_id=new_media_id(),
             user_id=requester.user_id,
             content_type=clean_content_type(content_type),
             file_name=clean_file_name(file_name),
             pieces=pieces,
         )
+        if not await self._keep(requester, arriving):
+            raise Unavailable()
+        return f"mxc://{self.server_name}/{arriving.media_id}"
+
+    async def upload_announced(self, requester: Requester, upload: AnnouncedUpload) -> None:
+        """Store a file that the user has announced. Raises as `upload` does, `Forbidden` for another's id,
+        `CannotOverwriteMedia`, and `NotFound` for an id that was not created, or has expired."""
+        if upload.server_name != self.server_name:
+            raise NotFound("No such id was created here")
+        async with self.database.connection() as connection:
+            announced = await find_announcement(connection, upload.media_id, now=self.now_ms())
+            if announced is None and await knows_medium(connection, self.server_name, upload.media_id):
+                raise CannotOverwriteMedia()
+        if announced is None:
+            raise NotFound("The id was not created here, or has expired")
+        if announced.user_id != requester.user_id:
+            raise Forbidden("The id was created by somebody else")
+        arriving = ArrivingMedium(
+            server_name=self.server_name,
+            media_id=upload.media_id,
+            user_id=requester.user_id,
+            content_type=clean_content_type(upload.content_type),
+            file_name=clean_file_name(upload.file_name),
+            pieces=upload.pieces,
+            is_announced=True,
+        )
+        if not await self._keep(requester, arriving):
+            raise CannotOverwriteMedia()
+
+    async def _keep(self, requester: Requester, arriving: ArrivingMedium) -> bool:
+        if requester.is_suspended:
+            raise UserSuspended()
         try:
-            medium = await self.keeping.keep(arriving, timeout_s=self.policy.upload_timeout_s)
+            return await self.keeping.keep(arriving, timeout_s=self.policy.upload_timeout_s) is not None
         except TimeoutError:
             raise UploadTooSlow() from None
-        if medium is None:
-            raise Unavailable()
-        return f"mxc://{medium.server_name}/{medium.media_id}"
+
+
+def new_media_id() -> MediaId:
+    """An id that nobody can guess."""
+    return MediaId(secrets.token_urlsafe(_MEDIA_ID_BYTES))
