@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from tim_server.app import prepare
 from tim_server.cli.demo_circle import found_circle
 from tim_server.cli.demo_client import DemoClient, DemoFailed
 from tim_server.cli.demo_conversation import Clinician, converse
@@ -32,11 +33,9 @@ from tim_server.cli.trust_authority_serve import ListeningAt, serve_until
 from tim_server.cli.user_accounts import create_user
 from tim_server.config.database import DatabaseSettings
 from tim_server.config.load import load_settings
-from tim_server.config.signing_key import ensure_signing_key
 from tim_server.matrix.errors import UserInUse
 from tim_server.services.directory_authority.folder import AuthorityFolder
 from tim_server.storage.embedded import EmbeddedPostgres
-from tim_server.storage.migrations import migrate
 
 START_TIMEOUT_S = 60.0
 START_POLL_INTERVAL_S = 0.05
@@ -121,10 +120,10 @@ class _Demo:
                 await show_directory(administrator)
             alice = await self._with_keys(await self._sign_in("alice", "Alice", st_mary))
             bob = await self._with_keys(await self._sign_in("bob", "Bob", city))
-            room_id = await converse(alice, bob, places)
+            room_id, file_url = await converse(alice, bob, places)
             mallory = await self._sign_in("mallory", "Mallory", stranger)
             act = Stranger(mallory=mallory, it=it, places=places, door=door, console=self.console)
-            await act.try_everything(alice.client, room_id)
+            await act.try_everything(alice.client, room_id, file_url)
             self.console.print("\n[bold green]Everything went as it should.[/]")
             if not once:
                 self._invite()
@@ -136,11 +135,8 @@ class _Demo:
         await asyncio.to_thread(found_circle, places, self.console)
         dsns = {str(place.name): await self.postgres.provision_tenant(place.database_role) for place in places.all}
         write_configurations(places, dsns)
-        for place in places.all:
-            settings = load_settings(place.config, {})
-            ensure_signing_key(settings.signing_key_path(settings.tenants[0]))
-        counts = await asyncio.gather(*(migrate(dsn) for dsn in dsns.values()))
-        self.console.print(f"\nThree databases are migrated: {len(counts[0])} migrations were missing.")
+        await asyncio.gather(*(prepare(load_settings(place.config, {})) for place in places.all))
+        self.console.print("\nThree databases are migrated, and each server has its keys.")
         for place in (places.st_mary, places.city):
             await asyncio.to_thread(self._make_administrator, place)
 

@@ -1,7 +1,8 @@
 """A Matrix client as small as can be, which prints each request it makes."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, unquote
@@ -13,6 +14,7 @@ from rich.markup import escape
 from tim_server.cli.failures import CommandFailed
 
 API = "/_matrix/client/v3"
+MEDIA = "/_matrix/media/v3"
 SYNC_TIMEOUT_MS = 30_000
 SEGMENT_LENGTH_MAX = 22
 
@@ -51,7 +53,7 @@ class DemoClient:
         started = time.monotonic()
         status, answer = await self._ask(method, path, body, query)
         elapsed_ms = round((time.monotonic() - started) * 1000)
-        self.console.print(f"    {method} {_shortened(path)} → {status} in {elapsed_ms} ms", style="dim", markup=False)
+        self._print_request(method, path, f"{status} in {elapsed_ms} ms")
         return status, answer
 
     async def ask_quietly(self, path: str, *, query: Mapping[str, str] | None = None) -> Json:
@@ -64,8 +66,7 @@ class DemoClient:
     async def _ask(
         self, method: str, path: str, body: Json | None, query: Mapping[str, str] | None
     ) -> tuple[int, Json]:
-        headers = {"Authorization": f"Bearer {self.access_token}"} if self.access_token else {}
-        async with self.session.request(method, path, json=body, params=query, headers=headers) as response:
+        async with self._asked(method, path, json=body, params=query) as response:
             answer = await response.json(content_type=None)
             if not isinstance(answer, dict):
                 raise DemoFailed(f"{method} {path} was answered with something else than a JSON object")
@@ -109,6 +110,26 @@ class DemoClient:
         path = f"{API}/sendToDevice/{event_type}/{self._next_transaction()}"
         await self.call("PUT", path, {"messages": messages})
 
+    async def upload(self, data: bytes) -> str:
+        """Upload a file that says nothing about itself; its `mxc` address."""
+        async with self._asked("POST", f"{MEDIA}/upload", data=data) as response:
+            answer = await response.json(content_type=None)
+            self._print_request("POST", f"{MEDIA}/upload", response.status)
+            if response.status != 200:
+                raise DemoFailed(f"the file could not be uploaded: {answer.get('error')}")
+        url: str = answer["content_uri"]
+        return url
+
+    async def download(self, url: str) -> bytes:
+        """A file, wherever it is kept; raises `DemoFailed` where it can't be had."""
+        path = download_path(url)
+        async with self._asked("GET", path) as response:
+            data = await response.read()
+            self._print_request("GET", path, response.status)
+            if response.status != 200:
+                raise DemoFailed(f"{url} could not be downloaded: {data[:200]!r}")
+            return data
+
     async def sync(self, *, timeout_ms: int = 0) -> Json:
         """What is new since the last call; waits up to `timeout_ms` for something to happen."""
         query = {"timeout": str(timeout_ms)}
@@ -118,9 +139,26 @@ class DemoClient:
         self.since = answer["next_batch"]
         return answer
 
+    @asynccontextmanager
+    async def _asked(self, method: str, path: str, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:
+        headers = {"Authorization": f"Bearer {self.access_token}"} if self.access_token else {}
+        try:
+            async with self.session.request(method, path, headers=headers, **options) as response:
+                yield response
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise DemoFailed(f"{method} {path} was not answered: {error}") from None
+
+    def _print_request(self, method: str, path: str, outcome: object) -> None:
+        self.console.print(f"    {method} {_shortened(path)} → {outcome}", style="dim", markup=False)
+
     def _next_transaction(self) -> str:
         self._transactions += 1
         return f"demo{self._transactions}"
+
+
+def download_path(url: str) -> str:
+    """Where a client downloads what is at an `mxc` address."""
+    return f"/_matrix/client/v1/media/download/{url.removeprefix('mxc://')}"
 
 
 def _shortened(path: str) -> str:

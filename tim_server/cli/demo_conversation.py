@@ -11,11 +11,13 @@ from urllib.parse import quote
 
 from tim_server.cli.demo_client import API, SYNC_TIMEOUT_MS, DemoClient, DemoFailed, Json
 from tim_server.cli.demo_encryption import MEGOLM, Device
+from tim_server.cli.demo_files import seal, unseal
 from tim_server.cli.demo_places import Places
 
 T = TypeVar("T")
 
 ROOM_NAME = "Patient transfer"
+LETTER = b"Discharge letter. The patient is to be seen again in two weeks."
 MESSAGES_EACH = 2
 WAIT_S = 30.0
 SYNC_FILTER = '{"presence":{"types":[]},"room":{"timeline":{"limit":50}}}'
@@ -79,14 +81,17 @@ class Clinician:
                 self.messages[event["event_id"]] = content
 
 
-async def converse(alice: Clinician, bob: Clinician, places: Places) -> str:
-    """Act it out; the room's id. Raises `DemoFailed` where a server does not do what it should."""
+async def converse(alice: Clinician, bob: Clinician, places: Places) -> tuple[str, str]:
+    """Act it out; the room's id, and the address of a file in it.
+
+    Raises `DemoFailed` where a server does not do what it should.
+    """
     room_id = await _meet(alice, bob, places)
     await _exchange_keys(alice, bob, room_id)
     last = await _talk(alice, bob, room_id)
     await _look_inside(alice, room_id, last)
     await _receipt(alice, bob, room_id, last)
-    return room_id
+    return room_id, await _hand_over(alice, bob, room_id)
 
 
 async def _meet(alice: Clinician, bob: Clinician, places: Places) -> str:
@@ -150,6 +155,21 @@ async def _receipt(alice: Clinician, bob: Clinician, room_id: str, last: str) ->
     await alice.client.call("POST", path, {})
     await bob.wait_for("the receipt", lambda news: _receipt_in(news, room_id, last, alice.client.user_id))
     bob.client.show("Bob sees that Alice has read his message")
+
+
+async def _hand_over(alice: Clinician, bob: Clinician, room_id: str) -> str:
+    alice.client.say("sends a file. It is encrypted before her server has it.")
+    sealed, keys = seal(LETTER)
+    url = await alice.client.upload(sealed)
+    info = {"size": len(LETTER), "mimetype": "text/plain"}
+    content = {"msgtype": "m.file", "body": "letter.txt", "info": info, "file": {"url": url, **keys}}
+    event_id = await alice.say(room_id, content)
+    file = (await bob.wait_for_message(event_id))["file"]
+    bob.client.say("opens it. His server fetches it from hers.")
+    letter = unseal(await bob.client.download(file["url"]), file)
+    expect("Bob has another file than Alice sent", holds=letter == LETTER)
+    bob.client.show(f"In the file: {letter.decode()}")
+    return url
 
 
 def _member(news: Json, room_id: str, user_id: str) -> Json | None:

@@ -15,15 +15,15 @@ from urllib.parse import quote
 from rich.console import Console
 from rich.table import Table
 
-from tim_server.cli.demo_client import API, DemoClient, Json
+from tim_server.cli.demo_client import API, DemoClient, Json, download_path
 from tim_server.cli.demo_conversation import expect
 from tim_server.cli.demo_places import ADDRESS, Places
 from tim_server.cli.demo_watch import Door
 
 ADMIN = "/_tim-server/admin/v1/trust"
 INCOMING = "incoming federation"
-MALLORYS_ATTEMPTS = 4
-ALICES_ATTEMPTS = 2
+MALLORYS_ATTEMPTS = 5
+ALICES_ATTEMPTS = 3
 REFUSED_WAIT_S = 20.0
 POLL_INTERVAL_S = 0.2
 
@@ -38,9 +38,10 @@ class Stranger:
     door: Door
     console: Console
 
-    async def try_everything(self, alice: DemoClient, room_id: str) -> None:
+    async def try_everything(self, alice: DemoClient, room_id: str, file_url: str) -> None:
         """Try to get in and to get out; raises `DemoFailed` where anything works."""
         await self._try_to_get_in(alice, room_id)
+        await self._try_to_have(file_url)
         await self._try_to_be_reached(alice, room_id)
         await self._show_decisions()
         await self._show_door()
@@ -63,12 +64,18 @@ class Stranger:
         async with self._refused("PUT", "/v1/send/{txnId}"):
             await mallory.send_to_devices("m.room_key_request", {alice.user_id: {"*": {"action": "request"}}})
 
+    async def _try_to_have(self, file_url: str) -> None:
+        self.mallory.say("knows where the file is kept, and tries to have it.")
+        async with self._refused("GET", "/v1/media/download/{mediaId}"):
+            await self._expect_refusal(self.mallory, "GET", download_path(file_url))
+
     async def _try_to_be_reached(self, alice: DemoClient, room_id: str) -> None:
         alice.say("does not know better, and invites Mallory. Her own server says no, before anything is sent.")
         path = f"{API}/rooms/{quote(room_id)}/invite"
         await self._expect_refusal(alice, "POST", path, {"user_id": self.mallory.user_id})
-        alice.say("looks for Mallory's profile.")
+        alice.say("looks for Mallory's profile, and for a file that is kept there.")
         await self._expect_refusal(alice, "GET", f"{API}/profile/{quote(self.mallory.user_id)}")
+        await self._expect_refusal(alice, "GET", download_path(f"mxc://{self.places.stranger.name}/something"))
 
     @asynccontextmanager
     async def _refused(self, method: str, route: str) -> AsyncIterator[None]:
@@ -95,7 +102,7 @@ class Stranger:
 
     async def _expect_refusal(self, client: DemoClient, method: str, path: str, body: Json | None = None) -> None:
         status, answer = await client.request(method, path, body)
-        expect(f"{client.name} was not refused: {method} {path} → {status}", holds=status in (403, 404))
+        expect(f"{client.name} was not refused: {method} {path} → {status}", holds=status == 403)
         client.show(f"{answer.get('errcode')}: {answer.get('error')}")
 
     async def _show_decisions(self) -> None:
