@@ -10,6 +10,7 @@ from tests.people import CLIENT, Hospital, Person, run_hospital
 
 LIMITS = {
     "header_bytes_max": 4_096,
+    "bodies_bytes_max": 1_048_576,
     "body_timeout_s": 0.3,
     "sync_timeout_ms_max": 300,
     "timeline_events_max": 10,
@@ -51,6 +52,10 @@ async def alice(limited: Hospital) -> Person:
 async def test_a_long_header_is_refused(alice: Person) -> None:
     async with alice.session.get(f"{CLIENT}/account/whoami", headers={"X-Long": "x" * 5_000}) as response:
         assert (response.status, (await response.json())["errcode"]) == (431, "M_TOO_LARGE")
+
+
+async def test_a_body_that_would_take_too_much_memory_is_refused(alice: Person) -> None:
+    await alice.refused(413, "M_TOO_LARGE", "POST", "createRoom", b'{"a":[' + b"[]," * 20_000 + b"0]}")
 
 
 async def test_push_rules_that_are_too_large_are_refused(alice: Person) -> None:

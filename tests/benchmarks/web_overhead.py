@@ -23,6 +23,7 @@ from tim_server.matrix.identifiers import UserId
 from tim_server.observability.log_setup import LogSettings, access_log, configure_logging
 from tim_server.observability.metrics import RequestMetrics
 from tim_server.services.accounts.requester import Requester
+from tim_server.web.body_memory import BodyMemory
 from tim_server.web.client_address import TrustedProxies
 from tim_server.web.connection import HttpServer
 from tim_server.web.exchange import Observer
@@ -81,6 +82,7 @@ def make_pipeline(shutting_down: asyncio.Event) -> Pipeline:
         ),
         proxies=TrustedProxies([]),
         limits=RequestLimits(),
+        memory=BodyMemory(),
         observer=Observer(RequestMetrics(), log),
         shutting_down=shutting_down,
     )

@@ -50,6 +50,7 @@ def make_web_server(
                 json_depth_max=settings.limits.json_depth_max,
             ),
             header_size_bytes_max=settings.limits.header_bytes_max,
+            bodies_bytes_max=settings.limits.bodies_bytes_max,
             connections_max=connections_per_listener_max(settings),
             shutdown_seconds=settings.limits.shutdown_timeout_s,
         ),

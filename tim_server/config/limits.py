@@ -11,6 +11,12 @@ class LimitSettings(Section):
     request_body_bytes_max: int = Field(
         default=1_048_576, ge=65_536, description="Size of a request's body, except where an endpoint has its own."
     )
+    bodies_bytes_max: int = Field(
+        default=512 * 2**20,
+        ge=2**20,
+        description="About how many bytes the bodies of requests may take in a process while they arrive and are "
+        "worked on, half of it those from one address. Small ones are not counted.",
+    )
     header_bytes_max: int = Field(default=16_384, ge=4_096, description="Size of one header or of the request line.")
     json_depth_max: int = Field(
         default=100, ge=10, le=200, description="How deeply objects and arrays in a request may be nested."

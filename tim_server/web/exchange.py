@@ -7,6 +7,7 @@ from typing import Any
 from tim_server.matrix.identifiers import ServerName
 from tim_server.observability.metrics import RequestMetrics
 from tim_server.services.accounts.requester import Requester
+from tim_server.web.body_memory import BodyShare
 from tim_server.web.context import RequestContext
 from tim_server.web.route import Route
 from tim_server.web.router import Router
@@ -20,12 +21,13 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"
 class Exchange:
     """One request while it is answered; the pipeline fills in what it finds out."""
 
-    __slots__ = ("context", "method", "origin", "requester", "route", "router", "started", "status")
+    __slots__ = ("context", "method", "origin", "requester", "route", "router", "share", "started", "status")
 
     def __init__(self, method: str, context: RequestContext) -> None:
         self.started = perf_counter()
         self.method = method if method in _METHODS else "OTHER"
         self.context = context
+        self.share: BodyShare | None = None
         self.router: Router | None = None
         self.route: Route | None = None
         self.requester: Requester | None = None

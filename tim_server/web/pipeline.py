@@ -29,6 +29,7 @@ from tim_server.matrix.errors import (
 from tim_server.matrix.request_auth import destination_of
 from tim_server.observability.request_id import current_request_id, new_request_id
 from tim_server.services.accounts.requester import Requester
+from tim_server.web.body_memory import BodyMemory
 from tim_server.web.client_address import TrustedProxies
 from tim_server.web.client_certificates import ClientCertificates
 from tim_server.web.context import RequestContext, enter_request
@@ -68,6 +69,7 @@ class Pipeline:
     proxies: TrustedProxies
     certificates: ClientCertificates
     limits: RequestLimits
+    memory: BodyMemory
     observer: Observer
     shutting_down: asyncio.Event
 
@@ -81,6 +83,8 @@ class Pipeline:
         except ClientGone:
             return respond_to_error(BadRequest(), exchange.context.request_id)
         finally:
+            if exchange.share is not None:
+                exchange.share.give_back()
             self.observer.close(exchange)
 
     def _open(self, request: BaseRequest) -> Exchange:
@@ -155,7 +159,7 @@ class Pipeline:
             route.rate_limit or DEFAULT_BUCKET,
             address_key(exchange.context.client_address) if requester is None else requester.user_id,
         )
-        read = await self._read_body(route, tenant, request)
+        read = await self._read_body(route, tenant, request, exchange)
         return (read,) if route.auth is Auth.NONE else (requester, read)
 
     async def _read_as_server(
@@ -170,7 +174,7 @@ class Pipeline:
         signature = None if is_stranger else await authenticator.admit(authorization, certificates)
         bucket = route.rate_limit or FEDERATION_BUCKET
         tenant.rate_limits.take(bucket, address_key(exchange.context.client_address))
-        body, stream = await self._read_body(route, tenant, request)
+        body, stream = await self._read_body(route, tenant, request, exchange)
         if signature is None:
             return None, (body, stream)
         exchange.origin = origin = await authenticator.verify(
@@ -204,7 +208,7 @@ class Pipeline:
         return requester
 
     async def _read_body(
-        self, route: Route, tenant: HostedTenant, request: BaseRequest
+        self, route: Route, tenant: HostedTenant, request: BaseRequest, exchange: Exchange
     ) -> tuple[dict[str, Any], BodyStream | None]:
         reader = route.reader
         size_bytes_max = route.body_size_max_of(tenant.homeserver) or self.limits.body_size_bytes_max
@@ -214,11 +218,13 @@ class Pipeline:
             return {}, stream
         if not request.body_exists and not reader.is_body_required:
             return {}, None
-        data = await read_body(request, size_bytes_max=size_bytes_max, timeout_seconds=timeout_seconds)
+        exchange.share = share = self.memory.share(address_key(exchange.context.client_address))
+        data = await read_body(request, share, size_bytes_max=size_bytes_max, timeout_seconds=timeout_seconds)
         if not reader.has_json_body or (not data and not reader.is_body_required):
             return {}, None
         if not data:
             raise NotJson("The request has no body")
+        share.take_json(data)
         depth_max = None if route.deep_json_ok else self.limits.json_depth_max
         return decode_object(data, depth_max=depth_max, nul_ok=route.auth in _SERVERS), None
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from aiohttp.web import BaseRequest, RequestPayloadError
 
 from tim_server.matrix.errors import TooLarge
+from tim_server.web.body_memory import BodyShare
 from tim_server.web.errors import BadRequest, RequestTimedOut
 
 
@@ -57,18 +58,23 @@ class BodyStream:
                 yield chunk
 
 
-async def read_body(request: BaseRequest, *, size_bytes_max: int, timeout_seconds: float) -> bytes:
-    """The whole body, which must be there in `timeout_seconds`; raises as `BodyStream` does."""
+async def read_body(request: BaseRequest, share: BodyShare, *, size_bytes_max: int, timeout_seconds: float) -> bytes:
+    """The whole body, which must be there in `timeout_seconds`; raises as `BodyStream` and the `share` do."""
     content = request.content
     if content.is_eof() and content.exception() is None:  # all of it arrived with the headers
         body = content.read_nowait()
         if len(body) > size_bytes_max:
             raise TooLarge()
+        share.take(len(body))
         return body
     stream = BodyStream(request, size_bytes_max=size_bytes_max, chunk_timeout_seconds=timeout_seconds)
+    arrived = bytearray()
     try:
         async with asyncio.timeout(timeout_seconds):
-            return b"".join([chunk async for chunk in stream])
+            async for chunk in stream:
+                share.take(len(chunk))
+                arrived += chunk
+            return bytes(arrived)
     except TimeoutError:
         raise RequestTimedOut() from None
 

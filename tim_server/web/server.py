@@ -22,6 +22,7 @@ import structlog
 from prometheus_client.registry import CollectorRegistry
 
 from tim_server.observability.metrics import ReadAtScrape, RequestMetrics, new_registry
+from tim_server.web.body_memory import BodyMemory
 from tim_server.web.client_address import TrustedProxies
 from tim_server.web.client_certificates import ClientCertificates
 from tim_server.web.connection import HttpServer
@@ -85,6 +86,7 @@ class WebSettings:
     unread_timeout_seconds: float = 60.0
     connections_max: int = 10_000
     header_size_bytes_max: int = 16 * 1024
+    bodies_bytes_max: int = 512 * 2**20
     shutdown_seconds: float = 20.0
 
 
@@ -113,6 +115,7 @@ class WebServer:
         self._settings = settings or WebSettings()
         self._registry = registry or new_registry()
         self._tenants = Tenants(tenants)
+        self._memory = BodyMemory(bytes_max=self._settings.bodies_bytes_max)
         self._router_kinds = {tenant.serve_r0 for tenant in tenants}
         self._observer = Observer(RequestMetrics(), log_access)
         self._registry.register(self._observer.metrics)
@@ -181,6 +184,7 @@ class WebServer:
             proxies=TrustedProxies(listener.trusted_proxies, reads_forwarded=listener.reads_forwarded),
             certificates=ClientCertificates(header=listener.client_certificate_header),
             limits=settings.limits,
+            memory=self._memory,
             observer=self._observer,
             shutting_down=self.shutting_down,
         )

@@ -34,6 +34,8 @@ Outcomes = dict[EventId, str | None]
 soft-failed was received: "If an event in an incoming transaction is rejected, this should not cause the transaction
 request to be responded to with an error response"."""
 
+SLOW_MAX = 50
+"""How many rooms' events go on being judged once they are kept; beyond that they are let go, and come up in turn."""
 NEWEST_VERSION = ROOM_VERSIONS["12"]
 
 log = structlog.get_logger(__name__)
@@ -66,8 +68,11 @@ class PduReceiver:
         done, _ = await asyncio.wait([task], timeout=self.patience_s)
         if done:
             return task.result()
-        self._slow.add(task)
-        task.add_done_callback(self._forget)
+        if len(self._slow) < SLOW_MAX:
+            self._slow.add(task)
+            task.add_done_callback(self._forget)
+        else:
+            task.cancel()
         return await self._keep(head, origin, _by_id(head, pdus))
 
     async def close(self) -> None:
