@@ -4,10 +4,12 @@ import asyncio
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from tests.conftest import Neighbourhood
 from tests.eventually import eventually
 from tests.shared_rooms import SharedRoom, push, queues_of, share_room
+from tim_server.app.metrics import register_receiving
 from tim_server.matrix.events.record import Event
 from tim_server.matrix.identifiers import EventId, RoomId
 from tim_server.services.rooms.queue import Group, RoomQueues
@@ -221,3 +223,19 @@ async def test_a_room_that_is_slow_does_not_hold_up_another(room: SharedRoom, mo
     await eventually(room.seen, lambda seen: held.event_id in seen)
     async with room.queues.store.database.connection() as connection:
         await eventually(lambda: count_waiting(connection), lambda count: count == 0)
+
+
+async def test_figures_tell_what_became_of_events(room: SharedRoom) -> None:
+    registry = CollectorRegistry()
+    register_receiving(registry, room.hospital.process.homeservers)
+
+    def figure(outcome: str) -> float:
+        return registry.get_sample_value("tim_federation_events_total", {"outcome": outcome}) or 0.0
+
+    before = {outcome: figure(outcome) for outcome in ("received", "dropped", "waiting")}
+    good, bad = room.message(), room.message()
+    bad.pdu["signatures"] = {}
+    on_bad = room.message()
+    await room.push(good, bad, on_bad)
+    after = {outcome: figure(outcome) - count for outcome, count in before.items()}
+    assert after == {"received": 2, "dropped": 1, "waiting": 1}

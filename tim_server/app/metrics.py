@@ -1,7 +1,7 @@
 """Figures of a process for Prometheus, besides those of requests: queues, the commit log, dropped log lines, trust."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from prometheus_client.registry import CollectorRegistry
 
@@ -37,6 +37,7 @@ def register_process_metrics(
         registry.register(metric)
     _register_trust(registry, homeservers)
     register_sending(registry, homeservers)
+    register_receiving(registry, homeservers)
 
 
 def _register_trust(registry: CollectorRegistry, homeservers: Sequence[OpenHomeserver]) -> None:
@@ -99,6 +100,33 @@ def register_sending(registry: CollectorRegistry, homeservers: Sequence[OpenHome
             "tim_federation_lag_seconds",
             "For how long the server that is the furthest behind has not had all, of those to which sending works",
             lambda: max((sender.lag_s() for sender in senders), default=0.0),
+        ),
+    ):
+        registry.register(metric)
+
+
+def register_receiving(registry: CollectorRegistry, homeservers: Sequence[OpenHomeserver]) -> None:
+    """What comes from other servers. Of what waits only the process has figures that is elected to fetch what lacks."""
+    receivers = [each.homeserver.transaction_receiver.pdus for each in homeservers]
+
+    def summed(counts: Iterable[Counter[str]]) -> dict[str, float]:
+        total: Counter[str] = Counter()
+        for each in counts:
+            total.update(each)
+        return {outcome: float(count) for outcome, count in total.items()}
+
+    for metric in (
+        CountsAtScrape(
+            "tim_federation_events",
+            "Events that other servers sent",
+            "outcome",
+            lambda: summed(receiver.counts for receiver in receivers),
+        ),
+        CountsAtScrape(
+            "tim_federation_waiting_events",
+            "Attempts on events that wait for others",
+            "outcome",
+            lambda: summed(receiver.waiting.counts for receiver in receivers),
         ),
     ):
         registry.register(metric)

@@ -1,15 +1,19 @@
 """What a room stands on after events have arrived: several at once, out of order, from its midst, or hidden."""
 
+from typing import Any
+
 import pytest
 
-from tests.services.rooms.conftest import ALICE, Rooms
+from tests.services.rooms.conftest import ALICE, BOB, Rooms
 from tests.services.rooms.forks import CAROL, DAN, MEMBER, PRACTICE, Fork, room_with_carol
 from tests.services.rooms.test_receive import outlier_commit
+from tim_server.matrix.events.build import NewPdu, build_event
 from tim_server.matrix.events.record import Event
-from tim_server.matrix.identifiers import EventId, RoomId
+from tim_server.matrix.identifiers import EventId, RoomId, UserId
 from tim_server.services.rooms.branches import StateNids
 from tim_server.services.rooms.head import RoomHead
 from tim_server.services.rooms.receive import EventsMissing, Incoming
+from tim_server.services.rooms.resolve_state import StateResolver
 from tim_server.storage.events import EventRow, load_events_by_id
 from tim_server.storage.holes import find_newest_hole
 
@@ -172,3 +176,52 @@ async def test_an_event_that_is_authorised_by_another_room_is_rejected_and_other
     assert await receive(rooms, room_id, foreign, after) == (after.event_id,)
     row = await row_of(rooms, foreign)
     assert row.rejected and len(row.auth_nids) == len(foreign.auth_events) - 1
+
+
+@pytest.mark.parametrize("version", ["1", "6", "11"])
+async def test_a_room_is_created_once(rooms: Rooms, version: str) -> None:
+    """Else the server that the room's id names could begin it anew, with itself as the only power."""
+    room_id, _ = await room_with_carol(rooms, version)
+    before = await head_of(rooms, room_id)
+    assigned = {"event_id": EventId("$again:hospital.example")} if version == "1" else {}
+    create, _ = build_event(
+        NewPdu(
+            room_id=room_id,
+            type="m.room.create",
+            state_key="",
+            sender=ALICE,
+            content={"creator": ALICE, "room_version": version},
+            prev_events=(),
+            auth_events=(),
+            depth=1,
+            origin_server_ts=1,
+            **assigned,
+        ),
+        before.version,
+        rooms.author,
+    )
+    assert await receive(rooms, room_id, create) == ()
+    after = await head_of(rooms, room_id)
+    assert (after.state, after.extremities) == (before.state, before.extremities)
+
+
+async def test_many_joins_on_a_fork_are_allowed_without_resolving_each_time(
+    rooms: Rooms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room_id, fork = await room_with_carol(rooms)
+    await rooms.member(room_id, BOB, "join")
+    resolved = 0
+    resolve = StateResolver.resolve
+
+    async def counting(*args: Any) -> Any:
+        nonlocal resolved
+        resolved += 1
+        return await resolve(*args)
+
+    monkeypatch.setattr(StateResolver, "resolve", counting)
+    people = [UserId(f"@nurse{number}:clinic.example") for number in range(30)]
+    joins = [fork.make(MEMBER, {"membership": "join"}, state_key=person, sender=person) for person in people]
+    assert len(await receive(rooms, room_id, *joins)) == 30
+    assert resolved <= 3
+    state = (await head_of(rooms, room_id)).state
+    assert {(MEMBER, str(person)) for person in (*people, BOB)} <= state.keys()

@@ -8,6 +8,7 @@ from tim_server.matrix.identifiers import EventId, UserId
 from tim_server.services.rooms.branches import Branches, StateNids
 from tim_server.services.rooms.check_event import EventCheck
 from tim_server.services.rooms.head import DEPTH_MAX, RoomHead
+from tim_server.services.rooms.member_content import MEMBER
 from tim_server.services.rooms.redactions import Redactions
 from tim_server.storage.events import EventRow
 from tim_server.storage.new_events import NewEvent
@@ -61,6 +62,12 @@ class Receipt:
     uses: dict[EventId, int] = field(default_factory=dict)
     _missing: dict[EventId, None] = field(default_factory=dict)
     _current: StateNids | None = None
+    _is_old: bool = False
+    _is_stricter: bool = False
+
+    def __post_init__(self) -> None:
+        """The current state is the head's, until something is accepted."""
+        self._current = self.head.state
 
     def sender_of(self, event_id: EventId) -> UserId | None:
         """Who sent an event that is stored or new."""
@@ -90,16 +97,30 @@ class Receipt:
         """Whether an event that is stored or new is rejected."""
         return event_id in self.rejected or (event_id in self.stored and self.stored[event_id].rejected is not None)
 
-    async def current_state(self) -> StateNids:
-        """The state of the room after what has been accepted so far, as far as it can authorise anything."""
-        if self._current is None:
-            self._current = await self.branches.resolved(list(self.extremities))
+    async def is_allowed_now(self, event: Event, before: StateNids) -> bool:
+        """Whether the room's current state allows what the state before the event does (check 6).
+
+        After forks to find out the current state is dear. What has only given somebody more rights since it was found
+        out can't be why the event should not be allowed, only why it should.
+        """
+        if self._current is None or self._is_stricter:
+            await self._resolve()
+        assert self._current is not None
+        is_allowed = await self.check.is_allowed(event, self._current, since=before)
+        if is_allowed or not self._is_old:
+            return is_allowed
+        return await self.check.is_allowed(event, await self._resolve(), since=before)
+
+    async def _resolve(self) -> StateNids:
+        self._current = await self.branches.resolved(list(self.extremities))
+        self._is_old = self._is_stricter = False
         return self._current
 
-    def stand_on(self, new: NewEvent) -> None:
+    def stand_on(self, new: NewEvent, event: Event) -> None:
         """Have the room stand on an event that was accepted, and not on what comes before it."""
-        if new.type in AUTHORISING or any(nid not in self.extremities for nid in new.prev_nids):
-            self._current = None
+        is_linear = all(nid in self.extremities for nid in new.prev_nids)
+        self._is_old |= not is_linear or new.type in AUTHORISING
+        self._is_stricter |= not is_linear or _takes_rights(event)
         for nid in self._before(new.prev_nids):
             self.extremities.pop(nid, None)
         if new.event_id not in self.followed:
@@ -148,6 +169,13 @@ class Receipt:
                 nid = self.nid_of(event_id)
                 if nid not in self.extremities:
                     self.branches.forget(nid)
+
+
+def _takes_rights(event: Event) -> bool:
+    """Whether an event may take rights from somebody."""
+    if event.type == MEMBER:
+        return event.content.get("membership") not in ("join", "invite", "knock")
+    return event.type in AUTHORISING
 
 
 def _as_new(row: EventRow) -> NewEvent:

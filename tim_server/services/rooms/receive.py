@@ -193,7 +193,7 @@ class Receiver:
         if rejected is not None:
             receipt.rejected.add(event.event_id)
         if is_accepted:
-            receipt.stand_on(new)
+            receipt.stand_on(new, event)
         for redaction in receipt.redactions.came(event.event_id, nid, event.sender):
             await receipt.show(redaction.nid)
         receipt.let_go(event)
@@ -214,6 +214,8 @@ class Receiver:
             return row.rejected
         if len(auth_nids) < len({*event.auth_events}):
             return OF_ANOTHER_ROOM
+        if event.type == CREATE[0] and CREATE in receipt.head.state:
+            return "the room has been created already"
         auth = dict(auth_nids)
         create_nid = before.get(CREATE) or receipt.head.state.get(CREATE)
         if len(auth_ids(event)) > len(event.auth_events) and create_nid is not None:
@@ -225,7 +227,7 @@ class Receiver:
         policy server (check 7) or the trust gate does."""
         if event.event_id in receipt.incoming.hidden:
             return True
-        return not await receipt.check.is_allowed(event, await receipt.current_state(), since=before)
+        return not await receipt.is_allowed_now(event, before)
 
     async def _redact(self, receipt: Receipt, event: Event, nid: int, before: StateNids) -> bool:
         """Have a redaction take effect, when what it redacts comes at the latest. Whether the event is shown:

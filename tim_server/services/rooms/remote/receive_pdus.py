@@ -7,6 +7,7 @@ Spec: https://spec.matrix.org/v1.19/server-server-api/#checks-performed-on-recei
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -53,11 +54,19 @@ class PduReceiver:
     rescissions: Rescissions
     waiting: WaitingEvents
     patience_s: float = 10.0
+    counts: Counter[str] = field(default_factory=lambda: Counter(received=0, dropped=0, waiting=0))
+    """Events of transactions by what was made of them; those that are waiting are among those received."""
     _slow: "set[asyncio.Task[Outcomes]]" = field(default_factory=set)
 
     async def receive(self, origin: ServerName, room_id: RoomId, pdus: Sequence[Any]) -> Outcomes:
         """What became of the PDUs, which say to be of this room. Those that have not even an id are left out. Raises
         `Unavailable` where nothing can be stored."""
+        outcomes = await self._receive_in_time(origin, room_id, pdus)
+        for error in outcomes.values():
+            self.counts["received" if error is None else "dropped"] += 1
+        return outcomes
+
+    async def _receive_in_time(self, origin: ServerName, room_id: RoomId, pdus: Sequence[Any]) -> Outcomes:
         try:
             head = await self.participation.check_acl(room_id, origin)
         except NotFound as error:  # unless it is about a user of ours who is not in the room either
@@ -136,6 +145,7 @@ class PduReceiver:
 
     async def _keep(self, head: RoomHead, origin: ServerName, pdus: dict[EventId, bytes]) -> Outcomes:
         kept = await self.waiting.keep(head, origin, pdus)
+        self.counts["waiting"] += len(kept)
         return {e: None if e in kept else "too many events of this room wait for what is missing" for e in pdus}
 
 

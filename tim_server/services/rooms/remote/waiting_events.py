@@ -83,6 +83,8 @@ class WaitingEvents:
     missing: MissingEvents
     now_ms: Callable[[], int]
     options: WaitingOptions = field(default_factory=WaitingOptions)
+    counts: Counter[str] = field(default_factory=lambda: Counter(worked_on=0, postponed=0, given_up=0))
+    """Events that waited by what came of an attempt."""
     _running: "dict[int, asyncio.Task[None]]" = field(default_factory=dict)
     _origins: Counter[ServerName] = field(default_factory=Counter)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -153,6 +155,7 @@ class WaitingEvents:
             await self._postpone(room, waiting, error)
             raise
         else:
+            self.counts["worked_on"] += len(waiting.pdus)
             await self._let_go([*waiting.pdus])
 
     async def _postpone(self, room: DueRoom, waiting: WaitingPdus, error: Exception) -> None:
@@ -160,10 +163,12 @@ class WaitingEvents:
         about = {"room_id": room.room_id, "server": room.origin, "events": len(waiting.pdus), "reason": reason}
         if waiting.attempts + 1 >= self.options.attempts_max:
             log.warning("events that wait are given up", **about)
+            self.counts["given_up"] += len(waiting.pdus)
             await self._let_go([*waiting.pdus])
             return
         pause_s = min(self.options.pause_s * 4**waiting.attempts, self.options.pause_s_max)
         log.info("events have to wait longer", pause_s=pause_s, **about)
+        self.counts["postponed"] += len(waiting.pdus)
         async with self.store.database.transaction() as tx:
             await postpone_waiting(tx, [*waiting.pdus], self.now_ms() + int(pause_s * 1000))
 
