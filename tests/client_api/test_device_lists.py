@@ -143,6 +143,17 @@ async def test_who_has_left_and_come_back_may_have_been_forgotten_meanwhile(peop
     assert await watcher.look() == ({bob.user_id}, set())
 
 
+async def test_who_comes_back_themselves_is_told_of_all_whose_servers_may_have_told_nothing_meanwhile(
+    people: People,
+) -> None:
+    alice, bob, _ = people
+    (room_id,) = (await bob.get("joined_rooms"))["joined_rooms"]
+    watcher = await watch(bob)
+    await bob.leave(room_id)
+    await bob.join(room_id)
+    assert await watcher.look() == ({alice.user_id}, set())
+
+
 async def test_a_change_after_leaving_is_not_told(people: People) -> None:
     alice, bob, _ = people
     (room_id,) = (await bob.get("joined_rooms"))["joined_rooms"]

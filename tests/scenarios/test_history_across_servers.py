@@ -168,3 +168,11 @@ async def until_told(person: Person, room_id: str, text: str) -> str:
         if text in texts(timeline.get("events", [])):
             return str(since)
     raise AssertionError(f"{text} does not come")
+
+
+async def test_the_first_page_after_a_join_is_a_whole_one(alice: Person, bob: Person) -> None:
+    room_id = await alice.create_room()
+    said = [await alice.say(room_id, f"{number}") for number in range(10)]
+    await join(bob, room_id)
+    page = await bob.history(room_id, limit=6)
+    assert [event["event_id"] for event in page["chunk"]][1:] == said[:-6:-1]

@@ -30,6 +30,12 @@ WHERE (SELECT h.membership FROM membership_history AS h
        ORDER BY h.position DESC LIMIT 1) = 'join'
 """
 
+LOAD_ROOMS_LEFT_SINCE = """
+SELECT wanted.room_nid FROM unnest($2::bigint[]) AS wanted (room_nid)
+WHERE EXISTS (SELECT FROM membership_history AS h
+    WHERE h.user_id = $1 AND h.room_nid = wanted.room_nid AND h.position > $3 AND h.membership <> 'join' OFFSET 0)
+"""
+
 LOAD_STEPS_SINCE = """
 SELECT h.room_nid, h.user_id, h.membership = 'join' AS is_in
 FROM unnest($1::bigint[]) AS wanted (room_nid)
@@ -61,12 +67,15 @@ async def find_sharing_changes(tx: Connection, reader: UserId, *, after: int) ->
     own = await tx.fetch(LOAD_OWN_ROOMS, reader)
     now = {row["room_nid"] for row in own if row["is_in"]}
     moved = [row["room_nid"] for row in own if row["position"] > after]
-    was_in_moved = (
-        {row["room_nid"] for row in await tx.fetch(LOAD_ROOMS_BEFORE, reader, moved, after)} if moved else set()
-    )
+    was_in_moved: set[int] = set()
+    left_between: set[int] = set()
+    if moved:
+        was_in_moved = {row["room_nid"] for row in await tx.fetch(LOAD_ROOMS_BEFORE, reader, moved, after)}
+        left_between = {row["room_nid"] for row in await tx.fetch(LOAD_ROOMS_LEFT_SINCE, reader, moved, after)}
     before = (now - set(moved)) | was_in_moved
-    joined, parted = await _moved_in(tx, now & before, after=after)
-    joined |= await _members_of(tx, now - before, after)
+    stayed = (now & before) - left_between  # of whom was away, servers of others tell nothing meanwhile
+    joined, parted = await _moved_in(tx, stayed, after=after)
+    joined |= await _members_of(tx, now - stayed, after)
     parted |= await _members_of(tx, before - now, after)
     sharing = await find_sharing(tx, reader, joined | parted)
     return SharingChanges(joined=frozenset(joined & sharing - {reader}), left=frozenset(parted - sharing - {reader}))

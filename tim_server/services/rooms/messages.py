@@ -1,5 +1,6 @@
-"""Page through a room's history. A page ends at a hole, which holds what this server has not fetched; whoever goes on
-from there waits until it is, or until that takes too long, and may then try again from the same token.
+"""Page through a room's history. A hole holds what this server has not fetched: a page that comes to one waits until it
+is filled, not long where there is something to read before it, and else ends there; whoever goes on from there waits
+longer, and may then try again from the same token.
 
 Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv3roomsroomidmessages
 """
@@ -30,6 +31,8 @@ from tim_server.storage.timeline import Place, TimelinePage, TimelineRange, find
 
 FILLS_PER_PAGE_MAX = 3
 """How often a hole is filled for one page: all that was fetched may be hidden, or not accepted."""
+WAIT_FOR_MORE_S = 3.0
+"""How long a page that holds something waits for more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,16 +60,19 @@ class HistoryPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Read:
-    """A page as it can be read now; `open_range` None: the filter lets nothing of the room pass."""
+    """A page as it can be read now; `is_full`: it has as many events as were asked for; `open_range` None: the filter
+    lets nothing of the room pass."""
 
     page: HistoryPage
     view: RoomView
     open_range: OpenRange | None = None
+    is_full: bool = False
 
     @property
-    def is_at_hole(self) -> bool:
-        """Whether there is nothing to read before a hole is filled."""
-        return self.open_range is not None and self.open_range.is_empty
+    def wants_filling(self) -> bool:
+        """Whether a hole is in the way of a whole page."""
+        is_at_hole = self.open_range is not None and self.open_range.is_empty
+        return self.hole is not None and (is_at_hole or (self.ends_at_hole and not self.is_full))
 
     @property
     def ends_at_hole(self) -> bool:
@@ -93,12 +99,13 @@ class RoomHistory:
 
     async def page(self, requester: Requester, room_id: RoomId, query: HistoryQuery) -> HistoryPage:
         """One page of what the user may see; raises `Forbidden` for who was never joined, `InvalidParam`."""
-        deadline = asyncio.get_running_loop().time() + self.fill_wait_s
+        began = asyncio.get_running_loop().time()
         read = await self._read(requester, room_id, query)
         for _ in range(FILLS_PER_PAGE_MAX):
-            if not read.is_at_hole or read.hole is None:
+            if read.hole is None or not read.wants_filling:
                 break
-            if not await self.backfill.fill(room_id, read.hole, deadline=deadline):
+            wait_s = min(WAIT_FOR_MORE_S, self.fill_wait_s) if read.page.chunk else self.fill_wait_s
+            if not await self.backfill.fill(room_id, read.hole, deadline=began + wait_s):
                 return read.page
             read = await self._read(requester, room_id, query)
         if read.hole is not None and read.ends_at_hole:
@@ -131,7 +138,7 @@ class RoomHistory:
             if query.filter.lazy_load_members
             else None,
         )
-        return _Read(page=told, view=view, open_range=open_range)
+        return _Read(page=told, view=view, open_range=open_range, is_full=len(page.rows) >= limit)
 
     async def _open_range(
         self, tx: Connection, view: RoomView, query: HistoryQuery, within: TimelineRange
