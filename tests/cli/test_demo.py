@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import tim_server
+from tests.cli.test_commands import invoke
 from tests.ports import free_ports
 from tim_server.config.load import load_settings
 from tim_server.trust.profiles import Profile
@@ -106,6 +107,15 @@ def still_listening(ports: Iterable[int]) -> Iterator[int]:
     for port in ports:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             yield port
+
+
+def test_what_is_missing_is_told_before_anything_is_started(
+    folder: Path, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "demo.json").write_text('{"ports": {}}')
+    assert "of another release, or damaged" in invoke("demo", "--once", "--data-dir", folder).stderr
+    monkeypatch.setitem(sys.modules, "vodozemac", None)
+    assert "encrypts with vodozemac" in invoke("demo", "--once", "--port", port).stderr
 
 
 def test_a_port_in_use_is_told(folder: Path) -> None:

@@ -21,7 +21,7 @@ from tim_server.app import prepare
 from tim_server.cli.demo_circle import found_circle
 from tim_server.cli.demo_client import DemoClient, DemoFailed
 from tim_server.cli.demo_conversation import Clinician, converse
-from tim_server.cli.demo_encryption import make_device
+from tim_server.cli.demo_encryption import check_installed, make_device
 from tim_server.cli.demo_places import ADDRESS, Place, Places, folder_mode, make_places, write_configurations
 from tim_server.cli.demo_stranger import Stranger, show_directory
 from tim_server.cli.demo_watch import watched_door
@@ -49,6 +49,7 @@ def run_demo(data_dir: Path | None, *, once: bool, port: int | None) -> None:
 
     Raises what `failures_told` tells.
     """
+    check_installed()
     console = Console(highlight=False, soft_wrap=True)
     with _folder(data_dir) as folder:
         places = make_places(folder, port=port)

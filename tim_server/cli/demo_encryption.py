@@ -172,8 +172,13 @@ class Device:
         return {**value, "signatures": {self.client.user_id: {f"ed25519:{self.client.device_id}": signature}}}
 
 
+def check_installed() -> None:
+    """Raises `CommandFailed` where the cryptography is not installed."""
+    _vodozemac()
+
+
 def make_device(client: DemoClient) -> Device:
-    """New keys for the client's device; raises `CommandFailed` where the cryptography is not installed."""
+    """New keys for the client's device."""
     return Device(client=client, account=_vodozemac().Account())
 
 
@@ -181,7 +186,7 @@ def _vodozemac() -> Any:
     try:
         import vodozemac
     except ImportError:
-        raise CommandFailed("the demonstration encrypts with vodozemac: install it with pip") from None
+        raise CommandFailed("the demonstration encrypts with vodozemac, which comes with the extra embedded") from None
     return vodozemac
 
 

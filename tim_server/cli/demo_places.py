@@ -209,14 +209,24 @@ def write_private(path: Path, text: str) -> None:
 
 def _kept(path: Path) -> dict[str, Any]:
     if path.exists():
-        kept: dict[str, Any] = json.loads(path.read_text())
-        return kept
+        return _read(path)
     made = {
         "ports": _free_ports(),
         "passwords": {person: secrets.token_urlsafe(PASSWORD_BYTES) for person in ACCOUNTS},
     }
     write_private(path, json.dumps(made, indent=2))
     return made
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        kept: dict[str, Any] = json.loads(path.read_text())
+        is_whole = set(kept["ports"]) == set(PORT_NAMES) and set(kept["passwords"]) == set(ACCOUNTS)
+    except (ValueError, KeyError, TypeError):
+        is_whole = False
+    if not is_whole:
+        raise CommandFailed(f"{path} is of another release, or damaged: name another --data-dir")
+    return kept
 
 
 def _free_ports() -> dict[str, int]:
