@@ -1,5 +1,6 @@
 """An authority says who belongs to its circle, certifies their servers, and signs; members accept what it publishes."""
 
+import ipaddress
 import stat
 from pathlib import Path
 
@@ -266,9 +267,11 @@ def test_a_certificate_has_the_server_first_and_what_else_it_is_asked_for(site: 
         site.issue("a.example:8448", hosts=["*.a.example"])
 
 
-def request_for(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, name: str = "evil.example") -> bytes:
-    names = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    builder = x509.CertificateSigningRequestBuilder().subject_name(names)
+def request_for(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, *names: x509.GeneralName) -> bytes:
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "evil.example")])
+    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
+    if names:
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
@@ -286,6 +289,20 @@ def test_a_member_may_keep_its_key_to_itself_and_gets_no_more_than_its_due(site:
     assert "evil" not in certificate.subject.rfc4514_string()
     site.sign()
     assert site.judge(certificate)
+
+
+def test_a_request_may_name_the_server_and_what_else_it_is_to_have(site: Site) -> None:
+    site.add(server_names=["a.example", "10.0.0.1"])
+    key = ec.generate_private_key(ec.SECP256R1())
+    named = [x509.DNSName("A.example"), x509.DNSName("matrix.a.example")]
+    certificate = site.issue(request=request_for(key, *named), hosts=["matrix.a.example"])
+    san = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert san.get_values_for_type(x509.DNSName) == ["a.example", "matrix.a.example"]
+    address = x509.IPAddress(ipaddress.ip_address("10.0.0.1"))
+    site.issue("10.0.0.1", request=request_for(key, address))
+    for name in (x509.DNSName("b.example"), x509.DNSName("*.example"), x509.RFC822Name("a@a.example"), address):
+        with pytest.raises(AuthorityFailed, match="the request names"):
+            site.issue(request=request_for(key, *named[:1], name))
 
 
 @pytest.mark.parametrize(

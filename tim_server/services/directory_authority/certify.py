@@ -1,7 +1,7 @@
 """The X.509 side of an authority: its root, what it issues, and its revocation list. Values in, values out."""
 
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -150,22 +150,34 @@ def read_key_pair(certificate: bytes, key: bytes, passphrase: bytes | None = Non
     return KeyPair(certificate=loaded, key=private)
 
 
-def read_request(data: bytes) -> CertificatePublicKeyTypes:
-    """The public key of a certificate signing request, PEM or DER, which proves to have the private one.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningRequest:
+    """What counts of a certificate signing request: its key, and the names in its subjectAltName, as text."""
 
-    The names that it asks for are not looked at. Raises `AuthorityFailed`.
-    """
+    public_key: CertificatePublicKeyTypes
+    names: tuple[str, ...]
+
+
+def read_request(data: bytes) -> SigningRequest:
+    """A certificate signing request, PEM or DER, which proves to have the private key. Raises `AuthorityFailed`."""
     try:
         is_pem = data.lstrip().startswith(b"-----BEGIN")
         request = x509.load_pem_x509_csr(data) if is_pem else x509.load_der_x509_csr(data)
         if not request.is_signature_valid:
             raise AuthorityFailed("the certificate signing request is not signed with the key that it is for")
         key = request.public_key()
+        names = tuple(_names_asked_for(request))
     except (ValueError, UnsupportedAlgorithm):
         raise AuthorityFailed("the file is not a certificate signing request (PKCS #10, PEM or DER)") from None
     if not _is_strong(key):
         raise AuthorityFailed("the request is for a key that is too weak: take P-256, Ed25519, or RSA of 2048 bits")
-    return key
+    return SigningRequest(public_key=key, names=names)
+
+
+def _names_asked_for(request: x509.CertificateSigningRequest) -> Iterator[str]:
+    for extension in request.extensions:
+        if isinstance(extension.value, x509.SubjectAlternativeName):
+            yield from (str(name.value).lower() for name in extension.value)
 
 
 def _fitting(name: str, ending: str = "") -> str:

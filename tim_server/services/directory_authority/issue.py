@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+
 from tim_server.matrix.identifiers import ServerName
 from tim_server.services.directory_authority.certify import (
     BACKDATED,
@@ -64,7 +66,7 @@ def issue_certificate(
         key = new_key() if application.request is None else None
         certificate = make_server_certificate(
             read_root(folder),
-            key.public_key() if key is not None else read_request(application.request or b""),
+            key.public_key() if key is not None else _requested_key(application.request or b"", hosts),
             organisation_name=organisation.name,
             hosts=hosts,
             crl_url=crl_url(state),
@@ -129,6 +131,17 @@ def _hosts(application: Application) -> tuple[str, ...]:
     """The server's own host first, each once."""
     further = [host_of(parse_server_name(host)) for host in application.hosts]
     return tuple(dict.fromkeys([host_of(application.server_name), *further]))
+
+
+def _requested_key(request: bytes, hosts: Sequence[str]) -> CertificatePublicKeyTypes:
+    """The key of a request that asks for no more than it gets: who sent it would otherwise find out much later."""
+    read = read_request(request)
+    others = [name for name in read.names if name not in hosts]
+    if others:
+        raise AuthorityFailed(
+            f"the request names {', '.join(others)} too; if that is a host of the server, say so with --host"
+        )
+    return read.public_key
 
 
 def _check_own_hosts(hosts: Sequence[str], organisation: Organisation, state: AuthorityState) -> None:
