@@ -16,6 +16,7 @@ from tim_server.egress.errors import ContactRefused, RemoteUnreachable
 from tim_server.matrix.events.build import Author
 from tim_server.matrix.events.signatures import SigningKey
 from tim_server.matrix.identifiers import ServerName
+from tim_server.matrix.server_keys import TIME_MS_MAX, ServerKey
 from tim_server.services.trust.vouched_keys import VouchedKeys
 from tim_server.storage.trust_decisions import DecisionFilter
 
@@ -141,11 +142,24 @@ async def test_a_key_that_the_server_does_not_publish_itself_is_not_believed(cir
         assert (await peer.ask("a.example", "GET", VERSION))[0] == 200
         federation = circle.hospitals[0].process.homeservers[0].federation
         key = peer.author.key
-        federation.keys._known[ServerName(PEER)] = {key.key_id: key.verify_key, "ed25519:impostor": key.verify_key}
+        remembered = ServerKey(verify_key=key.verify_key, valid_until_ts=TIME_MS_MAX)
+        known = (await federation.keys.memory.load([ServerName(PEER)]))[ServerName(PEER)]
+        known.keys = {key.key_id: remembered, "ed25519:impostor": remembered}
         for _ in range(2):
             status, answer = await peer.ask("a.example", "GET", VERSION, key_id="ed25519:impostor")
             assert (status, answer["errcode"]) == (401, "M_UNAUTHORIZED")
         assert len(peer.asked(KEYS)) == 1  # and it is not asked again and again
+
+
+async def test_a_server_is_not_asked_for_its_keys_again_for_each_spelling_of_its_name(circle: CircleOfTrust) -> None:
+    """Anybody can make up requests of a member; they must not be a way to wear it down."""
+    async with run_peer(circle.network, PEER) as peer:
+        for spelling in (PEER, "PEER.example", "peer.EXAMPLE", "Peer.Example"):
+            status, _ = await peer.ask("a.example", "GET", VERSION, origin=spelling, key_id="ed25519:impostor")
+            assert status == 401
+        assert len(peer.asked(KEYS)) == 1
+        assert (await peer.ask("a.example", "GET", VERSION))[0] == 200
+        assert len(peer.asked(KEYS)) == 1
 
 
 async def test_a_renewed_certificate_and_a_new_key_are_taken(circle: CircleOfTrust) -> None:

@@ -1,6 +1,7 @@
 """What a server presents proves who it is, or does not; what was proved holds until something changes or expires."""
 
 import itertools
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -101,6 +102,23 @@ async def test_a_delisted_server_proves_nothing_any_more(member: Member) -> None
     await member.prove(certified)
     await member.list(member.organisation("b"))
     with pytest.raises(CertificateRefused, match="no directory lists"):
+        await member.prove(certified)
+
+
+async def test_what_changes_while_a_certificate_is_verified_counts_at_once(member: Member) -> None:
+    """The directory does not know the certificate any more, once its list has arrived."""
+    certified = member.certify()
+    others = member.organisation("a", issuers=(), certificates=(certificate_pin(member.certify()),))
+    fetch = member.hosts.get
+
+    async def slow(url: str, *, size_bytes_max: int) -> bytes:
+        await member.list(others)
+        return await fetch(url, size_bytes_max=size_bytes_max)
+
+    member.hosts.get = slow  # type: ignore[method-assign]
+    with suppress(CertificateRefused):
+        await member.prove(certified)
+    with pytest.raises(CertificateRefused, match="not one that the directory lists"):
         await member.prove(certified)
 
 

@@ -127,7 +127,7 @@ class PeerCertificates:
         return self._now() <= proven.certificate.holds_until
 
     async def _verify(self, server_name: ServerName, presented: Presented, known: Proven | None) -> Proven:
-        now = self._now()
+        now, generation = self._now(), self.knowledge.generation  # first: what changes meanwhile is looked at again
         if known is not None and now <= known.chain.valid_until:
             chain = known.chain
         else:
@@ -136,7 +136,6 @@ class PeerCertificates:
         if listing is None:
             raise CertificateRefused(f"no directory lists {server_name}")
         data = await self.lists.about(chain)
-        generation = self.knowledge.generation
         certificate = await asyncio.to_thread(
             verify_organisation_certificate,
             chain,

@@ -7,32 +7,29 @@ directory or a revocation list changes, or what was known of it has expired; the
 Spec: https://spec.matrix.org/v1.19/server-server-api/#publishing-keys
 """
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
 from tim_server.egress.errors import ContactRefused, OutgoingError
-from tim_server.federation.client import FederationClient, RequestBounds
+from tim_server.federation.client import FederationClient
 from tim_server.federation.errors import RemoteError
+from tim_server.federation.fetch_keys import BOUNDS, KEYS_PATH
+from tim_server.federation.in_flight import InFlight
 from tim_server.matrix.canonical_json import CanonicalJsonError, decode_lenient
 from tim_server.matrix.errors import BadSignature, Forbidden
-from tim_server.matrix.events.hashes import unpadded_base64
-from tim_server.matrix.events.signatures import decode_base64, verify_json
+from tim_server.matrix.events.hashes import decode_base64, unpadded_base64
 from tim_server.matrix.federation_errors import Unauthorized
-from tim_server.matrix.identifiers import ServerName
+from tim_server.matrix.identifiers import InvalidIdentifier, ServerName
+from tim_server.matrix.server_keys import read_key_document
 from tim_server.services.trust.certificates import PeerCertificates, presented_before
 from tim_server.services.trust.choke_points import ChokePoint
 from tim_server.services.trust.decisions import DecisionLog
 from tim_server.storage.trust_certificates import PublishedKeys
 from tim_server.trust.certificates import CertificateRefused
+from tim_server.trust.contacts import is_same_server
 from tim_server.trust.organisation_certificate import Presented
 
-PATH = "/_matrix/key/v2/server"
-BOUNDS = RequestBounds(timeout_s=15.0, size_bytes_max=64 * 1024)
-KEYS_MAX = 50
-VALIDITY_MS_MAX = 7 * 24 * 60 * 60 * 1000
-"""'Servers MUST use the lesser of this field and 7 days into the future when determining if a key is valid.'"""
 ASK_PAUSE_MS = 10_000
 """How long a server is not asked again that did not have the key."""
 SERVERS_MAX = 10_000
@@ -46,24 +43,25 @@ class _Vouched:
 
 @dataclass(slots=True, kw_only=True)
 class VouchedKeys:
-    """Gives the keys of servers, of each as long as its certificate holds."""
+    """Gives the keys of servers, of each as long as its certificate holds. A server is the same however its name is
+    spelled, upper or lower case: else each spelling would have it asked anew."""
 
     client: FederationClient
     certificates: PeerCertificates
     decisions: DecisionLog
     now_ms: Callable[[], int]
-    _known: dict[ServerName, _Vouched] = field(default_factory=dict)
-    _asked_ms: dict[ServerName, int] = field(default_factory=dict)
-    _asking: "dict[ServerName, asyncio.Task[None]]" = field(default_factory=dict)
+    _known: dict[str, _Vouched] = field(default_factory=dict)
+    _asked_ms: dict[str, int] = field(default_factory=dict)
+    _asking: InFlight[str, None] = field(default_factory=lambda: InFlight(name="trust-keys"))
 
     async def key_of(self, origin: ServerName, key_id: str) -> bytes:
         """The server's key of this id, 32 bytes. Raises `Forbidden` where its certificate is not accepted, and
         `Unauthorized` where the key can't be had."""
-        if origin not in self._known:
+        if origin.lower() not in self._known:
             await self._remember(origin)
         found = await self._look_up(origin, key_id)
         if not isinstance(found, bytes) and self._may_ask(origin):
-            await self._share_ask(origin)
+            await self._asking.share(origin.lower(), partial(self._ask, origin))
             found = await self._look_up(origin, key_id)
         if isinstance(found, CertificateRefused):
             self.decisions.refused(ChokePoint.INCOMING_FEDERATION, origin, str(found))
@@ -74,7 +72,7 @@ class VouchedKeys:
 
     async def _look_up(self, origin: ServerName, key_id: str) -> bytes | CertificateRefused | None:
         """The key, or why the certificate that vouches for it no longer does; None where it is not known."""
-        known = self._known.get(origin)
+        known = self._known.get(origin.lower())
         if known is None or self.now_ms() > known.keys.until_ts or key_id not in known.keys.keys:
             return None
         try:
@@ -93,28 +91,20 @@ class VouchedKeys:
     def _know(self, origin: ServerName, keys: PublishedKeys, presented: Presented) -> None:
         while len(self._known) >= SERVERS_MAX:
             del self._known[next(iter(self._known))]
-        self._known[origin] = _Vouched(keys=keys, presented=presented)
+        self._known[origin.lower()] = _Vouched(keys=keys, presented=presented)
 
     def _may_ask(self, origin: ServerName) -> bool:
-        if origin in self._asking:
+        if origin.lower() in self._asking:
             return True
-        asked_ms = self._asked_ms.get(origin)
+        asked_ms = self._asked_ms.get(origin.lower())
         return asked_ms is None or not 0 <= self.now_ms() - asked_ms < ASK_PAUSE_MS
-
-    async def _share_ask(self, origin: ServerName) -> None:
-        """Ask the server, or wait for whoever asks it."""
-        if origin not in self._asking:
-            task = asyncio.create_task(self._ask(origin), name="trust-keys")
-            self._asking[origin] = task
-            task.add_done_callback(lambda _task: self._asking.pop(origin, None))
-        await asyncio.shield(self._asking[origin])
 
     async def _ask(self, origin: ServerName) -> None:
         while len(self._asked_ms) >= SERVERS_MAX:
             del self._asked_ms[next(iter(self._asked_ms))]
-        self._asked_ms[origin] = self.now_ms()
+        self._asked_ms[origin.lower()] = self.now_ms()
         try:
-            async with self.client.stream("GET", origin, PATH, bounds=BOUNDS) as response:
+            async with self.client.stream("GET", origin, KEYS_PATH, bounds=BOUNDS) as response:
                 body = b"".join([chunk async for chunk in response.chunks])
                 status, sha256 = response.status, response.finding
         except ContactRefused as error:
@@ -135,15 +125,14 @@ def _not_accepted(origin: ServerName, error: Exception) -> Forbidden:
 
 
 def _read_keys(body: bytes, origin: ServerName, now_ms: int) -> PublishedKeys | None:
-    """The keys in a document that the server has signed with each of them; None where it is not such a document."""
+    """The keys with which the server signs now, as its document says; None where it is not such a document."""
     try:
-        document: dict[str, Any] = decode_lenient(body)
-        keys = {key_id: decode_base64(key["key"]) for key_id, key in document["verify_keys"].items()}
-        if document["server_name"] != origin or not 0 < len(keys) <= KEYS_MAX:
-            return None
-        for key_id, key in keys.items():
-            verify_json(document, origin, key_id, key)
-        until_ts = min(int(document["valid_until_ts"]), now_ms + VALIDITY_MS_MAX)
-    except (BadSignature, CanonicalJsonError, KeyError, TypeError, ValueError, AttributeError):
+        value = decode_lenient(body)
+        stated = ServerName.parse(value["server_name"])
+        document = read_key_document(value, stated, fetched_ts=now_ms)
+    except (BadSignature, CanonicalJsonError, InvalidIdentifier, KeyError, TypeError):
         return None
-    return PublishedKeys(keys={key_id: unpadded_base64(key) for key_id, key in keys.items()}, until_ts=until_ts)
+    if not is_same_server(stated, origin):
+        return None
+    in_use = {key_id: unpadded_base64(key.verify_key) for key_id, key in document.keys.items() if not key.is_old}
+    return PublishedKeys(keys=in_use, until_ts=document.valid_until_ts)
