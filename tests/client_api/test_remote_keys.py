@@ -1,6 +1,7 @@
 """Keys of users of other servers: asked for, checked, remembered while they are told of changes."""
 
 import asyncio
+import json
 from typing import Any
 
 from aiohttp import web
@@ -121,3 +122,16 @@ async def test_of_what_is_claimed_only_what_was_asked_for_is_told(neighbourhood:
     wanted = {CAROL: {"CAROLS": "signed_curve25519"}}
     answer = await alice.post("keys/claim", {"one_time_keys": wanted})
     assert answer["one_time_keys"] == {CAROL: {"CAROLS": {"signed_curve25519:1": key}}}
+
+
+async def test_a_claimed_key_that_is_no_canonical_json_spoils_none_of_the_others(neighbourhood: Neighbourhood) -> None:
+    """These are given out by then: nobody could have them again."""
+    alice, bob = await neighbourhood.a.person(), await neighbourhood.b.person()
+    identity = DeviceIdentity(bob)
+    await identity.publish()
+    await bob.post("keys/upload", {"one_time_keys": identity.one_time_keys("k1")})
+    bad = {"one_time_keys": {CAROL: {"CAROLS": {"signed_curve25519:1": {"key": 10**30}}}}}
+    neighbourhood.peer.answers["POST", CLAIM] = web.Response(text=json.dumps(bad), content_type="application/json")
+    wanted = {CAROL: {"CAROLS": "signed_curve25519"}, bob.user_id: {bob.device_id: "signed_curve25519"}}
+    answer = await alice.post("keys/claim", {"one_time_keys": wanted})
+    assert list(answer["one_time_keys"]) == [bob.user_id]

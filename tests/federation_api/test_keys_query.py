@@ -41,6 +41,17 @@ async def test_a_document_is_told_with_the_signatures_of_its_server_and_of_the_n
         verify_json({**document, "more": 1}, own.server_name, own.key.key_id, own.key.verify_key)
 
 
+async def test_a_document_with_odd_signatures_of_others_spoils_no_answer(neighbourhood: Neighbourhood) -> None:
+    document = neighbourhood.peer.key_document()
+    document["signatures"]["elsewhere.example"] = 5
+    neighbourhood.peer.answers["GET", KEYS] = document
+    far = {"ed25519:peer": {"minimum_valid_until_ts": int(time.time() * 1000) + 10**9}}
+    neighbourhood.a.process.homeservers[0].federation.keys.memory._known.clear()
+    documents = await query(neighbourhood, QUERY, {"server_keys": {PEER: far, "a.example": {}}})
+    assert [each["server_name"] for each in documents] == [PEER, "a.example"]
+    assert set(documents[0]["signatures"]) == {PEER, "a.example"}
+
+
 async def test_keys_of_a_server_that_is_gone_are_still_told(neighbourhood: Neighbourhood) -> None:
     (document,) = await query(neighbourhood)
     neighbourhood.peer.answers["GET", KEYS] = web.Response(status=500)

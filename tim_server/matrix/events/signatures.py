@@ -51,8 +51,8 @@ def _without_signatures(value: Mapping[str, Any]) -> bytes:
 
 
 def sign_json(value: Mapping[str, Any], server_name: str, key: SigningKey) -> dict[str, Any]:
-    """A copy of `value` with this signature added."""
-    signatures = {name: dict(keys) for name, keys in value.get("signatures", {}).items()}
+    """A copy of `value` with this signature added, beside those that it has, as far as they have the form of some."""
+    signatures = {name: dict(keys) for name, keys in value.get("signatures", {}).items() if isinstance(keys, dict)}
     signatures.setdefault(str(server_name), {})[key.key_id] = key.sign(_without_signatures(value))
     return {**value, "signatures": signatures}
 

@@ -14,6 +14,7 @@ from tim_server.egress.errors import OutgoingError
 from tim_server.federation.client import FederationClient
 from tim_server.federation.device_keys import claim_keys
 from tim_server.federation.errors import RemoteError
+from tim_server.matrix.end_to_end.signed_objects import encode_object
 from tim_server.matrix.errors import MatrixError, TooLarge
 from tim_server.matrix.identifiers import ServerName, UserId
 from tim_server.services.keys.query import bounded_timeout_s, failures_json
@@ -101,17 +102,26 @@ def _check_count(wanted: Wanted) -> None:
 
 
 def _asked_for(answer: Any, wanted: Wanted) -> Keys:
-    """Of what another server answers, a key for each device that it was asked for, of the algorithm that was wanted."""
+    """Of what another server answers, a key for each device that it was asked for, of the algorithm that was wanted;
+    none that is no canonical JSON, as nobody could have signed it."""
     found: Keys = {}
     for user_id, devices in wanted.items():
         of_user = answer.get(user_id) if isinstance(answer, dict) else None
         for device_id, algorithm in devices.items():
             of_device = of_user.get(device_id) if isinstance(of_user, dict) else None
             for name, value in of_device.items() if isinstance(of_device, dict) else ():
-                if name.partition(":")[0] == algorithm:
-                    found.setdefault(str(user_id), {})[device_id] = {name: value}
+                key = _encoded(value) if name.partition(":")[0] == algorithm else None
+                if key is not None:
+                    found.setdefault(str(user_id), {})[device_id] = {name: key}
                     break
     return found
+
+
+def _encoded(value: Any) -> orjson.Fragment | None:
+    try:
+        return orjson.Fragment(encode_object(value))
+    except MatrixError:
+        return None
 
 
 @dataclass(slots=True, kw_only=True)

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-import orjson
-
 from tim_server.egress.errors import ContactRefused
 from tim_server.federation.keys import KeyRing
+from tim_server.matrix.canonical_json import decode_lenient
 from tim_server.matrix.events.build import Author
 from tim_server.matrix.events.signatures import sign_json
 from tim_server.matrix.identifiers import ServerName
@@ -60,4 +59,4 @@ class Notary:
             return None
         if document is None:
             return None
-        return sign_json(orjson.loads(document), self.author.server_name, self.author.key)
+        return sign_json(decode_lenient(document), self.author.server_name, self.author.key)
