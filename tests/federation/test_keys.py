@@ -7,9 +7,12 @@ import pytest
 from aiohttp import web
 
 from tests.conftest import Neighbourhood
+from tests.eventually import eventually
 from tests.federation.rings import HOUR_MS, KEY_ID, KEYS, Ring, new_ring
-from tim_server.federation import fetch_keys
+from tim_server.egress.errors import RemoteUnreachable
+from tim_server.federation import fetch_keys, key_memory, keys
 from tim_server.federation.client import RequestBounds
+from tim_server.matrix.identifiers import ServerName
 
 
 async def test_keys_are_asked_for_once_and_kept_over_a_restart(neighbourhood: Neighbourhood, ring: Ring) -> None:
@@ -79,6 +82,52 @@ async def test_what_is_no_key_document_is_not_believed(ring: Ring, answer: Any) 
 async def test_the_keys_of_another_server_are_not_believed(neighbourhood: Neighbourhood, ring: Ring) -> None:
     ring.peer.answers["GET", KEYS] = ring.peer.key_document(server_name="b.example")
     assert await ring.ask() == []
+
+
+async def test_made_up_servers_do_not_stand_in_the_way_of_the_keys_of_events(
+    ring: Ring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sends requests in the names of servers that do not answer is told so, once there are too many of them."""
+    asked: list[str] = []
+    over = asyncio.Event()
+
+    async def hang(_client: Any, server_name: ServerName, *, now_ms: int) -> Any:
+        asked.append(server_name)
+        await over.wait()
+        raise RemoteUnreachable("over")
+
+    monkeypatch.setattr(keys, "fetch_keys", hang)
+    monkeypatch.setattr(keys, "STRANGERS_AT_ONCE_MAX", 2)
+    ring.keys.wait_s = 0.2
+    names = [ServerName(f"stranger{number}.example") for number in range(5)]
+    for name in names:
+        assert await ring.keys.keys_of_now(name, ["ed25519:1"]) == {}
+    assert asked == names[:2]
+    await ring.keys.keys_of(names[4], ["ed25519:1"], valid_at_ms=None)
+    assert asked == [*names[:2], names[4]]
+    over.set()
+
+    async def is_asked() -> bool:
+        await ring.keys.keys_of_now(names[3], ["ed25519:1"])
+        return names[3] in asked
+
+    await eventually(is_asked)
+
+
+async def test_servers_that_are_driven_out_of_memory_meanwhile_are_known_all_the_same(
+    ring: Ring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ring.ask()
+    memory = ring.keys.memory
+    load = key_memory.load_server_keys
+
+    async def driven_out(*arguments: Any) -> Any:
+        memory._known.clear()
+        return await load(*arguments)
+
+    monkeypatch.setattr(key_memory, "load_server_keys", driven_out)
+    known = await memory.load([ring.peer.name, ServerName("other.example")])
+    assert list(known[ring.peer.name].keys) == [KEY_ID]
 
 
 async def test_a_slow_server_holds_up_nobody_for_ever(ring: Ring, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,15 +56,16 @@ class KeyMemory:
 
     async def load(self, server_names: Collection[ServerName]) -> Mapping[ServerName, KnownKeys]:
         """What is known of each of these servers. It changes while more becomes known."""
-        missing = [name for name in server_names if name not in self._known]
+        found = {name: known for name in server_names if (known := self._known.get(name)) is not None}
+        missing = [name for name in server_names if name not in found]
         if missing:
             async with self.store.database.connection() as connection:
                 stored = await load_server_keys(connection, missing)
             for name, kept in stored.items():
                 known = KnownKeys(keys=kept.keys, fetched_ts=kept.fetched_ts, valid_until_ts=kept.valid_until_ts)
-                self._known.setdefault(name, known)
-        found = {name: self._known[name] for name in server_names}
-        for name in server_names:
+                found[name] = self._known.setdefault(name, known)
+        for name, known in found.items():
+            found[name] = self._known.setdefault(name, known)  # what others may have driven out meanwhile
             self._known.move_to_end(name)
         while len(self._known) > SERVERS_MAX:
             self._known.popitem(last=False)

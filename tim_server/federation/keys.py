@@ -28,6 +28,9 @@ from tim_server.matrix.server_keys import TIME_MS_MAX, ServerKey, ServerKeys
 
 KEY_IDS_MAX = 20
 FETCHES_AT_ONCE_MAX = 200
+STRANGERS_AT_ONCE_MAX = 100
+"""Of those, how many because a request says to be of the server: anybody can make up names, and what is needed for
+events must not wait behind that."""
 PAUSE_MS = 10_000
 """How long at least a server is not asked again."""
 REFRESH_PAUSE_MS = 60_000
@@ -56,6 +59,7 @@ class KeyRing:
     notaries: Sequence[ServerName] = ()
     wait_s: float = WAIT_S
     _fetches: InFlight[ServerName, None] = field(default_factory=lambda: InFlight(name="fetch-keys"))
+    _strangers: "set[asyncio.Task[None]]" = field(default_factory=set)
     _free: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(FETCHES_AT_ONCE_MAX))
 
     async def keys_of(
@@ -67,11 +71,15 @@ class KeyRing:
         return known[server_name].usable(key_ids, valid_at_ms)
 
     async def keys_of_now(self, server_name: ServerName, key_ids: Collection[str]) -> dict[str, bytes]:
-        """Those of the server's keys that it signs requests with now. It is asked for them also where that has failed
-        before, as it seems to be there."""
+        """Those of the keys of another server that it signs requests with now. It is asked for them also where that has
+        failed before, as it seems to be there; not while very many are asked that seem to be."""
         now_ms = self.now_ms()
-        known = await self._have({server_name: [(tuple(key_ids), now_ms)]}, pause_ms_max=PAUSE_MS)
-        return known[server_name].in_use(key_ids, now_ms)
+        known = (await self.memory.load([server_name]))[server_name]
+        if known.lacks([(tuple(key_ids), now_ms)]):
+            await self._await(self._ask_stranger(server_name, known), self.wait_s)
+        elif self._is_due(known):
+            self._ask_where_due({server_name: known}, pause_ms_min=REFRESH_PAUSE_MS)
+        return known.in_use(key_ids, now_ms)
 
     async def prepare(self, wanted: Mapping[ServerName, Collection[str]], *, timeout_s: float) -> None:
         """Have keys of many servers fetched that are not known, as far as they can be had in time."""
@@ -120,11 +128,7 @@ class KeyRing:
         return await self.memory.document(server_name)
 
     async def _have(
-        self,
-        wanted: Mapping[ServerName, Wanted],
-        *,
-        wait_s: float | None = None,
-        pause_ms_max: int = FAILURE_PAUSE_MS_MAX,
+        self, wanted: Mapping[ServerName, Wanted], *, wait_s: float | None = None
     ) -> Mapping[ServerName, KnownKeys]:
         """What is known of these servers, once those have been asked whose keys are lacking."""
         own = self.client.author.server_name
@@ -132,7 +136,7 @@ class KeyRing:
         lacking = {name: each for name, each in known.items() if each.lacks(wanted[name])}
         growing_old = {name: each for name, each in known.items() if name not in lacking and self._is_due(each)}
         self._ask_where_due(growing_old, pause_ms_min=REFRESH_PAUSE_MS)
-        await self._await(self._ask_where_due(lacking, pause_ms_max=pause_ms_max), wait_s or self.wait_s)
+        await self._await(self._ask_where_due(lacking), wait_s or self.wait_s)
         return {**known, own: self._own()} if own in wanted else known
 
     def _own(self) -> KnownKeys:
@@ -162,6 +166,16 @@ class KeyRing:
             or known.asked_ts is None
             or abs(now_ms - known.asked_ts) >= max(min(_pause_ms(known), pause_ms_max), pause_ms_min)
         }
+
+    def _ask_stranger(self, server_name: ServerName, known: KnownKeys) -> "set[asyncio.Task[None]]":
+        """As `_ask_where_due`, where nothing but the request says that there is such a server."""
+        if server_name not in self._fetches and len(self._strangers) >= STRANGERS_AT_ONCE_MAX:
+            return set()
+        tasks = self._ask_where_due({server_name: known}, pause_ms_max=PAUSE_MS)
+        for task in tasks - self._strangers:
+            self._strangers.add(task)
+            task.add_done_callback(self._strangers.discard)
+        return tasks
 
     async def _await(self, tasks: "set[asyncio.Task[None]]", wait_s: float) -> None:
         if tasks:
