@@ -110,12 +110,13 @@ class Peer:
         """The header that signs a request; `signed` replaces what it says."""
         origin, destination = signed.get("origin", self.name), signed.get("destination", server)
         message = signed_request(method=method, uri=uri, origin=origin, destination=destination, content=content)
-        return RequestSignature(
+        header = RequestSignature(
             origin=origin,
             destination=destination,
             key_id=signed.get("key_id", self.author.key.key_id),
             signature=self.author.key.sign(message),
         ).header()
+        return header if destination is not None else header.replace('destination="None",', "")
 
     def _find_answer(self, method: str, path: str) -> Answer | None:
         if (method, path) in self.answers:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import Neighbourhood
 from tests.federation.rings import KEYS
-from tests.hospitals import Network
+from tests.hospitals import Network, run_networked
 from tests.peer import Peer, run_peer
 from tests.people import Hospital
 from tim_server.app import prepare, start_process
@@ -80,6 +80,25 @@ async def test_the_form_of_the_body_does_not_matter(neighbourhood: Neighbourhood
     headers = {"Authorization": signed(neighbourhood.peer, "PUT", f"{SEND}/form", canonical)}
     status, answer = await neighbourhood.peer.ask("a.example", "PUT", f"{SEND}/form", body, headers=headers)
     assert status == 200, answer
+
+
+async def test_older_servers_do_not_say_whom_a_request_is_for(neighbourhood: Neighbourhood) -> None:
+    assert (await neighbourhood.peer.ask("a.example", "GET", VERSION, destination=None))[0] == 200
+
+
+async def test_nobody_is_this_server_however_its_name_is_spelled(neighbourhood: Neighbourhood) -> None:
+    for name in ("a.example", "A.Example"):
+        status, answer = await neighbourhood.peer.ask("a.example", "GET", VERSION, origin=name)
+        assert (status, answer["error"]) == (401, "The request says to be of this server")
+
+
+async def test_requests_that_are_refused_count_by_address(tenant_dsn: str, tmp_path: Path) -> None:
+    network = Network.of(tmp_path, ["a.example"])
+    bucket = {"enabled": True, "federation": {"per_second": 0.1, "burst": 2}}
+    async with run_networked(network, "a.example", tenant_dsn, tmp_path, rate_limits=bucket) as hospital:
+        for expected in (401, 401, 429):
+            async with hospital.session.get(f"{PROFILE}?user_id=@alice:a.example") as response:
+                assert response.status == expected
 
 
 async def test_a_server_that_is_not_believed_is_told_before_its_body_is_read(neighbourhood: Neighbourhood) -> None:

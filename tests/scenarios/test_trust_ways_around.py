@@ -189,6 +189,15 @@ async def test_a_stranger_that_says_to_be_a_member_is_not_believed(site: Site) -
     site.assert_nothing_left()
 
 
+async def test_what_a_member_asked_another_one_for_cannot_be_handed_on(site: Site) -> None:
+    """A request that does not say whom it is for could be for anybody."""
+    version = "/_matrix/federation/v1/version"
+    assert (await site.peer.ask("a.example", "GET", version))[0] == 200
+    for destination in (None, "b.example"):
+        status, answer = await site.peer.ask("a.example", "GET", version, destination=destination)
+        assert (status, answer["errcode"]) == (401, "M_UNAUTHORIZED")
+
+
 async def test_a_notary_tells_no_keys_of_a_stranger(site: Site) -> None:
     for asking in (site.stranger, site.peer):
         status, answer = await asking.ask("a.example", "GET", f"/_matrix/key/v2/query/{STRANGER}")

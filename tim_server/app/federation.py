@@ -41,6 +41,7 @@ def federation_services(parts: Parts, edus: EduReceiver, failing: FailingServers
                 request_keys=federation.proofs.request_keys,
                 client_certificates=federation.proofs.client_certificates,
                 admits_strangers=not federation.trust.knowledge.rules.needs_listing,
+                needs_destination=federation.trust.knowledge.rules.needs_destination,
             ),
             "key_publication": publication,
             "notary": Notary(author=parts.author, keys=federation.keys, own=publication, now_ms=now_ms),

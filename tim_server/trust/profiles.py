@@ -24,10 +24,13 @@ class ProfileRules:
     """A directory lists it."""
     needs_certificate: bool
     """Its organisation certificate verifies."""
+    needs_destination: bool
+    """Its requests say whom they are for: otherwise a third server could hand on to us what it was asked for itself.
+    Servers from before version 1.3 of the specification do not say it."""
 
 
-OPEN = ProfileRules(needs_listing=False, needs_certificate=False)
-DIRECTORY = ProfileRules(needs_listing=True, needs_certificate=True)
+OPEN = ProfileRules(needs_listing=False, needs_certificate=False, needs_destination=False)
+DIRECTORY = ProfileRules(needs_listing=True, needs_certificate=True, needs_destination=True)
 
 RULES: dict[Profile, ProfileRules] = {Profile.OPEN: OPEN, Profile.DIRECTORY: DIRECTORY}
 """The profiles that this release has; the others are refused when they are configured."""

@@ -165,15 +165,16 @@ class Pipeline:
     async def _read_as_server(
         self, route: Route, tenant: HostedTenant, request: BaseRequest, exchange: Exchange
     ) -> tuple[Any, ...]:
-        """The name of the server that has signed the request, and the body. The origin that a request claims counts
-        towards a limit only once it is verified, else anybody could use up the limit of another."""
+        """The name of the server that has signed the request, and the body. The address counts towards a limit before
+        anything is verified; the origin that the request claims only once it is, else anybody could use up the limit of
+        another."""
         authenticator = tenant.homeserver.server_authenticator
+        bucket = route.rate_limit or FEDERATION_BUCKET
+        tenant.rate_limits.take(bucket, address_key(exchange.context.client_address))
         authorization = request.headers.getall("Authorization", ())
         certificates = self.certificates.of(request, is_proxied=exchange.context.is_proxied)
         is_stranger = not authorization and route.auth is Auth.SERVER_OR_STRANGER and authenticator.admits_strangers
         signature = None if is_stranger else await authenticator.admit(authorization, certificates)
-        bucket = route.rate_limit or FEDERATION_BUCKET
-        tenant.rate_limits.take(bucket, address_key(exchange.context.client_address))
         body, stream = await self._read_body(route, tenant, request, exchange)
         if signature is None:
             return None, (body, stream)

@@ -14,6 +14,7 @@ from tim_server.matrix.federation_errors import Unauthorized
 from tim_server.matrix.identifiers import ServerName
 from tim_server.matrix.request_auth import RequestSignature, parse_authorization, signed_request
 from tim_server.services.trust.gate import ChokePoint, TrustGate
+from tim_server.trust.contacts import is_same_server
 
 
 class RequestKeys(Protocol):
@@ -44,6 +45,7 @@ class ServerAuthenticator:
     client_certificates: ClientProof | None = None
     admits_strangers: bool = False
     """Whether any server may be talked to."""
+    needs_destination: bool = False
     heard: Callable[[ServerName], None] = lambda server: None
     """Told of each server that has signed a request."""
 
@@ -54,9 +56,11 @@ class ServerAuthenticator:
         if not authorization:
             raise Unauthorized("The Authorization header of the scheme X-Matrix is missing")
         signature = parse_authorization(authorization[0])
+        if signature.destination is None and self.needs_destination:
+            raise Unauthorized("The Authorization header must name the destination")
         if signature.destination not in (None, self.server_name):
             raise Unauthorized("The request is for another server")
-        if signature.origin == self.server_name:
+        if is_same_server(signature.origin, self.server_name):
             raise Unauthorized("The request says to be of this server")
         await self.gate.require(ChokePoint.INCOMING_FEDERATION, [signature.origin])
         if self.client_certificates is not None:
