@@ -1,6 +1,9 @@
 """Mutual TLS between hospitals: natively, and behind a reverse proxy that hands on the client's certificate."""
 
+import asyncio
 import base64
+import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -70,6 +73,31 @@ async def test_hospitals_that_ask_each_other_for_certificates_talk(circle: Circl
 async def test_a_server_that_presents_its_certificate_is_heard(circle: CircleOfTrust) -> None:
     async with peer_with(circle, circle.network.circle.certify(PEER)) as peer:
         assert (await peer.ask("a.example", "GET", VERSION))[0] == 200
+
+
+def connect_and_ask(circle: CircleOfTrust, context: ssl.SSLContext, header: str, session: Any) -> tuple[bytes, Any]:
+    """The first bytes of an answer, and the TLS session, which may go on from an earlier one."""
+    address = ("127.0.0.1", circle.network.ports["a.example"])
+    with (
+        socket.create_connection(address) as raw,
+        context.wrap_socket(raw, server_hostname="a.example", session=session) as connection,
+    ):
+        connection.sendall(f"GET {VERSION} HTTP/1.1\r\nHost: a.example\r\nAuthorization: {header}\r\n\r\n".encode())
+        return connection.recv(12), connection.session
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=lambda version: version.name)
+async def test_who_goes_on_with_an_earlier_tls_session_has_presented_its_certificate(
+    circle: CircleOfTrust, version: ssl.TLSVersion
+) -> None:
+    """As reverse proxies in front of other servers do."""
+    context = circle.network.circle.client_context(circle.network.circle.certify(PEER))
+    context.maximum_version = version
+    async with run_peer(circle.network, PEER) as peer:
+        header, session = peer.authorization("a.example", "GET", VERSION), None
+        for _ in range(3):
+            answer, session = await asyncio.to_thread(connect_and_ask, circle, context, header, session)
+            assert answer == b"HTTP/1.1 200"
 
 
 async def test_a_server_that_presents_none_is_refused(circle: CircleOfTrust) -> None:

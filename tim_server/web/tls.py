@@ -57,6 +57,7 @@ class ServerTls:
         context.load_cert_chain(self.files.certificate, self.files.private_key)
         if self.client_anchors:
             context.verify_mode = ssl.CERT_OPTIONAL
+            context.options |= ssl.OP_NO_TICKET  # a ticket does not bring back what came along with the certificate
             for file in self.client_anchors:
                 context.load_verify_locations(cafile=file)
         return context
