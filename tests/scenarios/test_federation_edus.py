@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.client_api.test_device_management import log_in
 from tests.conftest import Neighbourhood
 from tests.destinations import Inbox, first, inbox_of, status
 from tests.eventually import eventually
@@ -15,6 +16,7 @@ from tests.hospitals import run_hospitals
 from tests.peer import run_peer
 from tests.people import Person
 from tests.shared_rooms import SharedRoom, enter_room, share_room
+from tests.signed_keys import DeviceIdentity
 from tim_server.matrix.identifiers import RoomId
 from tim_server.services.typing.edus import TypingEdus
 
@@ -192,8 +194,31 @@ async def test_nothing_of_other_servers_users_is_told(room: SharedRoom, inbox: I
     await type_in(room, False)
 
 
-async def test_changes_of_devices_and_messages_to_devices_are_told(room: SharedRoom, inbox: Inbox) -> None:
-    await room.alice.put(f"devices/{room.alice.device_id}", {"display_name": "Ward phone"})
+async def test_each_change_of_a_device_refers_to_the_one_before(
+    room: SharedRoom, inbox: Inbox, neighbourhood: Neighbourhood
+) -> None:
+    alice, updates = room.alice, partial(inbox.edus, "m.device_list_update")
+    identity = DeviceIdentity(alice)
+    await identity.publish()
+    first_update = await inbox.until_edu("m.device_list_update", lambda c: "keys" in c)
+    assert (first_update["user_id"], first_update["device_id"]) == (alice.user_id, alice.device_id)
+    assert first_update["keys"]["keys"] == identity.device_keys["keys"]
+    phone = await log_in(alice)
+    second = await inbox.until_edu("m.device_list_update", lambda c: c["device_id"] == phone.device_id)
+    assert second["prev_id"] == [first_update["stream_id"]]
+    assert not {"keys", "deleted"} & second.keys()
+    await phone.post("logout")
+    third = await inbox.until_edu("m.device_list_update", lambda c: c.get("deleted"))
+    assert (third["device_id"], third["prev_id"]) == (phone.device_id, [second["stream_id"]])
+    tablet = await log_in(alice)
+    await inbox.until_edu("m.device_list_update", lambda c: c["device_id"] == tablet.device_id)
+    known = {update["stream_id"] for update in updates()}
+    await alice.expect(200, "POST", "logout/all")
+    last = await inbox.until_edu("m.device_list_update", lambda c: c["stream_id"] not in known)
+    assert last["prev_id"] == []  # several at once: who wants to know asks for all
+
+
+async def test_messages_to_devices_are_told(room: SharedRoom, inbox: Inbox) -> None:
     await room.alice.put("sendToDevice/m.dummy/1", {"messages": {room.user_id: {"*": {"hello": "there"}}}})
     content = await inbox.until_edu("m.direct_to_device")
     assert content["messages"] == {room.user_id: {"*": {"hello": "there"}}}

@@ -21,8 +21,13 @@ TABLES = (TableContract(name="device_list_changes", owner="services.devices", bo
 DEVICE_LISTS = "device_lists"
 """The stream of facts that the devices or keys of a member have changed; the value is the member."""
 
+# Several changes of one commit are one change, of no device alone unless they are all of the same.
 MARK_CHANGED = """
-INSERT INTO device_list_changes (user_id, position) VALUES ($1, $2) ON CONFLICT (user_id) DO UPDATE SET position = $2
+INSERT INTO device_list_changes AS d (user_id, position, device_id) VALUES ($1, $2, $3)
+ON CONFLICT (user_id) DO UPDATE SET
+    position = $2,
+    device_id = CASE WHEN d.position < $2 OR d.device_id = $3 THEN $3 END,
+    previous_position = CASE WHEN d.position < $2 THEN d.position ELSE d.previous_position END
 """
 LOAD_JOINED_ROOM_NIDS = "SELECT room_nid FROM memberships WHERE user_id = $1 AND membership = 'join'"
 
@@ -43,9 +48,10 @@ async def mark_remote_changed(tx: Connection, user_ids: Sequence[UserId], positi
     return [Fact(DEVICE_LISTS, row["room_nid"], (row["user_id"],)) for row in rows]
 
 
-async def mark_changed(tx: Connection, user_id: UserId, position: int) -> list[Fact]:
-    """The user's devices or keys have changed; the facts to tell the members of the user's rooms."""
-    await tx.execute(MARK_CHANGED, user_id, position)
+async def mark_changed(tx: Connection, user_id: UserId, position: int, device_id: str | None = None) -> list[Fact]:
+    """The user's devices or keys have changed; the facts to tell the members of the user's rooms. `device_id`: nothing
+    but this device has."""
+    await tx.execute(MARK_CHANGED, user_id, position, device_id)
     rows = await tx.fetch(LOAD_JOINED_ROOM_NIDS, user_id)
     return [Fact(DEVICE_LISTS, row["room_nid"], (str(user_id),)) for row in rows]
 
@@ -71,14 +77,21 @@ async def mark_changed_for_owner(tx: Connection, user_id: UserId, position: int)
 
 
 class ChangedUser(NamedTuple):
-    """A user, and when their devices or keys last changed."""
+    """A user, when their devices or keys last changed, and when before that (0: never). `device_id`: the device that
+    changed, where it was one alone, and whether it is gone."""
 
     user_id: UserId
     position: int
+    previous_position: int = 0
+    device_id: str | None = None
+    is_device_gone: bool = False
 
 
 LOAD_CHANGED_USERS = """
-SELECT user_id, position FROM device_list_changes
+SELECT user_id, position, previous_position, device_id, device_id IS NOT NULL AND NOT EXISTS (
+    SELECT FROM devices AS d WHERE d.user_id = c.user_id AND d.device_id = c.device_id
+) AS is_device_gone
+FROM device_list_changes AS c
 WHERE position > $1 AND position <= $2 AND right(user_id, length($3)) = $3
 ORDER BY position FETCH FIRST $4 ROWS WITH TIES
 """
@@ -90,7 +103,16 @@ async def load_changed_users(
     """The users of a server that have changed after one position and up to another, oldest change first; those of the
     last position all, also beyond the limit."""
     rows = await tx.fetch(LOAD_CHANGED_USERS, after, up_to, f":{server_name}", limit)
-    return [ChangedUser(UserId(row["user_id"]), row["position"]) for row in rows]
+    return [
+        ChangedUser(
+            UserId(row["user_id"]),
+            row["position"],
+            previous_position=row["previous_position"],
+            device_id=row["device_id"],
+            is_device_gone=row["is_device_gone"],
+        )
+        for row in rows
+    ]
 
 
 FIND_CHANGED_USERS = "SELECT user_id FROM device_list_changes WHERE position > $1 AND position <= $2"

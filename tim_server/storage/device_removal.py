@@ -23,7 +23,7 @@ async def remove_devices(tx: Connection, user_id: UserId, device_ids: Sequence[s
     await delete_messages_of_devices(tx, user_id, device_ids)
     await delete_dehydrated_devices(tx, user_id, device_ids)
     gone = await delete_devices(tx, user_id, device_ids)
-    return await mark_changed(tx, user_id, position) if gone else []
+    return await mark_changed(tx, user_id, position, gone[0] if len(gone) == 1 else None) if gone else []
 
 
 async def end_sessions(tx: Connection, user_id: UserId, position: int, *, kept: str | None = None) -> list[Fact]:

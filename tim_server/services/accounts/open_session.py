@@ -85,4 +85,4 @@ async def store_session(tx: Connection, draft: SessionDraft, position: int) -> l
     await delete_dehydrated_devices(tx, user_id, [device_id])  # a device with a session is an ordinary one
     is_new = await upsert_device(tx, user_id, device_id, sealed_name=draft.sealed_name, now=draft.now)
     await insert_tokens(tx, draft.stored)
-    return await mark_changed(tx, user_id, position) if is_new else facts
+    return await mark_changed(tx, user_id, position, device_id) if is_new else facts

@@ -161,7 +161,7 @@ class _Put:
         await put_device_keys(tx, self.codec, user_id, {device_id: self.device_keys})
         await add_one_time_keys(tx, self.codec, owner, self.one_time_keys, position=position)
         await put_fallback_keys(tx, self.codec, owner, self.fallback_keys, position=position)
-        self.facts[:] = await mark_changed(tx, user_id, position)
+        self.facts[:] = await mark_changed(tx, user_id, position, device_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,7 +89,7 @@ class _Rename:
     async def store(self, tx: Connection, position: int) -> None:
         if not await rename_device(tx, self.users[0], self.device_id, self.sealed_name):
             raise NotFound("There is no such device")
-        self.facts[:] = await mark_changed(tx, self.users[0], position)
+        self.facts[:] = await mark_changed(tx, self.users[0], position, self.device_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,8 @@
 """What other servers are told when keys or devices of our users change.
 
-The clock knows of each user when their devices or keys last changed, not how: so a server is told of one device, with
-no reference to an earlier update, upon which it asks for all of them.
+Of each user it is known when their devices or keys last changed, which device it was, and when the change before was. A
+server that was told of that one can apply the update; any other does not know what the update refers to, and asks for
+all devices. So it does where more than one device has changed, and the update refers to none.
 
 Spec: https://spec.matrix.org/v1.19/server-server-api/#device-management
 """
@@ -60,11 +61,19 @@ class DeviceListEdus(EduSource):
 
 
 def _device_list_update(user: ChangedUser, devices: Sequence[NamedDeviceKeys]) -> Edu:
-    content: dict[str, Any] = {"user_id": str(user.user_id), "stream_id": user.position, "prev_id": []}
-    if devices:
-        content |= {"device_id": devices[0].device_id, "keys": orjson.loads(devices[0].keys)}
-    else:
-        content |= {"device_id": "", "deleted": True}
+    prev_id = [user.previous_position] if user.device_id is not None and user.previous_position else []
+    device_id = user.device_id or (devices[0].device_id if devices else "")
+    content: dict[str, Any] = {
+        "user_id": str(user.user_id),
+        "device_id": device_id,
+        "stream_id": user.position,
+        "prev_id": prev_id,
+    }
+    keys = next((device.keys for device in devices if device.device_id == device_id), None)
+    if keys is not None:
+        content["keys"] = orjson.loads(keys)
+    elif user.is_device_gone or not device_id:
+        content["deleted"] = True
     return Edu(edu_type="m.device_list_update", content=content)
 
 

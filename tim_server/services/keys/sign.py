@@ -207,5 +207,6 @@ class _Store:
         await put_user_signatures(tx, self.codec, signer, decision.signatures, position=position)
         self.facts[:] = []
         if decision.devices or decision.master:
-            self.facts[:] = await mark_changed(tx, signer, position)
+            (alone,) = decision.devices if len(decision.devices) == 1 and not decision.master else (None,)
+            self.facts[:] = await mark_changed(tx, signer, position, alone)
         return True

@@ -143,4 +143,4 @@ class _Upload:
         if len(encoded) > DEVICE_KEYS_BYTES_MAX:
             raise TooLarge("The device's keys have too many signatures")
         await put_device_keys(tx, self.codec, user_id, {self.device_id: encoded})
-        return await mark_changed(tx, user_id, position)
+        return await mark_changed(tx, user_id, position, self.device_id)
