@@ -15,6 +15,7 @@ from tests.conftest import Neighbourhood
 from tests.eventually import eventually
 from tests.files import MIB, announced, download, upload, uploaded
 from tests.hospitals import run_hospitals
+from tests.images import image, opened
 from tests.peer import Asked, Peer, run_peer
 from tests.people import Person
 from tim_server.services.media.fetch import FETCHES_PER_SERVER_MAX
@@ -382,3 +383,22 @@ async def test_what_is_announced_is_waited_for_across_servers(alice: Person, bob
     await asyncio.sleep(0.3)
     assert (await upload(bob, b"content", place=place))[0] == 200
     assert (await asyncio.wait_for(waiting, 5)).body == b"content"
+
+
+async def test_images_of_another_hospital_are_made_smaller(alice: Person, bob: Person) -> None:
+    file = await uploaded(bob, image(200, 100), content_type="image/jpeg")
+    got = await download(alice, f"{file}?width=50&height=50", place="/_matrix/client/v1/media/thumbnail")
+    assert (got.status, opened(got.body).size) == (200, (50, 25))
+
+
+async def test_a_server_is_given_smaller_images(alice: Person, peer: Peer, neighbourhood: Neighbourhood) -> None:
+    file = await uploaded(alice, image(200, 100), content_type="image/jpeg")
+    path = f"/_matrix/federation/v1/media/thumbnail/{file.partition('/')[2]}?width=50&height=50&method=crop"
+    headers = {"Authorization": peer.authorization("a.example", "GET", path), "Host": "a.example"}
+    url = f"https://127.0.0.1:{neighbourhood.network.ports['a.example']}{path}"
+    async with peer.session.get(url, headers=headers, server_hostname="a.example") as response:
+        reader = aiohttp.MultipartReader.from_response(response)
+        metadata, content = await reader.next(), await reader.next()
+        assert isinstance(metadata, aiohttp.BodyPartReader) and isinstance(content, aiohttp.BodyPartReader)
+        assert content.headers["Content-Type"] == "image/jpeg"
+        assert opened(bytes(await content.read())).size == (50, 50)

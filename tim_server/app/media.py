@@ -5,14 +5,17 @@ from tim_server.app.parts import Parts, now_ms
 from tim_server.background.supervise import Loop
 from tim_server.media_store.files import MediaFiles
 from tim_server.media_store.objects import open_objects
+from tim_server.services.media import thumbnails as thumbnail_rules
 from tim_server.services.media.announce import MediaAnnouncement
 from tim_server.services.media.arrivals import MediaArrivals
 from tim_server.services.media.download import MediaDownload
-from tim_server.services.media.fetch import RemoteMedia
+from tim_server.services.media.fetch import REFUSALS, WAITING_MAX, RemoteMedia
 from tim_server.services.media.keep import MediaKeeping
 from tim_server.services.media.policy import MediaPolicy
 from tim_server.services.media.reap import LeftoverReaping
+from tim_server.services.media.thumbnails import MediaThumbnails
 from tim_server.services.media.upload import MediaUpload
+from tim_server.services.shared_work import SharedWork
 
 REAP_INTERVAL_S = 600.0
 
@@ -24,7 +27,23 @@ def media_services(parts: Parts) -> Services:
     files, policy = MediaFiles(objects), _policy(parts)
     keeping = MediaKeeping(writer=store.writer, codec=codec, files=files, now_ms=now_ms)
     remote = RemoteMedia(
-        client=parts.federation.client, database=store.database, keeping=keeping, policy=policy, now_ms=now_ms
+        client=parts.federation.client,
+        database=store.database,
+        keeping=keeping,
+        policy=policy,
+        work=SharedWork(refusals=REFUSALS, now_ms=now_ms, waiting_max=WAITING_MAX),
+    )
+    thumbnails = MediaThumbnails(
+        server_name=server_name,
+        database=store.database,
+        keeping=keeping,
+        policy=policy,
+        work=SharedWork(
+            refusals=thumbnail_rules.REFUSALS,
+            now_ms=now_ms,
+            waiting_max=thumbnail_rules.WAITING_MAX,
+            refusal_lifetime_ms=thumbnail_rules.REFUSAL_LIFETIME_MS,
+        ),
     )
     arrivals = MediaArrivals()
     store.commit_log.subscribe(arrivals.follow)
@@ -34,6 +53,7 @@ def media_services(parts: Parts) -> Services:
             "media_upload": MediaUpload(
                 server_name=server_name, database=store.database, keeping=keeping, policy=policy, now_ms=now_ms
             ),
+            "media_thumbnails": thumbnails,
             "media_announcement": MediaAnnouncement(writer=store.writer, policy=policy, now_ms=now_ms),
             "media_download": MediaDownload(
                 server_name=server_name,
@@ -48,7 +68,7 @@ def media_services(parts: Parts) -> Services:
                 now_ms=now_ms,
             ),
         },
-        closers=(remote.close,),
+        closers=(remote.close, thumbnails.close),
         loops=(Loop(name="reap media_leftovers", interval_s=REAP_INTERVAL_S, work=reaping.reap),),
     )
 
@@ -62,5 +82,8 @@ def _policy(parts: Parts) -> MediaPolicy:
         remote_timeout_s=media.remote_timeout_s,
         announced_per_user_max=parts.settings.limits.announced_files_per_user_max,
         announced_lifetime_s=media.announced_lifetime_s,
+        thumbnail_source_bytes_max=media.thumbnail_source_bytes_max,
+        thumbnail_pixels_max=media.thumbnail_pixels_max,
+        thumbnail_timeout_s=media.thumbnail_timeout_s,
         unauthenticated_downloads=media.unauthenticated_downloads,
     )

@@ -9,12 +9,10 @@ from tim_server.matrix.content_disposition import clean_file_name
 from tim_server.services.accounts.requester import Requester
 from tim_server.services.homeserver import Homeserver
 from tim_server.web.fields import MediaId, ServerName
-from tim_server.web.media import file_response
+from tim_server.web.media import TIMEOUT_MS, ThumbnailRequest, file_response, thumbnail_response
 from tim_server.web.request_model import InHeader, InPath, InQuery, RequestModel
-from tim_server.web.response_model import ResponseModel
+from tim_server.web.response_model import Binary, ResponseModel
 from tim_server.web.route import Auth, Route
-
-TIMEOUT_MS = 20_000
 
 
 class GetContentRequest(RequestModel):
@@ -31,6 +29,13 @@ class GetContentOverrideNameRequest(GetContentRequest):
     """Which file, what of it, and what it is to be called."""
 
     file_name: InPath[str]
+
+
+class GetContentThumbnailRequest(ThumbnailRequest):
+    """Of which image, and how large."""
+
+    server_name: InPath[ServerName]
+    media_id: InPath[MediaId]
 
 
 class GetConfigRequest(RequestModel):
@@ -75,6 +80,17 @@ async def get_content_override_name_authed(
     )
 
 
+async def get_content_thumbnail_authed(
+    server: Homeserver, requester: Requester, request: GetContentThumbnailRequest
+) -> Binary:
+    """`GET /_matrix/client/v1/media/thumbnail/{serverName}/{mediaId}`: an image in another size.
+
+    Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1mediathumbnailservernamemediaid
+    """
+    medium = await server.media_download.find(request.server_name, request.media_id, timeout_ms=request.timeout_ms)
+    return thumbnail_response(await server.media_thumbnails.of(medium, request.size))
+
+
 async def get_config_authed(server: Homeserver, requester: Requester, request: GetConfigRequest) -> ConfigResponse:
     """`GET /_matrix/client/v1/media/config`: how large uploads may be.
 
@@ -94,6 +110,12 @@ ROUTES = (
         "GET",
         "/_matrix/client/v1/media/download/{serverName}/{mediaId}/{fileName}",
         get_content_override_name_authed,
+        auth=Auth.GUEST_OK,
+    ),
+    Route(
+        "GET",
+        "/_matrix/client/v1/media/thumbnail/{serverName}/{mediaId}",
+        get_content_thumbnail_authed,
         auth=Auth.GUEST_OK,
     ),
     Route("GET", "/_matrix/client/v1/media/config", get_config_authed, auth=Auth.GUEST_OK),

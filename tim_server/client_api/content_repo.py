@@ -17,10 +17,10 @@ from tim_server.services.homeserver import Homeserver
 from tim_server.services.media.upload import AnnouncedUpload
 from tim_server.storage.media import Medium
 from tim_server.web.fields import MediaId, ServerName
-from tim_server.web.media import file_response
+from tim_server.web.media import ThumbnailRequest, file_response, thumbnail_response
 from tim_server.web.read_body import BodyStream
 from tim_server.web.request_model import InPath, InQuery, RequestModel, StreamedBody
-from tim_server.web.response_model import EmptyResponse, ResponseModel
+from tim_server.web.response_model import Binary, EmptyResponse, ResponseModel
 from tim_server.web.route import Auth, Route
 
 
@@ -147,7 +147,23 @@ async def get_content_override_name(server: Homeserver, request: GetDeprecatedCo
     )
 
 
-async def _find(server: Homeserver, request: GetDeprecatedContentRequest) -> Medium:
+class GetDeprecatedThumbnailRequest(ThumbnailRequest):
+    """Of which image, how large, and whether it may be fetched from another server."""
+
+    server_name: InPath[ServerName]
+    media_id: InPath[MediaId]
+    allow_remote: InQuery[bool] = True
+
+
+async def get_content_thumbnail(server: Homeserver, request: GetDeprecatedThumbnailRequest) -> Binary:
+    """`GET /_matrix/media/v3/thumbnail/{serverName}/{mediaId}`: deprecated; an image in another size.
+
+    Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixmediav3thumbnailservernamemediaid
+    """
+    return thumbnail_response(await server.media_thumbnails.of(await _find(server, request), request.size))
+
+
+async def _find(server: Homeserver, request: GetDeprecatedContentRequest | GetDeprecatedThumbnailRequest) -> Medium:
     media = server.media_download
     if not media.policy.unauthenticated_downloads:
         raise NotFound("Files are served to those with an account only")
@@ -187,5 +203,6 @@ ROUTES = (
         get_content_override_name,
         auth=Auth.NONE,
     ),
+    Route("GET", "/_matrix/media/v3/thumbnail/{serverName}/{mediaId}", get_content_thumbnail, auth=Auth.NONE),
     Route("GET", "/_matrix/media/v3/config", get_config, auth=Auth.GUEST_OK),
 )

@@ -51,6 +51,18 @@ class MediaSettings(Section):
     remote_timeout_s: float = Field(
         default=600.0, ge=1.0, description="How many seconds another server has to send a file."
     )
+    thumbnail_source_bytes_max: int = Field(
+        default=32 * MIB, ge=65_536, description="Size of images of which smaller ones are made."
+    )
+    thumbnail_pixels_max: int = Field(
+        default=40_000_000,
+        ge=10_000,
+        le=100_000_000,
+        description="How many pixels an image may have of which smaller ones are made, all of an animation together.",
+    )
+    thumbnail_timeout_s: int = Field(
+        default=20, ge=1, description="How many seconds it may take to make an image smaller."
+    )
     unauthenticated_downloads: bool = Field(
         default=False,
         description="Whether the deprecated endpoints below /_matrix/media/v3/ serve files to whoever knows their "

@@ -41,6 +41,7 @@ from tim_server.services.keys.upload import KeyUpload
 from tim_server.services.keys.user_devices import UserDevices
 from tim_server.services.media.announce import MediaAnnouncement
 from tim_server.services.media.download import MediaDownload
+from tim_server.services.media.thumbnails import MediaThumbnails
 from tim_server.services.media.upload import MediaUpload
 from tim_server.services.notifications.list import NotificationList
 from tim_server.services.presence.ask import Presence
@@ -139,6 +140,7 @@ class Homeserver:
     media_announcement: MediaAnnouncement
     media_upload: MediaUpload
     media_download: MediaDownload
+    media_thumbnails: MediaThumbnails
     well_known: WellKnown
     capabilities: Capabilities
     room_creation: RoomCreation

@@ -47,12 +47,22 @@ class Medium:
     last_access_ts: int
 
 
-class _Details(msgspec.Struct, omit_defaults=True):
-    """What is sealed of a medium."""
+class Details(msgspec.Struct, omit_defaults=True):
+    """What is sealed of a file: its key, its content type, its name."""
 
     key: bytes
     type: str
     name: str | None = None
+
+
+def encode_details(codec: Codec, *, key: bytes, content_type: str, file_name: str | None = None) -> bytes:
+    """The column `details`."""
+    return codec.encode(msgspec.json.encode(Details(key=key, type=content_type, name=file_name)))
+
+
+def decode_details(codec: Codec, stored: bytes) -> Details:
+    """What `encode_details` was given."""
+    return msgspec.json.decode(codec.decode(stored), type=Details)
 
 
 NOTE_OBJECT = "INSERT INTO media_leftovers (object_name, due_ts) VALUES ($1, $2)"
@@ -63,35 +73,49 @@ async def note_object(tx: Connection, object_name: str, *, due_ts: int) -> None:
     await tx.execute(NOTE_OBJECT, object_name, due_ts)
 
 
-CLAIM_OBJECT = "DELETE FROM media_leftovers WHERE object_name = $1 AND NOT is_doomed RETURNING true"
-INSERT_MEDIUM = """
-INSERT INTO media (server_name, media_id, user_id, object_name, details, size_bytes, sha256, created_ts, last_access_ts)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8) ON CONFLICT (server_name, media_id) DO NOTHING RETURNING true
-"""
+TAKE_OBJECT = "DELETE FROM media_leftovers WHERE object_name = $1 AND NOT is_doomed RETURNING true"
+
+
+async def take_object(tx: Connection, object_name: str) -> bool:
+    """A noted object is left over no more: it becomes a file. False where it took so long that it counts as left over
+    already."""
+    return bool(await tx.fetchval(TAKE_OBJECT, object_name))
+
+
 DOOM_OBJECT = """
 INSERT INTO media_leftovers (object_name, due_ts, is_doomed) VALUES ($1, $2, true)
 ON CONFLICT (object_name) DO UPDATE SET due_ts = $2, is_doomed = true
 """
 
 
+async def doom_object(tx: Connection, object_name: str, *, now: int) -> None:
+    """Have an object removed that is no file, or is one no more."""
+    await tx.execute(DOOM_OBJECT, object_name, now)
+
+
+INSERT_MEDIUM = """
+INSERT INTO media (server_name, media_id, user_id, object_name, details, size_bytes, sha256, created_ts, last_access_ts)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8) ON CONFLICT (server_name, media_id) DO NOTHING RETURNING true
+"""
+
+
 async def insert_medium(tx: Connection, codec: Codec, medium: Medium) -> bool:
     """Make a noted object the file of a medium. False where there is such a medium already, or the object took so long
     that it counts as left over; either way it is removed then."""
-    is_new = await tx.fetchval(CLAIM_OBJECT, medium.object_name) and await _insert(tx, codec, medium)
+    is_new = await take_object(tx, medium.object_name) and await _insert(tx, codec, medium)
     if not is_new:
-        await tx.execute(DOOM_OBJECT, medium.object_name, medium.created_ts)
-    return bool(is_new)
+        await doom_object(tx, medium.object_name, now=medium.created_ts)
+    return is_new
 
 
 async def _insert(tx: Connection, codec: Codec, medium: Medium) -> bool:
-    details = _Details(key=medium.file_key, type=medium.content_type, name=medium.file_name)
     is_new = await tx.fetchval(
         INSERT_MEDIUM,
         medium.server_name,
         medium.media_id,
         medium.user_id,
         medium.object_name,
-        codec.encode(msgspec.json.encode(details)),
+        encode_details(codec, key=medium.file_key, content_type=medium.content_type, file_name=medium.file_name),
         medium.size_bytes,
         medium.sha256,
         medium.created_ts,
@@ -110,7 +134,7 @@ async def find_medium(tx: Connection, codec: Codec, server_name: ServerName, med
     row = await tx.fetchrow(FIND_MEDIUM, server_name, media_id)
     if row is None:
         return None
-    details = msgspec.json.decode(codec.decode(row["details"]), type=_Details)
+    details = decode_details(codec, row["details"])
     return Medium(
         server_name=server_name,
         media_id=media_id,

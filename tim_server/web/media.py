@@ -3,13 +3,21 @@
 Spec: https://spec.matrix.org/v1.19/client-server-api/#content-repository
 """
 
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import Field
 
 from tim_server.matrix.content_disposition import content_disposition
+from tim_server.media_store.thumbnails import Thumbnail, ThumbnailSize
 from tim_server.services.media.download import MediaDownload
 from tim_server.storage.media import Medium
 from tim_server.web.ranges import RangeNotSatisfiable, range_of
+from tim_server.web.request_model import InQuery, RequestModel
 from tim_server.web.response_model import Binary, StreamedBinary, WithStatus
+
+TIMEOUT_MS = 20_000
+"""How long to wait for an upload, unless a request says otherwise."""
+SIDE_ASKED_MAX = 100_000
 
 _SAFETY = {
     "Content-Security-Policy": "sandbox; default-src 'none'; script-src 'none'; plugin-types application/pdf; "
@@ -19,6 +27,34 @@ _SAFETY = {
     "Referrer-Policy": "no-referrer",
 }
 _CACHING = {"Cache-Control": "private, max-age=86400, immutable"}
+
+
+class ThumbnailRequest(RequestModel):
+    """What is asked for of an image."""
+
+    width: InQuery[int] = Field(ge=1, le=SIDE_ASKED_MAX)
+    height: InQuery[int] = Field(ge=1, le=SIDE_ASKED_MAX)
+    method: InQuery[Literal["crop", "scale"]] = "scale"
+    animated: InQuery[bool] = False
+    timeout_ms: InQuery[int] = TIMEOUT_MS
+
+    @property
+    def size(self) -> ThumbnailSize:
+        """The size that is wanted."""
+        return ThumbnailSize(
+            width=self.width, height=self.height, is_cropped=self.method == "crop", is_animated=self.animated
+        )
+
+
+def thumbnail_response(thumbnail: Thumbnail) -> Binary:
+    """The answer for a thumbnail, which is always of a type that is safe to show."""
+    headers = {**_SAFETY, **_CACHING, "Content-Disposition": thumbnail_disposition(thumbnail)}
+    return Binary(body=thumbnail.content, content_type=thumbnail.content_type, headers=headers)
+
+
+def thumbnail_disposition(thumbnail: Thumbnail) -> str:
+    """The header for a thumbnail."""
+    return content_disposition(thumbnail.content_type, f"thumbnail.{thumbnail.content_type.partition('/')[2]}")
 
 
 async def file_response(

@@ -14,10 +14,10 @@ from tim_server.matrix.errors import InternalError, NotFound
 from tim_server.matrix.identifiers import MediaId, ServerName, UserId
 from tim_server.matrix.media_errors import NotYetUploaded
 from tim_server.media_store.errors import MediaStoreError
-from tim_server.media_store.files import FileToRead, MediaFiles
+from tim_server.media_store.files import MediaFiles
 from tim_server.services.media.arrivals import MediaArrivals
 from tim_server.services.media.fetch import TIMEOUT_MS_MAX, RemoteMedia
-from tim_server.services.media.keep import identity_of
+from tim_server.services.media.keep import file_of
 from tim_server.services.media.policy import MediaPolicy
 from tim_server.services.trust.gate import ChokePoint, TrustGate
 from tim_server.storage.announced_media import find_announcement
@@ -85,16 +85,7 @@ class MediaDownload:
     async def open(self, medium: Medium, *, first: int, last: int) -> AsyncIterator[bytes]:
         """The bytes from `first` up to and including `last`. What can't be read at all raises `InternalError` now;
         later a `MediaStoreError` ends the bytes."""
-        pieces = self.files.read(
-            FileToRead(
-                object_name=medium.object_name,
-                identity=identity_of(medium.server_name, medium.media_id),
-                key=medium.file_key,
-                size_bytes=medium.size_bytes,
-            ),
-            first=first,
-            last=last,
-        )
+        pieces = self.files.read(file_of(medium), first=first, last=last)
         try:
             piece = await anext(pieces, b"")
         except MediaStoreError as error:

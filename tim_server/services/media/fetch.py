@@ -8,22 +8,23 @@ Spec: https://spec.matrix.org/v1.19/server-server-api/#content-repository
 """
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 from tim_server.egress.errors import ResponseTooLarge
 from tim_server.federation.client import FederationClient, RequestBounds
 from tim_server.federation.errors import RemoteError
 from tim_server.federation.media import RemoteFile, download_media
-from tim_server.matrix.errors import Forbidden, LimitExceeded, MatrixError, NotFound, Unavailable
+from tim_server.matrix.errors import Forbidden, LimitExceeded, NotFound, Unavailable
 from tim_server.matrix.federation_errors import BadGateway
 from tim_server.matrix.identifiers import MediaId, ServerName
 from tim_server.matrix.media_errors import NotYetUploaded, RemoteFileTooLarge
 from tim_server.services.media.keep import ArrivingMedium, MediaKeeping
 from tim_server.services.media.policy import MediaPolicy
 from tim_server.services.servers.told import errors_told
+from tim_server.services.shared_work import RETRY_AFTER_MS, SharedWork
 from tim_server.storage.database import Database
 from tim_server.storage.media import Medium, find_medium
 
@@ -32,11 +33,11 @@ FETCHES_PER_SERVER_MAX = 8
 WAITING_MAX = 1_000
 WAITING_PER_SERVER_MAX = 200
 TURN_TIMEOUT_S = 60.0
-REFUSALS_REMEMBERED_MAX = 10_000
-REFUSALS_REMEMBERED_MS = 30_000
 TIMEOUT_MS_MAX = 60_000
 
-RETRY_AFTER_MS = 5_000
+
+REFUSALS = (NotFound, Forbidden, BadGateway, RemoteFileTooLarge)
+"""What the other server, or its file, is to blame for."""
 
 _Name = tuple[ServerName, MediaId]
 
@@ -57,69 +58,45 @@ class RemoteMedia:
     database: Database
     keeping: MediaKeeping
     policy: MediaPolicy
-    now_ms: Callable[[], int]
-    _fetches: "dict[_Name, asyncio.Task[Medium]]" = field(default_factory=dict)
+    work: SharedWork[_Name, Medium]
     _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(FETCHES_MAX))
     _servers: "dict[ServerName, _Server]" = field(default_factory=dict)
-    _refusals: OrderedDict[_Name, tuple[int, MatrixError]] = field(default_factory=OrderedDict)
 
     async def fetch(self, server_name: ServerName, media_id: MediaId, *, timeout_ms: int) -> Medium:
         """The copy that is kept from now on. Raises `NotFound`, `Forbidden`, `BadGateway`, `RemoteFileTooLarge`,
         `NotYetUploaded`, `LimitExceeded`, `Unavailable`, and what keeping a file raises."""
-        name = (server_name, media_id)
-        self._check_refusals(name)
-        if name not in self._fetches:
-            self._begin(name, max(0, min(timeout_ms, TIMEOUT_MS_MAX)))
-        return await asyncio.shield(self._fetches[name])
+        name, waits_ms = (server_name, media_id), max(0, min(timeout_ms, TIMEOUT_MS_MAX))
+        return await self.work.get(name, partial(self._take_turn, name, waits_ms))
 
     async def close(self) -> None:
         """End the fetches."""
-        tasks = list(self._fetches.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _check_refusals(self, name: _Name) -> None:
-        until, error = self._refusals.get(name, (0, None))
-        if error is not None and until > self.now_ms():
-            raise type(error)(error.message, **error.extra)
-
-    def _begin(self, name: _Name, timeout_ms: int) -> None:
-        server = self._servers.setdefault(name[0], _Server())
-        if len(self._fetches) >= WAITING_MAX or server.asked >= WAITING_PER_SERVER_MAX:
-            raise LimitExceeded("Too many files are being fetched from other servers", retry_after_ms=RETRY_AFTER_MS)
-        server.asked += 1
-        task = self._fetches[name] = asyncio.create_task(self._take_turn(name, timeout_ms), name="fetch-media")
-
-        def done(_task: "asyncio.Task[Medium]") -> None:
-            del self._fetches[name]
-            server.asked -= 1
-            if not server.asked:
-                del self._servers[name[0]]
-            if not _task.cancelled() and isinstance(error := _task.exception(), MatrixError):
-                self._remember(name, error)
-
-        task.add_done_callback(done)
-
-    def _remember(self, name: _Name, error: MatrixError) -> None:
-        if not isinstance(error, NotFound | Forbidden | BadGateway | RemoteFileTooLarge):
-            return
-        self._refusals[name] = (self.now_ms() + REFUSALS_REMEMBERED_MS, error)
-        self._refusals.move_to_end(name)
-        while len(self._refusals) > REFUSALS_REMEMBERED_MAX:
-            self._refusals.popitem(last=False)
+        await self.work.close()
 
     async def _take_turn(self, name: _Name, timeout_ms: int) -> Medium:
         """Fetch once the server has no others to send, and there is room among all: in this order, so that who waits
         for a slow server takes no room."""
         async with AsyncExitStack() as stack:
+            server = stack.enter_context(self._asked_of(name[0]))
             try:
                 async with asyncio.timeout(TURN_TIMEOUT_S):
-                    await stack.enter_async_context(self._servers[name[0]].turns)
+                    await stack.enter_async_context(server.turns)
                     await stack.enter_async_context(self._turns)
             except TimeoutError:
                 raise Unavailable("Other files are being fetched; try again") from None
             return await self._fetch(name, timeout_ms)
+
+    @contextmanager
+    def _asked_of(self, server_name: ServerName) -> "Iterator[_Server]":
+        server = self._servers.setdefault(server_name, _Server())
+        if server.asked >= WAITING_PER_SERVER_MAX:
+            raise LimitExceeded("Too many files are being fetched from that server", retry_after_ms=RETRY_AFTER_MS)
+        server.asked += 1
+        try:
+            yield server
+        finally:
+            server.asked -= 1
+            if not server.asked:
+                del self._servers[server_name]
 
     async def _fetch(self, name: _Name, timeout_ms: int) -> Medium:
         server_name, media_id = name

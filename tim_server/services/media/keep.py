@@ -12,12 +12,14 @@ from tim_server.matrix.errors import Unavailable
 from tim_server.matrix.identifiers import MediaId, ServerName, UserId
 from tim_server.matrix.media_errors import StorageFull
 from tim_server.media_store.errors import MediaStoreError, NoSpaceLeft
-from tim_server.media_store.files import MediaFiles, new_object_name
+from tim_server.media_store.files import FileToRead, MediaFiles, StoredFile, new_object_name
+from tim_server.media_store.thumbnails import Thumbnail
 from tim_server.services.media.arrivals import MEDIA
 from tim_server.storage.announced_media import delete_announcement
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection
 from tim_server.storage.media import Medium, insert_medium, note_object
+from tim_server.storage.thumbnails import StoredThumbnail, insert_thumbnail
 from tim_server.storage.writer import Writer
 
 MARGIN_MS = 3_600_000
@@ -50,18 +52,8 @@ class MediaKeeping:
     async def keep(self, arriving: ArrivingMedium, *, timeout_s: float) -> Medium | None:
         """The file, once it is stored durably; None where there is one of this id already. Raises TimeoutError,
         `StorageFull`, `Unavailable`, and what `pieces` raise; then nothing of it is kept."""
-        object_name = new_object_name()
-        due_ts = self.now_ms() + int(timeout_s * 1000) + MARGIN_MS
-        await self.writer.write(_Note(object_name=object_name, due_ts=due_ts))
-        try:
-            async with asyncio.timeout(timeout_s):
-                stored = await self.files.write(
-                    object_name, identity_of(arriving.server_name, arriving.media_id), arriving.pieces
-                )
-        except NoSpaceLeft:
-            raise StorageFull() from None
-        except MediaStoreError as error:
-            raise Unavailable() from error
+        identity = identity_of(arriving.server_name, arriving.media_id)
+        object_name, stored = await self._write(identity, arriving.pieces, timeout_s)
         now = self.now_ms()
         medium = Medium(
             server_name=arriving.server_name,
@@ -79,6 +71,35 @@ class MediaKeeping:
         is_new = await self.writer.write(self._commit(medium, is_announced=arriving.is_announced))
         return medium if is_new else None
 
+    async def keep_thumbnail(self, medium: Medium, variant: str, thumbnail: Thumbnail, *, timeout_s: float) -> None:
+        """Keep a smaller image of a medium, unless there are enough; raises as `keep`."""
+        identity = identity_of(medium.server_name, medium.media_id, variant)
+        object_name, stored = await self._write(identity, _one_piece(thumbnail.content), timeout_s)
+        kept = StoredThumbnail(
+            server_name=medium.server_name,
+            media_id=medium.media_id,
+            variant=variant,
+            object_name=object_name,
+            file_key=stored.key,
+            content_type=thumbnail.content_type,
+            size_bytes=stored.size_bytes,
+            created_ts=self.now_ms(),
+        )
+        await self.writer.write(_KeepThumbnail(codec=self.codec, thumbnail=kept))
+
+    async def _write(self, identity: str, pieces: AsyncIterator[bytes], timeout_s: float) -> tuple[str, StoredFile]:
+        """Write an object that is noted as left over until a commit takes it."""
+        object_name = new_object_name()
+        due_ts = self.now_ms() + int(timeout_s * 1000) + MARGIN_MS
+        await self.writer.write(_Note(object_name=object_name, due_ts=due_ts))
+        try:
+            async with asyncio.timeout(timeout_s):
+                return object_name, await self.files.write(object_name, identity, pieces)
+        except NoSpaceLeft:
+            raise StorageFull() from None
+        except MediaStoreError as error:
+            raise Unavailable() from error
+
     def _commit(self, medium: Medium, *, is_announced: bool) -> "_Keep":
         """What makes the file known. Somebody may wait for one that was announced, in any process."""
         if not is_announced or medium.user_id is None:
@@ -86,9 +107,24 @@ class MediaKeeping:
         return _Keep(codec=self.codec, medium=medium, users=(medium.user_id,), streams=(MEDIA,))
 
 
-def identity_of(server_name: ServerName, media_id: MediaId) -> str:
-    """What a file is sealed as."""
-    return f"mxc://{server_name}/{media_id}"
+def identity_of(server_name: ServerName, media_id: MediaId, variant: str | None = None) -> str:
+    """What a file is sealed as, or a smaller image of it."""
+    uri = f"mxc://{server_name}/{media_id}"
+    return uri if variant is None else f"{uri}#{variant}"
+
+
+def file_of(medium: Medium) -> FileToRead:
+    """What it takes to read a medium."""
+    return FileToRead(
+        object_name=medium.object_name,
+        identity=identity_of(medium.server_name, medium.media_id),
+        key=medium.file_key,
+        size_bytes=medium.size_bytes,
+    )
+
+
+async def _one_piece(content: bytes) -> AsyncIterator[bytes]:
+    yield content
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,3 +149,14 @@ class _Keep:
         if self.streams:
             await delete_announcement(tx, self.medium.media_id)
         return await insert_medium(tx, self.codec, self.medium)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _KeepThumbnail:
+    codec: Codec
+    thumbnail: StoredThumbnail
+    users: tuple[UserId, ...] = ()
+    streams: tuple[str, ...] = ()
+
+    async def store(self, tx: Connection, position: int) -> bool:
+        return await insert_thumbnail(tx, self.codec, self.thumbnail)

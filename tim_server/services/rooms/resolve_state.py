@@ -11,8 +11,8 @@ from tim_server.matrix.events.record import Event
 from tim_server.matrix.identifiers import EventId
 from tim_server.matrix.room_versions import RoomVersion
 from tim_server.matrix.state_resolution import conflict_of, memberships_to_load, plan_resolution, resolve_conflict
+from tim_server.services.process_pool import ProcessPool
 from tim_server.services.rooms.auth_events import ParsedEvents
-from tim_server.services.rooms.resolver_pool import ResolverPool
 from tim_server.storage.database import Database
 from tim_server.storage.events import AuthNode, load_auth_graph
 
@@ -34,7 +34,7 @@ class StateResolver:
     database: Database
     parsed: ParsedEvents
     inline_events_max: int = 100
-    pool: ResolverPool = field(default_factory=ResolverPool)
+    pool: ProcessPool = field(default_factory=lambda: ProcessPool(work="resolve states"))
 
     async def resolve(
         self, version: RoomVersion, state_sets: Sequence[StateNids], pending: Mapping[int, Pending]

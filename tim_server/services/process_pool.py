@@ -1,4 +1,4 @@
-"""The processes in which heavy state resolutions run.
+"""Processes for work that would hold up the server: heavy state resolutions, images.
 
 A process that dies, as when memory runs out, is replaced: what it was asked is asked again. When the server itself is
 killed, the processes leave too.
@@ -28,28 +28,32 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
-class ResolverPool:
-    """Starts its processes when first needed: most servers never see a heavy fork."""
+class ProcessPool:
+    """Starts its processes when first needed. `work` says what they do, for the log; `attempts_max` is how often a call
+    is made before it is held to be what kills them."""
 
+    work: str
     processes: int = 1
+    attempts_max: int = ATTEMPTS_MAX
     _pool: ProcessPoolExecutor | None = field(default=None, init=False)
 
     async def run(self, call: Callable[[A], T], argument: A) -> T:
         """What `call` returns of `argument`; raises what it raises, and `Unavailable` where processes keep dying."""
-        for _ in range(ATTEMPTS_MAX):
+        for _ in range(self.attempts_max):
             pool = self._pool = self._pool or self._open()
             try:
                 return await asyncio.get_running_loop().run_in_executor(pool, call, argument)
             except BrokenProcessPool:
-                log.error("a process that resolves states died and is replaced")
+                log.error("a process died and is replaced", work=self.work)
                 if self._pool is pool:
                     self._pool = None
         raise Unavailable()
 
     def close(self) -> None:
-        """Stop the processes."""
+        """Stop the processes; the next call starts them anew."""
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
 
     def _open(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")

@@ -1,4 +1,4 @@
-"""The processes of state resolution: one that dies is replaced, and none outlives the server."""
+"""Processes for heavy work: one that dies is replaced, and none outlives the server."""
 
 import asyncio
 import os
@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 
 from tim_server.matrix.errors import Unavailable
-from tim_server.services.rooms.resolver_pool import ATTEMPTS_MAX, ResolverPool
+from tim_server.services.process_pool import ATTEMPTS_MAX, ProcessPool
 from tim_server.storage.embedded_process import is_alive
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 
 START_AND_HANG = """
 import asyncio, os
-from tests.services.rooms.test_resolver_pool import own_pid
-from tim_server.services.rooms.resolver_pool import ResolverPool
+from tests.services.test_process_pool import own_pid
+from tim_server.services.process_pool import ProcessPool
 async def main():
-    print(await ResolverPool().run(own_pid, 0), flush=True)
+    print(await ProcessPool(work="test").run(own_pid, 0), flush=True)
     await asyncio.sleep(600)
 if __name__ == "__main__":
     asyncio.run(main())
@@ -45,12 +45,12 @@ def fail(text: str) -> None:
 @pytest.fixture
 def pool():
     """One process."""
-    pool = ResolverPool()
+    pool = ProcessPool(work="test")
     yield pool
     pool.close()
 
 
-async def test_a_process_that_died_is_replaced(pool: ResolverPool) -> None:
+async def test_a_process_that_died_is_replaced(pool: ProcessPool) -> None:
     pid = await pool.run(own_pid, 0)
     assert pid != os.getpid()
     os.kill(pid, signal.SIGKILL)
@@ -59,13 +59,13 @@ async def test_a_process_that_died_is_replaced(pool: ResolverPool) -> None:
     assert replacement not in (pid, os.getpid())
 
 
-async def test_what_kills_every_process_is_given_up(pool: ResolverPool) -> None:
+async def test_what_kills_every_process_is_given_up(pool: ProcessPool) -> None:
     with pytest.raises(Unavailable):
         await pool.run(die, ATTEMPTS_MAX)
     assert await pool.run(own_pid, 0)
 
 
-async def test_errors_come_back(pool: ResolverPool) -> None:
+async def test_errors_come_back(pool: ProcessPool) -> None:
     with pytest.raises(ValueError, match="no"):
         await pool.run(fail, "no")
 

@@ -1,0 +1,139 @@
+"""Smaller images of media: made in a process of their own when they are first asked for, then kept.
+
+One at a time is made, so that what kills the process is known by its fall; that image is then left alone for a while.
+
+Spec: https://spec.matrix.org/v1.19/client-server-api/#thumbnails
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+from functools import partial
+
+import structlog
+
+from tim_server.matrix.errors import TooLarge, Unavailable, Unknown
+from tim_server.matrix.identifiers import ServerName
+from tim_server.matrix.media_errors import RemoteFileTooLarge, StorageFull
+from tim_server.media_store.errors import MediaStoreError
+from tim_server.media_store.files import FileToRead, MediaFiles
+from tim_server.media_store.thumbnails import (
+    NotAnImage,
+    Thumbnail,
+    ThumbnailOrder,
+    ThumbnailSize,
+    TooManyPixels,
+    make_thumbnail,
+)
+from tim_server.services.media.keep import MediaKeeping, file_of, identity_of
+from tim_server.services.media.policy import MediaPolicy
+from tim_server.services.process_pool import ProcessPool
+from tim_server.services.shared_work import SharedWork
+from tim_server.storage.database import Database
+from tim_server.storage.media import Medium
+from tim_server.storage.thumbnails import StoredThumbnail, find_thumbnail
+
+SIDE_MAX = 1_920
+WRITE_TIMEOUT_S = 60.0
+WAITING_MAX = 200
+REFUSALS = (Unknown, TooLarge, RemoteFileTooLarge)
+REFUSAL_LIFETIME_MS = 3_600_000
+
+ThumbnailName = tuple[ServerName, str, str]
+
+_log = structlog.get_logger("media")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaThumbnails:
+    """Gives thumbnails of media."""
+
+    server_name: ServerName
+    database: Database
+    keeping: MediaKeeping
+    policy: MediaPolicy
+    work: SharedWork[ThumbnailName, Thumbnail]
+    pool: ProcessPool = field(default_factory=lambda: ProcessPool(work="make thumbnails", attempts_max=1))
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def of(self, medium: Medium, size: ThumbnailSize) -> Thumbnail:
+        """The thumbnail. Raises `Unknown` for what is no image, or can't be made smaller, `TooLarge` (of another
+        server's `RemoteFileTooLarge`), `LimitExceeded` and `Unavailable`."""
+        size = _bounded(size)
+        variant = _variant(size)
+        async with self.database.connection() as connection:
+            stored = await find_thumbnail(connection, self.keeping.codec, medium.server_name, medium.media_id, variant)
+        if stored is not None:
+            return Thumbnail(content=await self._read(_file_of(stored)), content_type=stored.content_type)
+        name = (medium.server_name, medium.media_id, variant)
+        return await self.work.get(name, partial(self._make, medium, size, variant))
+
+    async def close(self) -> None:
+        """End what is being made."""
+        await self.work.close()
+        self.pool.close()
+
+    async def _make(self, medium: Medium, size: ThumbnailSize, variant: str) -> Thumbnail:
+        if medium.size_bytes > self.policy.thumbnail_source_bytes_max:
+            raise self._too_large(medium)
+        async with self._turn:
+            order = ThumbnailOrder(
+                content=await self._read(file_of(medium)),
+                size=size,
+                pixels_max=self.policy.thumbnail_pixels_max,
+                timeout_s=self.policy.thumbnail_timeout_s,
+            )
+            try:
+                thumbnail = await self.pool.run(make_thumbnail, order)
+            except (NotAnImage, Unavailable):  # or what has killed the process
+                raise Unknown("Cannot generate thumbnails for the requested content") from None
+            except TooManyPixels:
+                raise self._too_large(medium) from None
+        await self._keep(medium, variant, thumbnail)
+        return thumbnail
+
+    def _too_large(self, medium: Medium) -> TooLarge | RemoteFileTooLarge:
+        if medium.server_name == self.server_name:
+            return TooLarge("Content is too large to thumbnail")
+        return RemoteFileTooLarge("Content is too large to thumbnail")
+
+    async def _read(self, file: FileToRead) -> bytes:
+        files: MediaFiles = self.keeping.files
+        try:
+            return b"".join([piece async for piece in files.read(file, first=0, last=file.size_bytes - 1)])
+        except MediaStoreError as error:
+            _log.error("a file can't be read", object=file.object_name, error=str(error))
+            raise Unavailable() from error
+
+    async def _keep(self, medium: Medium, variant: str, thumbnail: Thumbnail) -> None:
+        """Keep it for the next who asks; where that fails, it is made anew then."""
+        try:
+            await self.keeping.keep_thumbnail(medium, variant, thumbnail, timeout_s=WRITE_TIMEOUT_S)
+        except (StorageFull, Unavailable, TimeoutError) as error:
+            _log.warning("a thumbnail could not be kept", error=type(error).__name__)
+
+
+def _bounded(size: ThumbnailSize) -> ThumbnailSize:
+    """The size in whole pixels of a screen, at most."""
+    longest = max(size.width, size.height)
+    if longest <= SIDE_MAX:
+        return size
+    return ThumbnailSize(
+        width=max(1, size.width * SIDE_MAX // longest),
+        height=max(1, size.height * SIDE_MAX // longest),
+        is_cropped=size.is_cropped,
+        is_animated=size.is_animated,
+    )
+
+
+def _variant(size: ThumbnailSize) -> str:
+    method = "crop" if size.is_cropped else "scale"
+    return f"{method}-{size.width}x{size.height}{'-animated' if size.is_animated else ''}"
+
+
+def _file_of(stored: StoredThumbnail) -> FileToRead:
+    return FileToRead(
+        object_name=stored.object_name,
+        identity=identity_of(stored.server_name, stored.media_id, stored.variant),
+        key=stored.file_key,
+        size_bytes=stored.size_bytes,
+    )
