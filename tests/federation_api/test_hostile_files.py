@@ -1,0 +1,174 @@
+"""Files of servers that mean harm: nothing of what they send is kept, and they cost themselves only."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from aiohttp import web
+
+from tests.conftest import Neighbourhood
+from tests.federation_api.remote_files import (
+    REMOTE_BYTES_MAX,
+    REMOTE_TIMEOUT_S,
+    Liar,
+    NeverEnding,
+    in_parts,
+    kept_files,
+    new_file,
+    nothing_new,
+    refused,
+    run_neighbourhood,
+)
+from tests.files import MIB, download, uploaded
+from tests.peer import Peer
+from tests.people import Person
+from tim_server.services.media.fetch import FETCHES_PER_SERVER_MAX
+
+
+@pytest.fixture(scope="module")
+async def neighbourhood(
+    make_tenant_dsn: Callable[[], Awaitable[str]], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Neighbourhood]:
+    async with run_neighbourhood(make_tenant_dsn, tmp_path_factory.mktemp("neighbourhood")) as neighbourhood:
+        yield neighbourhood
+
+
+@pytest.fixture(scope="module")
+async def alice(neighbourhood: Neighbourhood) -> Person:
+    return await neighbourhood.a.person()
+
+
+@pytest.fixture(scope="module")
+async def bob(neighbourhood: Neighbourhood) -> Person:
+    return await neighbourhood.b.person()
+
+
+@pytest.fixture
+def peer(neighbourhood: Neighbourhood) -> Peer:
+    neighbourhood.peer.answers.clear()
+    neighbourhood.peer.requests.clear()
+    return neighbourhood.peer
+
+
+MALFORMED = {
+    "no parts": web.Response(body=b"content", content_type="image/png"),
+    "no boundary": web.Response(body=b"content", headers={"Content-Type": "multipart/mixed"}),
+    "another boundary": in_parts(b"content", boundary="other"),
+    "no end": in_parts(b"content", end=""),
+    "cut off": in_parts(b"content" * 100_000, end="\r\n--bn"),
+    "one part": web.Response(
+        body=b"--bnd\r\n\r\n{}\r\n--bnd--\r\n", headers={"Content-Type": "multipart/mixed; boundary=bnd"}
+    ),
+    "no part": web.Response(body=b"--bnd--\r\n", headers={"Content-Type": "multipart/mixed; boundary=bnd"}),
+    "three parts": in_parts(b"content", end="\r\n--bnd\r\n\r\nmore\r\n--bnd--\r\n"),
+    "endless header": in_parts(b"", headers="X: " + "x" * 100_000),
+    "many headers": in_parts(b"", headers="X: x\r\n" * 10_000),
+    "many parts": in_parts(b"content", end="\r\n--bnd\r\n\r\nmore" * 1_000 + "\r\n--bnd--"),
+    "redirect to nowhere": in_parts(b"", headers="Location: http://[\r\n"),
+}
+
+
+@pytest.mark.parametrize("kind", MALFORMED)
+async def test_an_answer_that_is_not_as_it_should_be_is_no_file(
+    neighbourhood: Neighbourhood, alice: Person, peer: Peer, kind: str
+) -> None:
+    before = kept_files(neighbourhood)
+    got = await download(alice, new_file(peer, MALFORMED[kind]))
+    assert got.status in (502, 403)
+    await nothing_new(neighbourhood, before)
+
+
+async def test_a_body_that_does_not_end_is_read_up_to_the_limit(
+    neighbourhood: Neighbourhood, alice: Person, peer: Peer
+) -> None:
+    before, answer = kept_files(neighbourhood), NeverEnding(b"x" * 100_000, 0)
+    await refused(alice, new_file(peer, answer), 502, "M_TOO_LARGE")
+    assert answer.sent < 10 * REMOTE_BYTES_MAX  # sockets hold some megabytes themselves
+    await nothing_new(neighbourhood, before)
+
+
+async def test_a_body_that_comes_drop_by_drop_is_given_up(
+    neighbourhood: Neighbourhood, alice: Person, peer: Peer
+) -> None:
+    before, answer = kept_files(neighbourhood), NeverEnding(b"x", 0.1)
+    started = asyncio.get_running_loop().time()
+    await refused(alice, new_file(peer, answer), 502, "M_UNKNOWN")
+    assert asyncio.get_running_loop().time() - started < 3 * REMOTE_TIMEOUT_S
+    await nothing_new(neighbourhood, before)
+
+
+async def test_a_body_that_is_shorter_than_announced_is_no_file(
+    neighbourhood: Neighbourhood, alice: Person, peer: Peer
+) -> None:
+    before = kept_files(neighbourhood)
+    await refused(alice, new_file(peer, Liar()), 502, "M_UNKNOWN")
+    await nothing_new(neighbourhood, before)
+
+
+async def test_a_slow_server_holds_up_no_other(alice: Person, bob: Person, peer: Peer) -> None:
+    """Who wants another file of the slow one waits for its turn."""
+    slow = [
+        asyncio.create_task(download(alice, new_file(peer, NeverEnding(b"x", 0.1))))
+        for _ in range(FETCHES_PER_SERVER_MAX)
+    ]
+    await asyncio.sleep(0.5)
+    waiting = asyncio.create_task(download(alice, new_file(peer, in_parts(b"content"))))
+    assert (await download(alice, await uploaded(bob, b"content"))).body == b"content"
+    assert not waiting.done()
+    assert {each.status for each in await asyncio.gather(*slow)} == {502}
+    assert (await waiting).body == b"content"
+
+
+async def test_many_files_are_fetched_at_once(alice: Person, bob: Person) -> None:
+    files = [await uploaded(bob, secrets.token_bytes(10)) for _ in range(3 * FETCHES_PER_SERVER_MAX)]
+    assert {each.status for each in await asyncio.gather(*(download(alice, file) for file in files))} == {200}
+
+
+async def test_so_many_may_wait_and_no_more(alice: Person, peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tim_server.services.media.fetch.WAITING_PER_SERVER_MAX", 2)
+    slow = [asyncio.create_task(download(alice, new_file(peer, NeverEnding(b"x", 0.1)))) for _ in range(2)]
+    await asyncio.sleep(0.3)
+    await refused(alice, new_file(peer, in_parts(b"content")), 429, "M_LIMIT_EXCEEDED")
+    await asyncio.gather(*slow)
+
+
+async def test_a_file_that_is_too_large_is_refused(neighbourhood: Neighbourhood, alice: Person, peer: Peer) -> None:
+    before = kept_files(neighbourhood)
+    await refused(alice, new_file(peer, in_parts(bytes(REMOTE_BYTES_MAX + 1))), 502, "M_TOO_LARGE")
+    await refused(alice, new_file(peer, in_parts(bytes(REMOTE_BYTES_MAX + MIB))), 502, "M_TOO_LARGE")
+    await nothing_new(neighbourhood, before)
+    assert (await download(alice, new_file(peer, in_parts(bytes(REMOTE_BYTES_MAX))))).status == 200
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "https://127.0.0.1:{port}/file",
+        "https://localhost:{port}/file",
+        "https://[::1]:{port}/file",
+        "https://169.254.169.254/latest/meta-data",
+        "http://peer.example:{port}/file",
+        "file:///etc/passwd",
+        "/file",
+    ],
+)
+async def test_a_redirect_leads_to_no_private_place(
+    neighbourhood: Neighbourhood, alice: Person, peer: Peer, location: str
+) -> None:
+    location = location.format(port=neighbourhood.network.ports["peer.example"])
+    file = new_file(peer, in_parts(b"", headers=f"Location: {location}\r\n"))
+    got = await download(alice, file)
+    assert got.status in (403, 502)
+    assert peer.asked("/file") == []
+
+
+async def test_a_redirect_within_the_server_is_followed(alice: Person, peer: Peer) -> None:
+    headers = {"Content-Type": "image/png", "Content-Disposition": "inline; filename=a.png"}
+    peer.answers["GET", "/file"] = web.Response(body=b"content", headers=headers)
+    file = new_file(peer, in_parts(b"", headers="Location: https://peer.example/file\r\n"))
+    got = await download(alice, file)
+    assert (got.status, got.body, got.headers["Content-Type"]) == (200, b"content", "image/png")
+    assert got.headers["Content-Disposition"] == "inline; filename=a.png"
+    (asked,) = peer.asked("/file")
+    assert "Authorization" not in asked.headers
