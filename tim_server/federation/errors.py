@@ -11,16 +11,23 @@ class RemoteError(Exception):
     """An answer of another server that is an error, or that is not what was asked for (`status` 200).
 
     `message` is the other server's word: for logs shortened, for clients to be quoted with care. `retry_after_ms` is
-    how long it wants not to be asked, where it says so (429, 503).
+    how long it wants not to be asked, where it says so (429, 503); `room_version` that of a room that it names.
     """
 
     def __init__(
-        self, server_name: str, status: int, errcode: str, message: str, *, retry_after_ms: int | None = None
+        self,
+        server_name: str,
+        status: int,
+        errcode: str,
+        message: str,
+        *,
+        retry_after_ms: int | None = None,
+        room_version: str | None = None,
     ) -> None:
         super().__init__(f"{server_name} answered with {status} {errcode}")
         self.server_name, self.status, self.errcode = server_name, status, errcode
         self.message = message[:MESSAGE_LENGTH_MAX]
-        self.retry_after_ms = retry_after_ms
+        self.retry_after_ms, self.room_version = retry_after_ms, room_version
 
     @property
     def is_unrecognized(self) -> bool:
@@ -34,13 +41,14 @@ class RemoteError(Exception):
         """The error of an answer with another status than 200; `body` is its JSON, or None, `retry_after` the header of
         that name (seconds; dates are not understood)."""
         fields = body if isinstance(body, dict) else {}
-        errcode, message = fields.get("errcode"), fields.get("error")
+        errcode, message, room_version = fields.get("errcode"), fields.get("error"), fields.get("room_version")
         return cls(
             server_name,
             status,
             errcode if isinstance(errcode, str) and errcode.isprintable() else "M_UNKNOWN",
             message if isinstance(message, str) else "",
             retry_after_ms=retry_after_ms_of(fields.get("retry_after_ms"), retry_after),
+            room_version=room_version if isinstance(room_version, str) else None,
         )
 
     @classmethod

@@ -14,7 +14,7 @@ from tim_server.matrix.errors import (
     UnableToAuthoriseJoin,
     UnableToGrantJoin,
 )
-from tim_server.matrix.federation_errors import BadGateway
+from tim_server.matrix.federation_errors import BadGateway, RefusedElsewhere
 from tim_server.matrix.identifiers import ServerName
 from tim_server.services.rooms.remote.ask_in_turn import AskingBounds, ask_in_turn
 
@@ -72,6 +72,26 @@ async def test_the_most_telling_error_is_told(errors: tuple[Exception, ...], tol
 async def test_what_a_server_says_of_a_closed_room_is_passed_on() -> None:
     with pytest.raises(Forbidden, match="You are not invited"):
         await ask(DOWN, CLOSED)
+
+
+async def test_the_version_of_a_room_that_can_not_be_joined_is_passed_on() -> None:
+    with pytest.raises(IncompatibleRoomVersion) as raised:
+        await ask(RemoteError.of("x", 400, {"errcode": "M_INCOMPATIBLE_ROOM_VERSION", "room_version": "99"}))
+    assert raised.value.body()["room_version"] == "99"
+
+
+async def test_an_errcode_of_the_servers_own_is_passed_on() -> None:
+    with pytest.raises(RefusedElsewhere, match="denied!") as raised:
+        await ask(RemoteError("x", 400, "ORG.EXAMPLE_NOT_ON_SUNDAYS", "denied!"), DOWN)
+    assert raised.value.body()["errcode"] == "ORG.EXAMPLE_NOT_ON_SUNDAYS" and raised.value.status == 400
+
+
+@pytest.mark.parametrize(
+    "errcode", ["M_UNKNOWN_TOKEN", "M_USER_LOCKED", "M_CONSENT_NOT_GIVEN", "M_MISSING_PARAM", "<b>"]
+)
+async def test_no_server_tells_clients_of_their_session_or_of_our_mistakes(errcode: str) -> None:
+    with pytest.raises(BadGateway):
+        await ask(RemoteError("x", 400, errcode, ""))
 
 
 async def test_not_more_servers_are_asked_than_allowed() -> None:

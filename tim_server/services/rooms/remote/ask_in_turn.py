@@ -4,6 +4,7 @@ Which error a user is told matters: that the room is closed to them says more th
 """
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -20,7 +21,7 @@ from tim_server.matrix.errors import (
     UnableToAuthoriseJoin,
     UnableToGrantJoin,
 )
-from tim_server.matrix.federation_errors import BadGateway
+from tim_server.matrix.federation_errors import BadGateway, RefusedElsewhere
 from tim_server.matrix.identifiers import ServerName
 
 T = TypeVar("T")
@@ -28,9 +29,22 @@ T = TypeVar("T")
 _PASSED_ON: dict[str, type[MatrixError]] = {
     "M_UNABLE_TO_AUTHORISE_JOIN": UnableToAuthoriseJoin,
     "M_UNABLE_TO_GRANT_JOIN": UnableToGrantJoin,
-    "M_INCOMPATIBLE_ROOM_VERSION": IncompatibleRoomVersion,
 }
-_TELLING = (BadGateway, NotFound, IncompatibleRoomVersion, UnableToAuthoriseJoin, UnableToGrantJoin, Forbidden)
+_NOT_PASSED_ON = re.compile(
+    r"M_(UNKNOWN|UNKNOWN_TOKEN|MISSING_TOKEN|UNAUTHORIZED|USER_[A-Z]+|CONSENT_NOT_GIVEN|LIMIT_EXCEEDED"
+    r"|RESOURCE_LIMIT_EXCEEDED|UNRECOGNIZED|MISSING_PARAM|INVALID_PARAM|BAD_JSON|NOT_JSON|TOO_LARGE)"
+)
+"""What would tell clients of their own session or request, which no other server may; and what this one did wrong."""
+_PLAIN = re.compile(r"[A-Za-z0-9_.]{1,100}")
+_TELLING = (
+    BadGateway,
+    NotFound,
+    IncompatibleRoomVersion,
+    RefusedElsewhere,
+    UnableToAuthoriseJoin,
+    UnableToGrantJoin,
+    Forbidden,
+)
 """Errors that asking may end with, the most telling last."""
 
 log = structlog.get_logger(__name__)
@@ -78,9 +92,8 @@ def meaning_of(error: RemoteError | OutgoingError) -> MatrixError:
         return Forbidden("The server that is in the room is not part of the federation of this server")
     if not isinstance(error, RemoteError):
         return BadGateway("No server that is in the room could be reached")
-    passed_on = _PASSED_ON.get(error.errcode)
-    if error.status == 400 and passed_on is not None:
-        return passed_on(error.message)
+    if error.status == 400:
+        return _meaning_of_refusal(error)
     if error.status == 403:
         return Forbidden(error.message)
     if error.status == 404:
@@ -88,6 +101,20 @@ def meaning_of(error: RemoteError | OutgoingError) -> MatrixError:
     return BadGateway("No server that is in the room could help")
 
 
+def _meaning_of_refusal(error: RemoteError) -> MatrixError:
+    """ "The error should be passed through to clients so that they may give better feedback to users." """
+    if error.errcode == "M_INCOMPATIBLE_ROOM_VERSION":
+        named = {} if error.room_version is None else {"room_version": error.room_version}
+        return IncompatibleRoomVersion(error.message, **named)
+    if error.errcode in _PASSED_ON:
+        return _PASSED_ON[error.errcode](error.message)
+    if _NOT_PASSED_ON.fullmatch(error.errcode) or not _PLAIN.fullmatch(error.errcode):
+        return BadGateway("No server that is in the room could help")
+    return RefusedElsewhere(error.errcode, error.message)
+
+
 def _reason(error: RemoteError | OutgoingError) -> str:
-    """For the log: of what another server says, its status and errcode only."""
-    return f"{error.status} {error.errcode}" if isinstance(error, RemoteError) else str(error)
+    """For the log: of what another server says, its status and errcode only; what is wrong with it is said here."""
+    if not isinstance(error, RemoteError):
+        return str(error)
+    return error.message if error.status == 200 else f"{error.status} {error.errcode}"

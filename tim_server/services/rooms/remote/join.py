@@ -16,10 +16,10 @@ from tim_server.federation.client import FederationClient
 from tim_server.federation.errors import RemoteError
 from tim_server.federation.joining import JoinAnswerBounds, JoinSending
 from tim_server.federation.membership import make_member_event
+from tim_server.matrix.errors import MatrixError
 from tim_server.matrix.events.build import Author
 from tim_server.matrix.events.record import Event
 from tim_server.matrix.identifiers import EventId, RoomId, ServerName, UserId
-from tim_server.services.rooms.head import RoomHead
 from tim_server.services.rooms.remote.ask_in_turn import AskingBounds, ask_in_turn
 from tim_server.services.rooms.remote.check_join import JoinCheck
 from tim_server.services.rooms.remote.enter import RoomEntry
@@ -99,23 +99,25 @@ class RemoteJoin:
     async def _join_through(self, wanted: WantedJoin, server: ServerName) -> EventId:
         template = await make_member_event(self.client, server, "join", wanted.room_id, wanted.user_id)
         checked = check_template(template, server, wanted.room_id, wanted.user_id, "join")
-        head = await self.known_rooms.know(wanted.room_id, checked.version)
         (number,) = await self.known_rooms.store.writer.take_nids(1)
         now_ms = self.now_ms()
         event = member_event(
             checked, wanted.user_id, wanted.content, author=self.author, now_ms=now_ms, unique=f"{number}.{now_ms}"
         )
         try:
-            return await self._send(server, head, event)
-        except (RemoteError, OutgoingError) as error:
+            return await self._send(server, event)
+        except (RemoteError, OutgoingError, MatrixError) as error:
             if not isinstance(error, RemoteError) or error.status == 200:
                 await self._take_back(server, event)
             raise
 
-    async def _send(self, server: ServerName, head: RoomHead, event: Event) -> EventId:
+    async def _send(self, server: ServerName, event: Event) -> EventId:
         """Have the server let the user in, and enter the room with what it answers."""
-        keys = KeyPrefetch(keys=self.check.check.keys, version=head.version)
-        answer = await JoinSending(client=self.client, bounds=self.answers, note=keys.note).send(server, event)
+        keys = KeyPrefetch(keys=self.check.check.keys, version=event.room_version)
+        sending = JoinSending(client=self.client, bounds=self.answers, note=keys.note)
+        answer, head = await asyncio.gather(
+            sending.send(server, event), self.known_rooms.know(event.room_id, event.room_version)
+        )
         await keys.fetch()
         try:
             event = await self.check.with_signature(event, answer.event)

@@ -1,13 +1,14 @@
 """Outliers: events that are known for what they authorise or which state they are, without a place in the timeline.
 
-They are stored 500 at a time, each after those in its `auth_events`, and by those alone it is decided whether they are
-rejected. What is stored already is left as it is, so that whoever was interrupted begins anew and loses nothing.
+They are stored about 500 at a time, each after those in its `auth_events`, and by those alone it is decided whether
+they are rejected. What is stored already is left as it is, so that whoever was interrupted begins anew and loses
+nothing.
 
 Spec: https://spec.matrix.org/v1.19/server-server-api/#checks-performed-on-receipt-of-a-pdu
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from tim_server.matrix.canonical_json import encode_relaxed
@@ -61,14 +62,18 @@ class Outliers:
     store: Store
     parsed: ParsedEvents
 
-    async def keep(self, room_nid: int, version: RoomVersion, events: Sequence[Event]) -> KeptOutliers:
-        """Store events of a known room that have passed the checks which need no room, in any order."""
+    async def keep(
+        self, room_nid: int, version: RoomVersion, events: Sequence[Event], *, absent: Set[EventId] = frozenset()
+    ) -> KeptOutliers:
+        """Store events of a known room that have passed the checks which need no room, in any order. `absent` were
+        found not to be stored just now."""
         for _ in range(ATTEMPTS_MAX):
-            work = await self._begin(room_nid, version, events)
+            work = await self._begin(room_nid, version, events, absent)
             try:
-                for start in range(0, len(work.order), EVENTS_PER_WRITE):
-                    await self._keep(work, work.order[start : start + EVENTS_PER_WRITE])
+                for some in in_writes(work.order):
+                    await self._keep(work, some)
             except DuplicateKey:  # another process has stored some of them meanwhile
+                absent = frozenset()
                 continue
             given = {event.event_id for event in events} & work.nodes.keys()
             return KeptOutliers(
@@ -78,11 +83,13 @@ class Outliers:
             )
         raise Unavailable("The events could not be stored; try again")
 
-    async def _begin(self, room_nid: int, version: RoomVersion, events: Sequence[Event]) -> _Work:
+    async def _begin(self, room_nid: int, version: RoomVersion, events: Sequence[Event], absent: Set[EventId]) -> _Work:
         named = {event.event_id for event in events}
         named.update(auth_id for event in events for auth_id in auth_ids(event))
-        async with self.store.database.connection() as connection:
-            nodes = await load_nodes_by_id(connection, named)
+        nodes: dict[EventId, EventNode] = {}
+        if not named <= absent:
+            async with self.store.database.connection() as connection:
+                nodes = await load_nodes_by_id(connection, named - absent)
         elsewhere = frozenset(event_id for event_id, node in nodes.items() if node.room_nid != room_nid)
         fresh = {event.event_id: event for event in events if event.event_id not in nodes}
         return _Work(
@@ -127,6 +134,14 @@ class Outliers:
             nid=outlier.nid, room_nid=work.room_nid, rejected=is_rejected, outlier=True, has_state=False
         )
         self.parsed.remember(outlier.nid, event, outlier.body)
+
+
+def in_writes(event_ids: Sequence[EventId]) -> Iterator[Sequence[EventId]]:
+    """The events that are stored at once: about `EVENTS_PER_WRITE`, so that a few more need no write of their own."""
+    count = max(1, round(len(event_ids) / EVENTS_PER_WRITE))
+    each = -(-len(event_ids) // count)
+    for start in range(0, len(event_ids), each or 1):
+        yield event_ids[start : start + each]
 
 
 def _rejection(event: Event, authorising: Iterable[Event], rejected: frozenset[EventId]) -> str | None:

@@ -24,10 +24,10 @@ from tim_server.matrix.room_versions import EventFormat
 from tim_server.services.rooms.auth_events import ParsedEvents
 from tim_server.services.rooms.head import RoomHead
 from tim_server.services.rooms.remote.check_pdus import PduCheck
-from tim_server.services.rooms.remote.outliers import EVENTS_PER_WRITE, Outliers
-from tim_server.storage.events import load_nodes_by_id
+from tim_server.services.rooms.remote.outliers import Outliers, in_writes
+from tim_server.storage.events import EventNode, load_nodes_by_id
 
-EVENTS_PER_CHECK = 100
+EVENTS_PER_CHECK = 600
 
 StateKey = tuple[str, str]
 
@@ -80,8 +80,10 @@ class StateIntake:
         head = intake.head
         read = self.check.read(_decoded(pdus), head.version, head.room_id)
         fresh = [event for event in read.events if not intake.is_seen(event.event_id)]
-        async with self.outliers.store.database.connection() as connection:
-            nodes = await load_nodes_by_id(connection, [event.event_id for event in fresh])
+        nodes: dict[EventId, EventNode] = {}
+        if fresh:
+            async with self.outliers.store.database.connection() as connection:
+                nodes = await load_nodes_by_id(connection, [event.event_id for event in fresh])
         for event_id, node in nodes.items():
             intake.nids[event_id] = node.nid if node.room_nid == head.nid and not node.rejected else None
         checked = await self.check.verify([event for event in fresh if event.event_id not in nodes])
@@ -112,11 +114,10 @@ class StateIntake:
     async def _store(self, intake: _Intake) -> None:
         head, order = intake.head, order_of(intake.authorised_by)
         intake.refused += len(intake.bodies) - len(order)
-        for start in range(0, len(order), EVENTS_PER_WRITE):
-            some = order[start : start + EVENTS_PER_WRITE]
+        for some in in_writes(order):
             bodies = {event_id: intake.bodies.pop(event_id) for event_id in some}
             events = [read_stored_pdu(decode_lenient(body), head.version, e) for e, body in bodies.items()]
-            kept = await self.outliers.keep(head.nid, head.version, events)
+            kept = await self.outliers.keep(head.nid, head.version, events, absent=bodies.keys() | intake.bodies.keys())
             for event_id in some:
                 intake.nids[event_id] = None if event_id in kept.rejected else kept.nids.get(event_id)
             intake.refused += sum(intake.nids[event_id] is None for event_id in some)
