@@ -5,14 +5,15 @@ Spec: https://spec.matrix.org/v1.19/server-server-api/#room-state-resolution
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 import pytest
 
 from tests.eventually import eventually
+from tests.hospitals import NetworkedHospital
 from tests.people import Person
-from tests.scenarios.clinics import Clinics, run_clinics, seen
+from tests.scenarios.clinics import Clinics, inside, run_clinics, seen
 from tests.scenarios.unrest import Unrest, power_levels
 
 A, B, C = NAMES = ("a.example", "b.example", "c.example")
@@ -167,3 +168,49 @@ async def test_a_hospital_that_comes_in_on_one_side_is_known_on_both_and_knows_b
 
 async def members(person: Person, room_id: str) -> set[str]:
     return set((await person.get(f"rooms/{room_id}/joined_members"))["joined"])
+
+
+async def test_what_could_not_be_asked_for_is_asked_for_once_the_server_is_heard(
+    clinics: Clinics, ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C reaches A, which does not reach C, nor B, to ask for what comes before."""
+    room_id, waiting = ward.room_id, inside(clinics[A]).transaction_receiver.pdus.waiting
+    other_id = await ward.dora.create_room()
+    await ward.alice.join(other_id, C)
+    clinics.wires.part({A}, {B})
+    missed = [await ward.bob.say(room_id, f"number {number}") for number in range(5)]
+    await eventually(lambda: seen(ward.dora, room_id, limit=20), lambda ids: set(missed) <= set(ids))
+    clinics.wires.wires[A, C].cut()
+    monkeypatch.setattr(waiting, "options", replace(waiting.options, pause_s=3_600.0, heard_interval_s=0.0))
+    last = await ward.dora.say(room_id, "on top of it")
+    await eventually(lambda: postponed(clinics[A]))
+    clinics.wires.wires[A, C].is_cut = False
+    assert last not in await seen(ward.alice, room_id, limit=20)
+    await ward.dora.say(other_id, "I am here")
+    await eventually(lambda: seen(ward.alice, room_id, limit=20), lambda ids: {*missed, last} <= set(ids))
+    clinics.wires.mend()
+    await clinics.agree(room_id, (ward.alice, ward.carol, ward.dora), but_for=ward.before)
+
+
+async def test_what_others_do_not_know_either_is_asked_of_who_sent_it_once_that_can_be_reached(
+    clinics: Clinics, ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C tells A its newest event only, and nobody but C knows those before it."""
+    room_id, waiting = ward.room_id, inside(clinics[A]).transaction_receiver.pdus.waiting
+    sending = clinics[C].process.homeservers[0].sending
+    monkeypatch.setattr(sending, "outbox_events_max", 2)
+    monkeypatch.setattr(waiting, "options", replace(waiting.options, pause_s=1.0))
+    clinics.wires.part({A, B}, {C})
+    said = [await ward.dora.say(room_id, f"number {number}") for number in range(5)]
+    await sending.shorten()
+    clinics.wires.wires[C, A].is_cut = False
+    await eventually(lambda: postponed(clinics[A]))
+    clinics.wires.mend()
+    await eventually(lambda: seen(ward.alice, room_id, limit=20), lambda ids: {*said} <= set(ids))
+    await clinics.agree(room_id, (ward.alice, ward.carol, ward.dora), but_for=ward.before)
+
+
+async def postponed(hospital: NetworkedHospital) -> int:
+    """How many events have to wait longer."""
+    async with inside(hospital).room_sender.queues.store.database.connection() as connection:
+        return int(await connection.fetchval("SELECT count(*) FROM waiting_pdus WHERE attempts > 0"))

@@ -24,6 +24,9 @@ TABLES = (
 WAITING = "waiting"
 """The commit log's stream of servers whose events wait."""
 
+POSTPONED = "postponed"
+"""The commit log's stream of servers whose events wait until these can be reached again."""
+
 PDUS_PER_READ = 50
 
 
@@ -134,6 +137,26 @@ POSTPONE_WAITING = "UPDATE waiting_pdus SET attempts = attempts + 1, due_ts = $2
 async def postpone_waiting(tx: Connection, numbers: Sequence[int], due_ts: int) -> None:
     """Have events tried again later."""
     await tx.execute(POSTPONE_WAITING, list(numbers), due_ts)
+
+
+HASTEN_WAITING = """
+UPDATE waiting_pdus SET due_ts = $2, attempts = greatest(attempts - 1, 0) WHERE origin = ANY($1) AND due_ts > $2
+RETURNING origin
+"""
+
+
+async def hasten_waiting(tx: Connection, origins: Collection[ServerName], due_ts: int) -> set[ServerName]:
+    """Have events of servers that are there again tried by then; the servers that have any. If that fails too, it
+    counts as one failure."""
+    return {ServerName(row["origin"]) for row in await tx.fetch(HASTEN_WAITING, list(origins), due_ts)}
+
+
+FIND_AWAITED = "SELECT DISTINCT origin FROM waiting_pdus WHERE attempts > 0"
+
+
+async def find_awaited(tx: Connection) -> set[ServerName]:
+    """The servers whose events wait until these can be reached again."""
+    return {ServerName(row["origin"]) for row in await tx.fetch(FIND_AWAITED)}
 
 
 COUNT_ALL_WAITING = "SELECT count(*) FROM waiting_pdus"

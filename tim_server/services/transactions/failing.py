@@ -1,9 +1,11 @@
-"""Servers to which sending fails: when one of them is heard, the process that sends is told, which then tries it again.
+"""Servers to which sending fails, or whose events wait until they can be asked about what lacks: when one of them is
+heard, the process that sends, and the one that asks, are told, which then try it again.
 
 Spec: https://spec.matrix.org/v1.19/server-server-api/#transactions
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +19,7 @@ from tim_server.services.transactions.record_failures import TellOfServer
 from tim_server.storage.commit_log import CommitEntry
 from tim_server.storage.database import Database
 from tim_server.storage.destinations import FAILING, HEARD, WORKING, find_failing
+from tim_server.storage.waiting_pdus import POSTPONED, find_awaited
 from tim_server.storage.writer import Writer
 
 TOLD_INTERVAL_S = 30.0
@@ -31,13 +34,15 @@ log = structlog.get_logger(__name__)
 @dataclass(slots=True, kw_only=True)
 class FailingServers:
     """Knows them in every process, since any may be the one that hears; a time of `clock_s` for each, since when it may
-    be told of again. What is heard in any process counts for the `health` of servers in each."""
+    be told of again; those that are `_awaited` are told of once. What is heard in any process counts for the `health`
+    of servers in each."""
 
     database: Database
     writer: Writer
     health: ServerHealth
     clock_s: Callable[[], float]
     _failing: dict[ServerName, float] = field(default_factory=dict)
+    _awaited: set[ServerName] = field(default_factory=set)
     _tasks: "set[asyncio.Task[None]]" = field(default_factory=set)
     _is_loaded: bool = False
     _trying_again: asyncio.TimerHandle | None = None
@@ -49,7 +54,10 @@ class FailingServers:
                 self._failing.setdefault(server, 0.0)
             if WORKING in streams:
                 self._failing.pop(server, None)
+            if POSTPONED in streams:
+                self._awaited.add(server)
             if WORKING in streams or HEARD in streams:
+                self._awaited.discard(server)
                 self.health.heard_from(server)
 
     def heard(self, server: ServerName) -> None:
@@ -58,8 +66,10 @@ class FailingServers:
         if not self._is_loaded:
             self._is_loaded = True
             self._start(self._load_and_hear(server))
-        elif server in self._failing and self.clock_s() >= self._failing[server]:
-            self._failing[server] = self.clock_s() + TOLD_INTERVAL_S
+        elif server in self._awaited or self.clock_s() >= self._failing.get(server, math.inf):
+            self._awaited.discard(server)
+            if server in self._failing:
+                self._failing[server] = self.clock_s() + TOLD_INTERVAL_S
             self._start(self.tell(server))
 
     async def trust_changed(self, may_contact: Callable[[ServerName], bool]) -> None:
@@ -76,6 +86,7 @@ class FailingServers:
     def clear(self) -> None:
         """Forget everything, as after a restore."""
         self._failing.clear()
+        self._awaited.clear()
         self._is_loaded = False
 
     async def close(self) -> None:
@@ -99,6 +110,7 @@ class FailingServers:
         try:
             async with self.database.connection() as connection:
                 found = await find_failing(connection)
+                self._awaited |= await find_awaited(connection)
         except BaseException:
             self._is_loaded = False
             raise

@@ -2,8 +2,9 @@
 are here, and worked on by one process of the homeserver, room by room.
 
 A room whose events wait holds up no other: rooms are worked on side by side, few of them for the same server, and an
-attempt takes a bounded time. What fails because a server can't be reached is tried again, later each time; what a
-server does not tell although it answers is given up: it will be asked anew when something else stands on it.
+attempt takes a bounded time. What fails because a server can't be reached is tried again, later each time, and when the
+server is heard; what a server does not tell although it answers is given up: it will be asked anew when something else
+stands on it.
 
 Spec: https://spec.matrix.org/v1.19/server-server-api/#backfilling-and-retrieving-missing-events
 """
@@ -31,15 +32,18 @@ from tim_server.services.rooms.remote.take_in_state import StateRefused
 from tim_server.storage.codec import Codec
 from tim_server.storage.commit_log import CommitEntry
 from tim_server.storage.database import Connection
+from tim_server.storage.destinations import HEARD, WORKING
 from tim_server.storage.election import Tenure
 from tim_server.storage.store import Store
 from tim_server.storage.waiting_pdus import (
+    POSTPONED,
     WAITING,
     DueRoom,
     WaitingPdus,
     delete_waiting,
     find_due,
     find_next_due,
+    hasten_waiting,
     insert_waiting,
     load_waiting,
     postpone_waiting,
@@ -56,7 +60,7 @@ class WaitingOptions:
     """Bounds: events that wait of one server (a quarter of it in one room), rooms that are worked on at once, and of
     these for one server; how long an attempt may take, and how many servers are asked in it; the pause after the first
     failure, four times as long with each further one, and at most; after how many failures events are given up; how
-    often one looks for what nobody has told of."""
+    often one looks for what nobody has told of; how soon a server that is heard once more is asked anew."""
 
     events_max: int = 2_000
     rooms_at_once: int = 10
@@ -67,6 +71,7 @@ class WaitingOptions:
     pause_s_max: float = 3_600.0
     attempts_max: int = 10
     look_interval_s: float = 600.0
+    heard_interval_s: float = 30.0
 
 
 class _TryLater(Exception):
@@ -88,6 +93,9 @@ class WaitingEvents:
     _running: "dict[int, asyncio.Task[None]]" = field(default_factory=dict)
     _origins: Counter[ServerName] = field(default_factory=Counter)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _is_working: bool = False
+    _heard: set[ServerName] = field(default_factory=set)
+    _hastened_ms: dict[ServerName, int] = field(default_factory=dict)
 
     async def keep(self, head: RoomHead, origin: ServerName, pdus: Mapping[EventId, bytes]) -> set[EventId]:
         """Have events of a room wait; those for which there is room."""
@@ -99,22 +107,44 @@ class WaitingEvents:
 
     async def run(self, _tenure: Tenure) -> None:
         """Work on what is due until cancelled; what was begun can be begun anew by another process."""
+        self._is_working = True
         try:
             while True:
                 self._wake.clear()
+                await self._hasten()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(await self._begin_due()):
                         await self._wake.wait()
         finally:
+            self._is_working = False
+            self._heard.clear()
             running = list(self._running.values())
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
     def follow(self, entry: CommitEntry) -> None:
-        """Look again when events were kept."""
-        if any(WAITING in streams for streams in entry.servers.values()):
-            self._wake.set()
+        """Look again when events were kept, and when a server is there again whose events could not be worked on."""
+        for server, streams in entry.servers.items():
+            if self._is_working and (HEARD in streams or WORKING in streams):
+                self._heard.add(server)
+                self._wake.set()
+            if WAITING in streams:
+                self._wake.set()
+
+    async def _hasten(self) -> None:
+        """Have those events tried that wait for servers which were heard: at once, or soon where that was just done."""
+        if not self._heard:
+            return
+        now_ms, heard = self.now_ms(), frozenset(self._heard)
+        self._heard -= heard
+        since_ms = now_ms - int(self.options.heard_interval_s * 1000)
+        self._hastened_ms = {server: ms for server, ms in self._hastened_ms.items() if ms > since_ms}
+        soon = heard & self._hastened_ms.keys()
+        async with self.store.database.transaction() as tx:
+            await hasten_waiting(tx, soon, now_ms + now_ms - since_ms)
+            hastened = await hasten_waiting(tx, heard - soon, now_ms)
+        self._hastened_ms |= dict.fromkeys(hastened, now_ms)
 
     async def _begin_due(self) -> float:
         """Begin work on rooms with events that are due; in how many seconds one should look again."""
@@ -169,8 +199,8 @@ class WaitingEvents:
         pause_s = min(self.options.pause_s * 4**waiting.attempts, self.options.pause_s_max)
         log.info("events have to wait longer", pause_s=pause_s, **about)
         self.counts["postponed"] += len(waiting.pdus)
-        async with self.store.database.transaction() as tx:
-            await postpone_waiting(tx, [*waiting.pdus], self.now_ms() + int(pause_s * 1000))
+        due_ts = self.now_ms() + int(pause_s * 1000)
+        await self.store.writer.write(_Postpone(origin=room.origin, numbers=[*waiting.pdus], due_ts=due_ts))
 
     async def _let_go(self, numbers: Sequence[int]) -> None:
         async with self.store.database.transaction() as tx:
@@ -193,7 +223,8 @@ class WaitingEvents:
         raise _TryLater
 
     async def _complete(self, head: RoomHead, origin: ServerName, events: Sequence[Event]) -> None:
-        """Ask the servers that are likeliest to help, one after the other, until one does."""
+        """Ask the servers that are likeliest to help, one after the other, until one does. That a server tells nothing
+        of events is the end of them, unless a likelier one could not be asked: perhaps it is the only one that can."""
         unreachable: Exception | None = None
         for server in self._servers(head, origin, events):
             try:
@@ -203,11 +234,13 @@ class WaitingEvents:
                 if _may_pass(error):
                     unreachable = error
                 continue
-            if given_up:
-                log.info("events were given up", room_id=head.room_id, server=server, events=len(given_up))
             if incoming.events:
                 await self._submit(head.room_id, incoming)
-            return
+            if given_up and unreachable is None:
+                log.info("events were given up", room_id=head.room_id, server=server, events=len(given_up))
+            if not given_up or unreachable is None:
+                return
+            events = [event for event in events if event.event_id in given_up]
         if unreachable is not None:
             raise _TryLater from unreachable
 
@@ -231,6 +264,22 @@ def _may_pass(error: Exception) -> bool:
     if isinstance(error, RemoteError):
         return error.status == 429 or error.status >= 500
     return isinstance(error, RemoteUnreachable)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Postpone:
+    origin: ServerName
+    numbers: Sequence[int]
+    due_ts: int
+    users: tuple[UserId, ...] = ()
+    streams: tuple[str, ...] = ()
+
+    @property
+    def servers(self) -> Mapping[ServerName, frozenset[str]]:
+        return {self.origin: frozenset({POSTPONED})}
+
+    async def store(self, tx: Connection, position: int) -> None:
+        await postpone_waiting(tx, self.numbers, self.due_ts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
