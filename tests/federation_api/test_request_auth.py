@@ -101,6 +101,15 @@ async def test_requests_that_are_refused_count_by_address(tenant_dsn: str, tmp_p
                 assert response.status == expected
 
 
+async def test_a_header_that_is_no_text_is_refused(neighbourhood: Neighbourhood) -> None:
+    header = b'X-Matrix origin="peer.example",key="ed25519:\xff",sig="x"'
+    target = f"{PROFILE}?user_id=@alice:a.example".encode()
+    answer = await send_raw(
+        neighbourhood, b"GET " + target + b" HTTP/1.1\r\nHost: a.example\r\nAuthorization: " + header + b"\r\n\r\n"
+    )
+    assert answer.startswith(b"HTTP/1.1 401")
+
+
 async def test_a_server_that_is_not_believed_is_told_before_its_body_is_read(neighbourhood: Neighbourhood) -> None:
     head = f"PUT {SEND}/1 HTTP/1.1\r\nHost: a.example\r\nContent-Length: 9000000\r\n"
     for header in ("", "Authorization: Bearer x\r\n", 'Authorization: X-Matrix origin="a.example",key="k",sig="s"\r\n'):

@@ -46,6 +46,7 @@ def test_older_servers_do_not_name_the_destination() -> None:
         'X-Matrix origin="origin.example,key="ed25519:key1",sig="x"',
         'X-Matrix origin="not a name",key="ed25519:key1",sig="x"',
         'X-Matrix origin=origin.example,destination="/",key="ed25519:key1",sig="x"',
+        'X-Matrix origin="origin.example",key="ed25519:\udcff",sig="x"',  # as a byte arrives that is not UTF-8
         "X-Matrix " + "a" * 5_000,
     ],
 )

@@ -41,7 +41,7 @@ class RequestSignature:
 def parse_authorization(header: str) -> RequestSignature:
     """The signature in an `Authorization` header; raises `Unauthorized`."""
     scheme, _, rest = header.partition(" ")
-    if scheme.lower() != SCHEME or len(header) > HEADER_LENGTH_MAX:
+    if scheme.lower() != SCHEME or len(header) > HEADER_LENGTH_MAX or not header.isascii():
         raise Unauthorized("The Authorization header is not of the scheme X-Matrix")
     values: dict[str, str] = {}
     place = 0
