@@ -19,6 +19,7 @@ from tim_server.services.directory_authority.members import add_member
 from tim_server.services.directory_authority.overview import look_over
 from tim_server.services.directory_authority.sign import renew_if_due
 from tim_server.services.directory_authority.state import decode_state, encode_state
+from tim_server.trust.certificates import CertificateRefused
 from tim_server.trust.directory import DirectoryRefused
 
 
@@ -71,6 +72,35 @@ def test_a_root_kept_elsewhere_is_needed_for_certificates_and_lists_only(site: S
     with pytest.raises(AuthorityFailed, match="not there"):
         renew_if_due(site.folder, NOW + 59 * DAY)
     assert site.fetch(NOW + 59 * DAY).directory.version == 3  # but the directory is renewed
+
+
+def test_without_the_root_nothing_is_revoked_and_with_it_what_was_to_be(site: Site, tmp_path: Path) -> None:
+    site.add()
+    certificate = site.issue()
+    site.sign()
+    safe = tmp_path / "in-the-safe.pem"
+    site.folder.root_key_file.rename(safe)
+    with pytest.raises(AuthorityFailed, match="not there"):
+        revoke_certificates(site.folder, NOW, serial=certificate.serial_number)
+    safe.rename(site.folder.root_key_file)
+    revoke_certificates(site.folder, NOW, serial=certificate.serial_number)
+    with pytest.raises(CertificateRefused, match="revoked"):
+        site.judge(certificate)
+
+
+def test_what_was_revoked_when_the_authority_failed_is_on_the_list_soon(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.add()
+    certificate = site.issue()
+    site.sign()
+    with monkeypatch.context() as failing, pytest.raises(AuthorityFailed, match="disk is full"):
+        failing.setattr(AuthorityFolder, "write", failing_after(1))
+        revoke_certificates(site.folder, NOW, serial=certificate.serial_number)
+    assert renew_if_due(site.folder, NOW).has_crl
+    with pytest.raises(CertificateRefused, match="revoked"):
+        site.judge(certificate)
+    assert not renew_if_due(site.folder, NOW).has_crl
 
 
 def test_after_a_restore_the_version_goes_on_from_what_members_have(site: Site) -> None:

@@ -114,7 +114,6 @@ def revoke_certificates(
             raise AuthorityFailed(f"{what} that is valid was not issued here; nothing is revoked")
         changed = state.with_revoked(frozenset(each.serial for each in found), now)
         folder.log(f"revoke certificates {', '.join(format_serial(each.serial) for each in found)}", now)
-        folder.write_state(changed)
         publish_crl(folder, changed, now)
     return found
 

@@ -7,6 +7,8 @@ time runs out (`renew_if_due`) says what it said before.
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from cryptography import x509
+
 from tim_server.services.directory_authority.certify import BACKDATED, Validity, make_crl, read_anchor
 from tim_server.services.directory_authority.errors import AuthorityFailed
 from tim_server.services.directory_authority.folder import PUBLIC, AuthorityFolder
@@ -64,7 +66,8 @@ def sign_directory(folder: AuthorityFolder, signing: Signing, now: datetime) -> 
 
 
 def renew_if_due(folder: AuthorityFolder, now: datetime) -> Renewed:
-    """Sign directory and revocation list anew, for as long as before, once less than a third of their time is left.
+    """Sign directory and revocation list anew, for as long as before, once less than a third of their time is left; the
+    list also where something kept it from being published.
 
     The directory keeps its members: what changed in the meantime waits for `sign_directory`. Raises `AuthorityFailed`.
     """
@@ -76,9 +79,10 @@ def renew_if_due(folder: AuthorityFolder, now: datetime) -> Renewed:
         renewed = None
         if published.expires - now <= lifetime / 3:
             renewed = _publish_directory(folder, state, published.organisations, lifetime=lifetime, now=now)
-        has_crl = _is_crl_due(folder, now)
+        current = state if renewed is None else renewed.state
+        has_crl = _is_crl_due(folder, current, now)
         if has_crl:
-            publish_crl(folder, state if renewed is None else renewed.state, now)
+            publish_crl(folder, current, now)
     return Renewed(directory=None if renewed is None else renewed.directory, has_crl=has_crl)
 
 
@@ -141,13 +145,20 @@ def _check_as_members_do(folder: AuthorityFolder, token: bytes, now: datetime) -
         raise AuthorityFailed(f"members would refuse this directory, so it is not published: {error}") from None
 
 
-def _crl_validity(folder: AuthorityFolder) -> Validity | None:
-    """That of the list that was published last; None before the first, or where it can't be read."""
+def _published_crl(folder: AuthorityFolder) -> x509.CertificateRevocationList | None:
+    """The list that was published last; None before the first, or where it can't be read."""
     if not folder.crl_file.exists():
         return None
     try:
-        crl = read_crl(folder.read(folder.crl_file))
+        return read_crl(folder.read(folder.crl_file))
     except CertificateRefused:
+        return None
+
+
+def _crl_validity(folder: AuthorityFolder) -> Validity | None:
+    """That of the published list; None where there is none."""
+    crl = _published_crl(folder)
+    if crl is None:
         return None
     assert crl.next_update_utc is not None
     return Validity(begins=crl.last_update_utc + BACKDATED, ends=crl.next_update_utc)
@@ -164,6 +175,10 @@ def _crl_lifetime(folder: AuthorityFolder) -> timedelta:
     return timedelta(days=CRL_VALID_DAYS_DEFAULT) if validity is None else validity.ends - validity.begins
 
 
-def _is_crl_due(folder: AuthorityFolder, now: datetime) -> bool:
-    validity = _crl_validity(folder)
-    return validity is None or validity.ends - now <= (validity.ends - validity.begins) / 3
+def _is_crl_due(folder: AuthorityFolder, state: AuthorityState, now: datetime) -> bool:
+    crl, validity = _published_crl(folder), _crl_validity(folder)
+    if crl is None or validity is None:
+        return True
+    if crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number < state.crl_number:
+        return True
+    return validity.ends - now <= (validity.ends - validity.begins) / 3
