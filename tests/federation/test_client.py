@@ -149,6 +149,14 @@ async def test_redirects_are_errors(surroundings: Surroundings) -> None:
         (answer({}, 503, **{"Retry-After": "soon"}), 503, "M_UNKNOWN", None),
         (answer(["no object"], 500), 500, "M_UNKNOWN", None),
         (answer({"errcode": "\n", "error": 5}, 500), 500, "M_UNKNOWN", None),
+        (answer({"errcode": "Mrs Smith is ill"}, 500), 500, "M_UNKNOWN", None),
+        (answer({"errcode": "M_" + "X" * 100_000}, 500), 500, "M_UNKNOWN", None),
+        (
+            answer({"errcode": "org.matrix.msc4155.M_INVITE_BLOCKED"}, 403),
+            403,
+            "org.matrix.msc4155.M_INVITE_BLOCKED",
+            None,
+        ),
         (answer("no object"), 200, "M_BAD_JSON", None),
     ],
 )

@@ -1,10 +1,13 @@
 """What another server answers instead of what it was asked for. That it can't be reached, or must not be asked, are
 errors of `egress`."""
 
+import re
 from typing import Any
 
 MESSAGE_LENGTH_MAX = 500
 RETRY_AFTER_MS_MAX = 3_600_000
+_ERRCODE = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+"""It goes into logs: no place for sentences."""
 
 
 class RemoteError(Exception):
@@ -45,7 +48,7 @@ class RemoteError(Exception):
         return cls(
             server_name,
             status,
-            errcode if isinstance(errcode, str) and errcode.isprintable() else "M_UNKNOWN",
+            errcode if isinstance(errcode, str) and _ERRCODE.fullmatch(errcode) else "M_UNKNOWN",
             message if isinstance(message, str) else "",
             retry_after_ms=retry_after_ms_of(fields.get("retry_after_ms"), retry_after),
             room_version=room_version if isinstance(room_version, str) else None,

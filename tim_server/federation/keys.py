@@ -28,9 +28,9 @@ from tim_server.matrix.server_keys import TIME_MS_MAX, ServerKey, ServerKeys
 
 KEY_IDS_MAX = 20
 FETCHES_AT_ONCE_MAX = 200
-STRANGERS_AT_ONCE_MAX = 100
-"""Of those, how many because a request says to be of the server: anybody can make up names, and what is needed for
-events must not wait behind that."""
+STRANGERS_AT_ONCE_MAX = 40
+"""Of those, how many because a request says to be of the server: anybody can make up names, also such as no name server
+answers for, and what is needed for events must not wait behind that."""
 PAUSE_MS = 10_000
 """How long at least a server is not asked again."""
 REFRESH_PAUSE_MS = 60_000
