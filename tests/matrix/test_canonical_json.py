@@ -5,6 +5,7 @@ Spec: https://spec.matrix.org/v1.19/appendices/#canonical-json
 
 import json
 import math
+import time
 
 import canonicaljson
 import pytest
@@ -176,6 +177,15 @@ def test_what_is_not_json_is_refused(data):
     for decoder in (decode, decode_lenient):
         with pytest.raises(CanonicalJsonError, match="not JSON"):
             decoder(data)
+
+
+def test_the_lenient_decoder_takes_no_time_over_the_largest_floats():
+    data = b"[" + b",".join([b"1e308"] * 200_000) + b"]"
+    started = time.perf_counter()
+    assert decode_lenient(data)[0] == 1e308
+    assert time.perf_counter() - started < 0.7
+    with pytest.raises(CanonicalJsonError):
+        decode_lenient(b"1e309")
 
 
 @pytest.mark.parametrize("data", [b"1.0", b"1e3", b'[1,2,{"a":-0.5}]', b"1E400"])

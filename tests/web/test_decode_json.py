@@ -66,6 +66,14 @@ def test_braces_in_text_are_no_nesting():
     assert decode_object(b'{"a":"' + b"[{" * 1000 + b'"}')["a"].startswith("[{")
 
 
+@pytest.mark.parametrize("number", [b"1e308", b"1.7976931348623157e308", b"4.9406564584124654e-324", b"9" * 4000])
+def test_a_body_of_unusual_numbers_is_decoded_in_reasonable_time(number):
+    data = b'{"a":[' + b",".join([number] * (1_000_000 // len(number))) + b"]}"
+    started = time.perf_counter()
+    decode_object(data)
+    assert time.perf_counter() - started < 0.7
+
+
 def test_a_wide_body_is_decoded_in_reasonable_time():
     data = json.dumps({"a": [{"k": [n]} for n in range(50_000)]}).encode()
     started = time.perf_counter()

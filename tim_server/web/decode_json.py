@@ -12,12 +12,12 @@ from typing import Any
 
 import msgspec
 
-from tim_server.matrix.canonical_json import is_deeper_than
+from tim_server.matrix.canonical_json import is_deeper_than, read_float
 from tim_server.matrix.errors import BadJson, NotJson
 
 JSON_DEPTH_MAX = 200
 
-_decoder = msgspec.json.Decoder()
+_decoder = msgspec.json.Decoder(float_hook=read_float)
 _ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
