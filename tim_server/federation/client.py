@@ -31,11 +31,13 @@ Query = Mapping[str, str | Sequence[str]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestBounds:
-    """How long an answer may take as a whole, and how large it may be. `can_do_without`: a server that could not be
-    reached just now is not tried."""
+    """How long an answer may take as a whole, and how large it may be. `containers_max`: how many objects and arrays,
+    where it is much larger than what it should hold; tiny ones take many times their size once they are decoded.
+    `can_do_without`: a server that could not be reached just now is not tried."""
 
     timeout_s: float = 30.0
     size_bytes_max: int = 10 * 2**20
+    containers_max: int | None = None
     can_do_without: bool = False
 
 
@@ -184,6 +186,9 @@ class FederationClient:
     ) -> Any:
         async with self.stream(method, destination, uri, content, bounds=bounds) as response:
             body = b"".join([chunk async for chunk in response.chunks])
+        containers_max = (bounds or self.bounds).containers_max
+        if containers_max is not None and body.count(b"{") + body.count(b"[") > containers_max:
+            raise RemoteError.malformed(destination, f"the answer holds more than {containers_max} objects")
         try:
             answer = decode_lenient(body)
         except CanonicalJsonError:

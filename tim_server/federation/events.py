@@ -3,6 +3,7 @@
 Spec: https://spec.matrix.org/v1.19/server-server-api/#retrieving-events
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,10 +15,11 @@ from tim_server.matrix.events.read import PDU_BYTES_MAX
 from tim_server.matrix.identifiers import EventId, InvalidIdentifier, RoomId, ServerName
 
 EVENT_BOUNDS = RequestBounds(timeout_s=10.0, size_bytes_max=2 * PDU_BYTES_MAX)
-STATE_IDS_BOUNDS = RequestBounds(timeout_s=60.0, size_bytes_max=50 * 2**20)
+STATE_IDS_BOUNDS = RequestBounds(timeout_s=60.0, size_bytes_max=50 * 2**20, containers_max=100_000)
 STATE_BOUNDS = RequestBounds(timeout_s=300.0, size_bytes_max=100 * 2**20)
 STATE_EVENTS_MAX = 500_000
 """How many events a state and its auth chain may have."""
+IDS_PER_TURN = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +65,18 @@ async def state_ids(client: FederationClient, destination: ServerName, room_id: 
     if len(pdu_ids) + len(auth_chain_ids) > STATE_EVENTS_MAX:
         raise RemoteError.malformed(destination, f"the answer names more than {STATE_EVENTS_MAX} events")
     try:
-        return StateIds(pdu_ids=[*map(EventId.parse, pdu_ids)], auth_chain_ids=[*map(EventId.parse, auth_chain_ids)])
+        return StateIds(pdu_ids=await _read_ids(pdu_ids), auth_chain_ids=await _read_ids(auth_chain_ids))
     except (InvalidIdentifier, AttributeError):
         raise RemoteError.malformed(destination, "an id in the answer is none") from None
+
+
+async def _read_ids(values: Sequence[Any]) -> list[EventId]:
+    """The ids, of which there may be so many that others get a turn meanwhile."""
+    ids: list[EventId] = []
+    for start in range(0, len(values), IDS_PER_TURN):
+        ids += map(EventId.parse, values[start : start + IDS_PER_TURN])
+        await asyncio.sleep(0)
+    return ids
 
 
 async def state(client: FederationClient, destination: ServerName, room_id: RoomId, event_id: EventId) -> StatePdus:
