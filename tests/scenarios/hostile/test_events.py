@@ -75,6 +75,19 @@ async def test_an_event_with_another_content_than_was_hashed_is_taken_redacted(r
     assert (await room.timeline())[-1]["content"] == {}
 
 
+@pytest.mark.parametrize("version", ["1", "10", "11", "12"])
+async def test_nobody_invites_in_the_name_of_somebody_else(neighbourhood: Neighbourhood, version: str) -> None:
+    """An invite through a third party need not be signed by the sender's server; what is left of one whose content is
+    not what was hashed is an invite like any other."""
+    room = await share_room(neighbourhood.a, neighbourhood.peer, version=version)
+    eve = f"@eve:{PEER}"
+    forged = room.fork.make("m.room.member", {"membership": "invite"}, state_key=eve, sender=room.alice.user_id)
+    content = {"membership": "invite", "third_party_invite": "by nobody"}
+    answer = await room.push({**forged.pdu, "content": content})
+    assert "error" in answer[forged.event_id]
+    assert await room.state("m.room.member", eve) is None
+
+
 async def test_an_event_of_one_room_is_none_of_another(neighbourhood: Neighbourhood, room: SharedRoom) -> None:
     """Its place, and what authorises it, are of a room that the peer is in; its room_id is that of another."""
     other = await share_room(neighbourhood.a, neighbourhood.peer, user="dan")

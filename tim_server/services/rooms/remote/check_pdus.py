@@ -60,9 +60,11 @@ class PduCheck:
         return CheckedPdus(events=tuple(events.values()), refused=refused)
 
     async def verify(self, events: Sequence[Event]) -> CheckedPdus:
-        """Checks 2 and 3, signatures and hashes, of events that have been read."""
-        unverified = await self.keys.unverified(events)
-        passed = tuple(_with_right_hash(event) for event in events if event.event_id not in unverified)
+        """Checks 2 and 3, signatures and hashes, of events that have been read. Who must have signed an event is asked
+        of what is left of it: content that is not what was hashed must not spare it a signature."""
+        checked = [_with_right_hash(event) for event in events]
+        unverified = await self.keys.unverified(checked)
+        passed = tuple(event for event in checked if event.event_id not in unverified)
         return CheckedPdus(events=passed, refused=unverified)
 
 
