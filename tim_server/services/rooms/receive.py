@@ -214,7 +214,8 @@ class Receiver:
             return row.rejected
         if len(auth_nids) < len({*event.auth_events}):
             return OF_ANOTHER_ROOM
-        if event.type == CREATE[0] and CREATE in receipt.head.state:
+        created = receipt.head.state.get(CREATE)
+        if event.type == CREATE[0] and created is not None and (row is None or row.nid != created):
             return "the room has been created already"
         auth = dict(auth_nids)
         create_nid = before.get(CREATE) or receipt.head.state.get(CREATE)
