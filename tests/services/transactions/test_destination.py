@@ -69,6 +69,19 @@ def test_what_is_committed_while_the_outbox_is_read_is_read_next() -> None:
     assert positions(waiting) == [1, 2, 9] and not waiting.is_behind
 
 
+def test_what_is_forgotten_while_the_outbox_is_read_is_read_again() -> None:
+    waiting = WaitingEvents()
+    waiting.append(owed(1, 2, 3))
+    waiting.is_behind = True
+    waiting.begin_read()
+    waiting.forget()
+    waiting.end_read(owed(4), is_all=True)
+    assert positions(waiting) == [] and waiting.is_behind
+    waiting.begin_read()
+    waiting.end_read(owed(3, 4), is_all=True)
+    assert positions(waiting) == [3, 4] and not waiting.is_behind
+
+
 def test_what_was_acknowledged_is_not_read_again_though_the_rows_are_still_there() -> None:
     waiting = WaitingEvents()
     waiting.append(owed(1, 2, 3))

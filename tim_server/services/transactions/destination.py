@@ -28,6 +28,7 @@ class WaitingEvents:
     newest: int = 0
     is_behind: bool = False
     _has_missed: bool = False
+    _read_after: int = 0
 
     def append(self, events: Sequence[OwedEvent]) -> None:
         """These were committed. Commits are told in order, but those of other processes late."""
@@ -41,10 +42,13 @@ class WaitingEvents:
 
     def begin_read(self) -> None:
         """What comes after `newest` is about to be read."""
-        self._has_missed = False
+        self._has_missed, self._read_after = False, self.newest
 
     def end_read(self, read: Sequence[OwedEvent], *, is_all: bool) -> None:
-        """It was read; `is_all` unless there may be more. What was committed meanwhile may not be among it."""
+        """It was read; `is_all` unless there may be more. What was committed meanwhile may not be among it. Where events
+        before it were forgotten meanwhile, all are read again."""
+        if self.newest != self._read_after:
+            return
         self.events.extend(read)
         if read:
             self.newest = read[-1].position
