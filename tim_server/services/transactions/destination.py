@@ -45,8 +45,8 @@ class WaitingEvents:
         self._has_missed, self._read_after = False, self.newest
 
     def end_read(self, read: Sequence[OwedEvent], *, is_all: bool) -> None:
-        """It was read; `is_all` unless there may be more. What was committed meanwhile may not be among it. Where events
-        before it were forgotten meanwhile, all are read again."""
+        """It was read; `is_all` unless there may be more. What was committed meanwhile may not be among it. Where what
+        comes before it was forgotten meanwhile, all is read again."""
         if self.newest != self._read_after:
             return
         self.events.extend(read)
