@@ -8,6 +8,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from obstore.exceptions import GenericError
 from yarl import URL
 
 from tests.client_api.test_suspended_account import suspended_person
@@ -247,6 +248,17 @@ async def test_an_upload_that_is_broken_off_leaves_nothing(clinic: Hospital, ali
     await eventually(lambda: files_now(folder), lambda files: files != before)
     writer.transport.abort()
     await nothing_new(folder, before)
+
+
+async def test_a_full_disk_breaks_nothing(alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def full(*_: object, **__: object) -> None:
+        raise GenericError("Unable to copy data to file: No space left on device (os error 28)")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("obstore.put_async", full)
+        status, answer = await upload(alice, b"content")
+        assert (status, answer["errcode"]) == (507, "M_UNKNOWN")
+    assert (await download(alice, await uploaded(alice, b"content"))).body == b"content"
 
 
 async def test_files_and_database_hold_nothing_of_the_content(alice: Person, folder: Path, tenant_dsn: str) -> None:

@@ -5,6 +5,7 @@ import asyncio
 import hashlib
 import random
 import secrets
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ import aiohttp
 import pytest
 
 from tests.durability.api import Account, Api, Away, make_session
-from tests.durability.form import KILLS, LIFE_S
+from tests.durability.form import IS_SHORT, KILLS, LIFE_S
 from tests.durability.site import Site, run_site
 from tests.files import DOWNLOAD, MIB, UPLOAD
 
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.long
 UPLOADERS = 4
 SIZE_BYTES_MAX = 8 * MIB
 PAUSE_S = 0.05
+STOPS = 3 if IS_SHORT else 20
 
 
 @dataclass(kw_only=True)
@@ -46,6 +48,18 @@ class Uploads:
             except (aiohttp.ClientError, OSError):
                 self.broken_off += 1
             await asyncio.sleep(PAUSE_S)
+
+    async def upload_slowly(self) -> None:
+        """An upload that goes on for longer than anybody waits."""
+
+        async def chunks() -> AsyncIterator[bytes]:
+            while True:
+                yield secrets.token_bytes(300_000)
+                await asyncio.sleep(PAUSE_S)
+
+        url = self.site.base_url + UPLOAD
+        with suppress(aiohttp.ClientError, OSError):
+            await self.account.api.session.post(url, data=chunks(), headers=self.headers)
 
     async def _upload(self, content: bytes) -> None:
         url = self.site.base_url + UPLOAD
@@ -96,6 +110,26 @@ async def test_uploads_are_killed(open_tmp_path: Path) -> None:
             f"\n{KILLS} kills: {len(uploads.acknowledged)} files acknowledged, {uploads.broken_off} uploads broken "
             f"off, {begun} half files left, all of them noted"
         )
+
+
+async def test_stopping_breaks_off_uploads_without_a_trace(open_tmp_path: Path) -> None:
+    """Stopped as an operator does it, with uploads that do not end: the exit code is right each time, and nothing is
+    left of them."""
+    async with run_site(open_tmp_path / "stopped") as site, make_session() as session:
+        site.extra_settings = {"TIM_SERVER__LIMITS__SHUTDOWN_TIMEOUT_S": "0.2"}
+        account = await _register(Api(session, base_url=site.base_url))
+        uploads = Uploads(site=site, account=account)
+        for _ in range(STOPS):
+            await site.stop()
+            await site.start()
+            tasks = [asyncio.create_task(uploads.upload_slowly()) for _ in range(UPLOADERS)]
+            await asyncio.sleep(0.5)
+            await site.stop()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            assert uploads.on_disk() == set()
+            await site.start()
 
 
 async def _register(api: Api) -> Account:

@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from obstore.exceptions import GenericError
 
-from tim_server.media_store.errors import FileAltered, MediaStoreError, ObjectMissing
+from tim_server.media_store.errors import FileAltered, MediaStoreError, NoSpaceLeft, ObjectMissing
 from tim_server.media_store.files import FileToRead, MediaFiles, new_object_name
 from tim_server.media_store.objects import open_objects
 from tim_server.media_store.sealing import CHUNK_BYTES, SEALED_CHUNK_BYTES
@@ -171,6 +172,15 @@ async def test_a_write_that_is_given_up_leaves_nothing(files: MediaFiles) -> Non
             return
         await asyncio.sleep(0.02)
     raise AssertionError(left)
+
+
+async def test_a_full_disk_is_told(files: MediaFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def full(*_: object, **__: object) -> None:
+        raise GenericError("Unable to copy data to file: No space left on device (os error 28)")
+
+    monkeypatch.setattr("obstore.put_async", full)
+    with pytest.raises(NoSpaceLeft):
+        await write(files, b"content")
 
 
 async def test_removing_takes_the_remains_of_an_attempt_along(files: MediaFiles) -> None:

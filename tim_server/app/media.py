@@ -68,7 +68,7 @@ def media_services(parts: Parts) -> Services:
                 now_ms=now_ms,
             ),
         },
-        closers=(remote.close, thumbnails.close),
+        closers=(remote.close, thumbnails.close, objects.close),
         loops=(Loop(name="reap media_leftovers", interval_s=REAP_INTERVAL_S, work=reaping.reap),),
     )
 

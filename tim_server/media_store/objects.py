@@ -8,7 +8,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PART_BYTES = 512 * 1024
 PARTS_IN_FLIGHT_MAX = 1
+LETTING_GO_S = 0.5
 _FOLDER_MODE = 0o700
 _FULL = ("os error 28", "os error 122")  # ENOSPC and EDQUOT, as they end up in texts
 
@@ -29,22 +30,32 @@ class Objects:
 
     folder: Path
     _store: "LocalStore"
+    _broken_off: "set[asyncio.Task[None]]" = field(default_factory=set)
 
     async def put(self, name: str, parts: AsyncIterator[bytes]) -> None:
         """Write an object, which has reached the disk when this returns; raises what `parts` raises, and then nothing
         is left, or a `MediaStoreError`."""
+        try:
+            with _errors_told():
+                await self._put(name, parts)
+                await asyncio.to_thread(_sync, self.folder / name, self.folder)
+        except BaseException:
+            task = asyncio.create_task(asyncio.sleep(LETTING_GO_S))
+            self._broken_off.add(task)
+            task.add_done_callback(self._broken_off.discard)
+            raise
+
+    async def _put(self, name: str, parts: AsyncIterator[bytes]) -> None:
         import obstore
 
-        with _errors_told():
-            await obstore.put_async(
-                self._store,
-                name,
-                parts,
-                use_multipart=True,
-                chunk_size=PART_BYTES,
-                max_concurrency=PARTS_IN_FLIGHT_MAX,
-            )
-            await asyncio.to_thread(_sync, self.folder / name, self.folder)
+        await obstore.put_async(
+            self._store,
+            name,
+            parts,
+            use_multipart=True,
+            chunk_size=PART_BYTES,
+            max_concurrency=PARTS_IN_FLIGHT_MAX,
+        )
 
     async def read(self, name: str, start: int, end: int) -> bytes:
         """The bytes from `start` up to `end`, fewer where the object ends before; raises a `MediaStoreError`."""
@@ -63,6 +74,11 @@ class Objects:
                 await obstore.delete_async(self._store, name)
             except FileNotFoundError:
                 return
+
+    async def close(self) -> None:
+        """Wait for what was broken off just now: threads of the object store still let go of it, and abort a process
+        that ends meanwhile."""
+        await asyncio.gather(*self._broken_off)
 
 
 def open_objects(folder: Path) -> Objects:

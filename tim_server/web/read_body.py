@@ -51,6 +51,10 @@ class BodyStream:
                 raise _gone_or_bad(self._request) from None
             except ConnectionError:
                 raise ClientGone() from None
+            except asyncio.CancelledError:
+                if content.exception() is None:
+                    raise
+                raise ClientGone() from None  # so aiohttp ends a body when the server stops
             received += len(chunk)
             if received > self._size_bytes_max:
                 raise TooLarge()
