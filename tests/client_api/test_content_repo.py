@@ -195,6 +195,11 @@ async def test_what_is_no_file_is_not_found(alice: Person, file: str, status: in
         assert response.status == status
 
 
+async def test_the_name_of_this_server_may_be_written_otherwise(alice: Person) -> None:
+    file = await uploaded(alice, b"content")
+    assert (await download(alice, file.replace("hospital.example", "Hospital.EXAMPLE"))).body == b"content"
+
+
 async def test_clients_are_told_the_limit(alice: Person) -> None:
     for path in ("/_matrix/client/v1/media/config", "/_matrix/media/v3/config"):
         assert await alice.get(path) == {"m.upload.size": UPLOAD_BYTES_MAX}

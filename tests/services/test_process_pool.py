@@ -84,3 +84,16 @@ async def test_no_process_outlives_a_server_that_was_killed(tmp_path: Path) -> N
             return
         await asyncio.sleep(0.05)
     raise AssertionError("the process is still there")
+
+
+async def test_processes_without_work_end_after_a_while() -> None:
+    pool = ProcessPool(work="test", idle_s=0.3)
+    try:
+        pid = await pool.run(own_pid, 0)
+        assert await pool.run(own_pid, 0) == pid
+        assert is_alive(pid)
+        await asyncio.sleep(1.5)
+        assert not is_alive(pid)
+        assert await pool.run(own_pid, 0) != pid
+    finally:
+        pool.close()

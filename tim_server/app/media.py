@@ -9,6 +9,7 @@ from tim_server.services.media import thumbnails as thumbnail_rules
 from tim_server.services.media.announce import MediaAnnouncement
 from tim_server.services.media.arrivals import MediaArrivals
 from tim_server.services.media.download import MediaDownload
+from tim_server.services.media.expire import CopyExpiry
 from tim_server.services.media.fetch import REFUSALS, WAITING_MAX, RemoteMedia
 from tim_server.services.media.keep import MediaKeeping
 from tim_server.services.media.policy import MediaPolicy
@@ -18,6 +19,7 @@ from tim_server.services.media.upload import MediaUpload
 from tim_server.services.shared_work import SharedWork
 
 REAP_INTERVAL_S = 600.0
+EXPIRY_INTERVAL_S = 3_600.0
 
 
 def media_services(parts: Parts) -> Services:
@@ -47,6 +49,7 @@ def media_services(parts: Parts) -> Services:
     )
     arrivals = MediaArrivals()
     store.commit_log.subscribe(arrivals.follow)
+    expiry = CopyExpiry(database=store.database, policy=policy, now_ms=now_ms)
     reaping = LeftoverReaping(database=store.database, objects=objects, now_ms=now_ms)
     return Services(
         fields={
@@ -69,7 +72,10 @@ def media_services(parts: Parts) -> Services:
             ),
         },
         closers=(remote.close, thumbnails.close, objects.close),
-        loops=(Loop(name="reap media_leftovers", interval_s=REAP_INTERVAL_S, work=reaping.reap),),
+        loops=(
+            Loop(name="reap media_leftovers", interval_s=REAP_INTERVAL_S, work=reaping.reap),
+            Loop(name="expire copies of media", interval_s=EXPIRY_INTERVAL_S, work=expiry.expire),
+        ),
     )
 
 
@@ -78,7 +84,9 @@ def _policy(parts: Parts) -> MediaPolicy:
     return MediaPolicy(
         upload_bytes_max=media.upload_bytes_max,
         upload_timeout_s=media.upload_timeout_s,
+        quota_bytes_per_user=media.quota_bytes_per_user,
         remote_bytes_max=media.remote_bytes_max,
+        remote_lifetime_s=media.remote_lifetime_s,
         remote_timeout_s=media.remote_timeout_s,
         announced_per_user_max=parts.settings.limits.announced_files_per_user_max,
         announced_lifetime_s=media.announced_lifetime_s,

@@ -37,8 +37,17 @@ class MediaSettings(Section):
     upload_bytes_max: int = Field(
         default=120 * MIB, ge=65_536, description="Size of a file that users upload: 100 MB, and what encryption adds."
     )
+    quota_bytes_per_user: int | None = Field(
+        default=10_240 * MIB, ge=0, description="Size of all files that a user has uploaded; null for no limit."
+    )
     upload_timeout_s: float = Field(
         default=3_600.0, ge=1.0, description="How many seconds a client has to upload a file."
+    )
+    remote_lifetime_s: float | None = Field(
+        default=14 * 86_400.0,
+        ge=3_600.0,
+        description="How many seconds copies of other servers' files are kept after somebody has last looked at them; "
+        "null for ever. Who wants one later has it fetched anew.",
     )
     announced_lifetime_s: float = Field(
         default=86_400.0,

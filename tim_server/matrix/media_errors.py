@@ -14,6 +14,14 @@ class UploadTooSlow(MatrixError):
     default_message = "The file took too long to arrive"
 
 
+class QuotaExceeded(MatrixError):
+    """M_FORBIDDEN: the user has uploaded as much as users may."""
+
+    errcode = "M_FORBIDDEN"
+    status = 403
+    default_message = "You have used up the space that you have for files"
+
+
 class StorageFull(MatrixError):
     """M_UNKNOWN with 507: there is no space left for the file."""
 

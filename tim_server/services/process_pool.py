@@ -35,10 +35,24 @@ class ProcessPool:
     work: str
     processes: int = 1
     attempts_max: int = ATTEMPTS_MAX
+    idle_s: float | None = None
+    """After how many seconds without work the processes end; None: they stay."""
     _pool: ProcessPoolExecutor | None = field(default=None, init=False)
+    _running: int = field(default=0, init=False)
+    _end: asyncio.TimerHandle | None = field(default=None, init=False)
 
     async def run(self, call: Callable[[A], T], argument: A) -> T:
         """What `call` returns of `argument`; raises what it raises, and `Unavailable` where processes keep dying."""
+        self._stay()
+        self._running += 1
+        try:
+            return await self._run(call, argument)
+        finally:
+            self._running -= 1
+            if self.idle_s is not None and not self._running:
+                self._end = asyncio.get_running_loop().call_later(self.idle_s, self.close)
+
+    async def _run(self, call: Callable[[A], T], argument: A) -> T:
         for _ in range(self.attempts_max):
             pool = self._pool = self._pool or self._open()
             try:
@@ -51,9 +65,15 @@ class ProcessPool:
 
     def close(self) -> None:
         """Stop the processes; the next call starts them anew."""
+        self._stay()
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None
+
+    def _stay(self) -> None:
+        if self._end is not None:
+            self._end.cancel()
+            self._end = None
 
     def _open(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")

@@ -18,8 +18,9 @@ TABLES = (
     TableContract(
         name="media",
         owner="services.media",
-        bound="what users upload, and what they look at of other servers",
-        reaper="none yet: files stay until they are removed",
+        bound="media.quota_bytes_per_user for each user, and what they look at of other servers within "
+        "media.remote_lifetime_s",
+        reaper="services.media.expire for copies of other servers' files; none for what users upload",
     ),
     TableContract(
         name="media_leftovers",
@@ -166,6 +167,37 @@ UPDATE media SET last_access_ts = $3 WHERE server_name = $1 AND media_id = $2 AN
 async def touch_medium(tx: Connection, server_name: ServerName, media_id: MediaId, *, now: int) -> None:
     """Note that somebody looks at it."""
     await tx.execute(TOUCH_MEDIUM, server_name, media_id, now)
+
+
+SUM_UPLOADS = "SELECT coalesce(sum(size_bytes), 0)::bigint FROM media WHERE user_id = $1"
+
+
+async def sum_uploads(tx: Connection, user_id: UserId) -> int:
+    """How many bytes a user has uploaded that are still here."""
+    return int(await tx.fetchval(SUM_UPLOADS, user_id))
+
+
+REMOVE_OLD_COPIES = """
+WITH gone AS (
+    DELETE FROM media WHERE (server_name, media_id) IN (
+        SELECT server_name, media_id FROM media WHERE user_id IS NULL AND last_access_ts < $1
+        ORDER BY last_access_ts LIMIT $3 FOR UPDATE SKIP LOCKED
+    ) RETURNING server_name, media_id, object_name
+), smaller AS (
+    DELETE FROM thumbnails AS t USING gone AS g
+    WHERE t.server_name = g.server_name AND t.media_id = g.media_id RETURNING t.object_name
+), doomed AS (
+    INSERT INTO media_leftovers (object_name, due_ts, is_doomed)
+    SELECT object_name, $2, true FROM (SELECT object_name FROM gone UNION ALL SELECT object_name FROM smaller) AS each
+)
+SELECT count(*) FROM gone
+"""
+
+
+async def remove_old_copies(tx: Connection, *, before: int, due_ts: int, limit: int) -> int:
+    """Remove copies of other servers' files that were last looked at before this time; how many they were. Their bytes
+    are left over from `due_ts` on."""
+    return int(await tx.fetchval(REMOVE_OLD_COPIES, before, due_ts, limit))
 
 
 DOOM_LEFTOVERS = """

@@ -13,7 +13,7 @@ TABLES = (
         name="thumbnails",
         owner="services.media.thumbnails",
         bound="media that are images, up to 30 for each",
-        reaper="none yet: they stay as long as the medium",
+        reaper="whoever removes the medium",
     ),
 )
 
@@ -64,14 +64,15 @@ async def find_thumbnail(
 INSERT_THUMBNAIL = """
 INSERT INTO thumbnails (server_name, media_id, variant, object_name, details, size_bytes, created_ts)
 SELECT $1, $2, $3, $4, $5, $6, $7
-WHERE (SELECT count(*) FROM thumbnails WHERE server_name = $1 AND media_id = $2) < $8
+WHERE EXISTS (SELECT FROM media WHERE server_name = $1 AND media_id = $2)
+  AND (SELECT count(*) FROM thumbnails WHERE server_name = $1 AND media_id = $2) < $8
 ON CONFLICT (server_name, media_id, variant) DO NOTHING RETURNING true
 """
 
 
 async def insert_thumbnail(tx: Connection, codec: Codec, thumbnail: StoredThumbnail) -> bool:
-    """Make a noted object a thumbnail. False where it is there already, or there are too many; the object is removed
-    then."""
+    """Make a noted object a thumbnail. False where it is there already, there are too many, or the medium is gone; the
+    object is removed then."""
     is_new = await take_object(tx, thumbnail.object_name) and await tx.fetchval(
         INSERT_THUMBNAIL,
         thumbnail.server_name,

@@ -25,6 +25,7 @@ from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection, Database
 from tim_server.storage.media import Medium, find_medium, touch_medium
 from tim_server.storage.writer import Writer
+from tim_server.trust.contacts import is_same_server
 
 ACCESS_PRECISION_MS = 24 * 60 * 60 * 1000
 """How exactly it is known when a file was last looked at: a view costs no write, but the first of a day."""
@@ -54,7 +55,7 @@ class MediaDownload:
         the upload of what is announced only. Raises `NotFound`, `Forbidden` where the trust gate refuses that server,
         and for other servers' faults `BadGateway`, `RemoteFileTooLarge` and `NotYetUploaded`."""
         await self.gate.require(ChokePoint.CLIENT_REQUEST, [server_name])
-        if server_name == self.server_name:
+        if is_same_server(server_name, self.server_name):
             return await self.find_own(media_id, timeout_ms=timeout_ms)
         medium = await self._load(server_name, media_id)
         if medium is None and may_fetch:

@@ -34,8 +34,6 @@ WAITING_MAX = 1_000
 WAITING_PER_SERVER_MAX = 200
 TURN_TIMEOUT_S = 60.0
 TIMEOUT_MS_MAX = 60_000
-
-
 REFUSALS = (NotFound, Forbidden, BadGateway, RemoteFileTooLarge)
 """What the other server, or its file, is to blame for."""
 

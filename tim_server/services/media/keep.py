@@ -6,11 +6,15 @@ and removed (`services/media/reap.py`).
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum
+
+import structlog
 
 from tim_server.matrix.errors import Unavailable
 from tim_server.matrix.identifiers import MediaId, ServerName, UserId
-from tim_server.matrix.media_errors import StorageFull
+from tim_server.matrix.media_errors import QuotaExceeded, StorageFull
 from tim_server.media_store.errors import MediaStoreError, NoSpaceLeft
 from tim_server.media_store.files import FileToRead, MediaFiles, StoredFile, new_object_name
 from tim_server.media_store.thumbnails import Thumbnail
@@ -18,18 +22,20 @@ from tim_server.services.media.arrivals import MEDIA
 from tim_server.storage.announced_media import delete_announcement
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection
-from tim_server.storage.media import Medium, insert_medium, note_object
+from tim_server.storage.media import Medium, doom_object, insert_medium, note_object, sum_uploads
 from tim_server.storage.thumbnails import StoredThumbnail, insert_thumbnail
 from tim_server.storage.writer import Writer
 
 MARGIN_MS = 3_600_000
 """How much later than it may take to write an object it counts as left over."""
 
+_log = structlog.get_logger("media")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArrivingMedium:
     """A file that arrives. `user_id` is who uploads it, None for another server's; `is_announced` says that the id was
-    created before."""
+    created before, `quota_bytes` how much all that the user has uploaded may take."""
 
     server_name: ServerName
     media_id: MediaId
@@ -38,6 +44,7 @@ class ArrivingMedium:
     file_name: str | None
     pieces: AsyncIterator[bytes]
     is_announced: bool = False
+    quota_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +58,7 @@ class MediaKeeping:
 
     async def keep(self, arriving: ArrivingMedium, *, timeout_s: float) -> Medium | None:
         """The file, once it is stored durably; None where there is one of this id already. Raises TimeoutError,
-        `StorageFull`, `Unavailable`, and what `pieces` raise; then nothing of it is kept."""
+        `StorageFull`, `Unavailable`, `QuotaExceeded`, and what `pieces` raise; then nothing of it is kept."""
         identity = identity_of(arriving.server_name, arriving.media_id)
         object_name, stored = await self._write(identity, arriving.pieces, timeout_s)
         now = self.now_ms()
@@ -68,8 +75,21 @@ class MediaKeeping:
             created_ts=now,
             last_access_ts=now,
         )
-        is_new = await self.writer.write(self._commit(medium, is_announced=arriving.is_announced))
-        return medium if is_new else None
+        outcome = await self.writer.write(
+            _Keep(
+                codec=self.codec,
+                medium=medium,
+                quota_bytes=arriving.quota_bytes,
+                users=(arriving.user_id,) if arriving.is_announced and arriving.user_id is not None else (),
+            )
+        )
+        if outcome is _Outcome.KEPT:
+            return medium
+        with suppress(MediaStoreError):  # what is left over is removed later in any case
+            await self.files.objects.delete(object_name)
+        if outcome is _Outcome.TOO_MUCH:
+            raise QuotaExceeded()
+        return None
 
     async def keep_thumbnail(self, medium: Medium, variant: str, thumbnail: Thumbnail, *, timeout_s: float) -> None:
         """Keep a smaller image of a medium, unless there are enough; raises as `keep`."""
@@ -96,15 +116,11 @@ class MediaKeeping:
             async with asyncio.timeout(timeout_s):
                 return object_name, await self.files.write(object_name, identity, pieces)
         except NoSpaceLeft:
+            _log.error("there is no space left for files")
             raise StorageFull() from None
         except MediaStoreError as error:
+            _log.error("a file can't be written", error=str(error))
             raise Unavailable() from error
-
-    def _commit(self, medium: Medium, *, is_announced: bool) -> "_Keep":
-        """What makes the file known. Somebody may wait for one that was announced, in any process."""
-        if not is_announced or medium.user_id is None:
-            return _Keep(codec=self.codec, medium=medium)
-        return _Keep(codec=self.codec, medium=medium, users=(medium.user_id,), streams=(MEDIA,))
 
 
 def identity_of(server_name: ServerName, media_id: MediaId, variant: str | None = None) -> str:
@@ -138,17 +154,40 @@ class _Note:
         await note_object(tx, self.object_name, due_ts=self.due_ts)
 
 
+class _Outcome(Enum):
+    """What has become of a file that has arrived."""
+
+    KEPT = "kept"
+    NOT_NEW = "not new"
+    TOO_MUCH = "too much"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Keep:
+    """Makes a file known. `users`: whose announced file it is, for which somebody may wait, in any process."""
+
     codec: Codec
     medium: Medium
-    users: tuple[UserId, ...] = ()
-    streams: tuple[str, ...] = ()
+    quota_bytes: int | None
+    users: tuple[UserId, ...]
 
-    async def store(self, tx: Connection, position: int) -> bool:
-        if self.streams:
-            await delete_announcement(tx, self.medium.media_id)
-        return await insert_medium(tx, self.codec, self.medium)
+    @property
+    def streams(self) -> tuple[str, ...]:
+        return (MEDIA,) if self.users else ()
+
+    async def store(self, tx: Connection, position: int) -> _Outcome:
+        medium = self.medium
+        if await self._is_too_much(tx):
+            await doom_object(tx, medium.object_name, now=medium.created_ts)
+            return _Outcome.TOO_MUCH
+        if self.users:
+            await delete_announcement(tx, medium.media_id)
+        return _Outcome.KEPT if await insert_medium(tx, self.codec, medium) else _Outcome.NOT_NEW
+
+    async def _is_too_much(self, tx: Connection) -> bool:
+        if self.quota_bytes is None or self.medium.user_id is None:
+            return False
+        return await sum_uploads(tx, self.medium.user_id) + self.medium.size_bytes > self.quota_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

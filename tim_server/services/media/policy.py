@@ -5,14 +5,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaPolicy:
-    """How large files may be, and how long they may take to arrive; how many files that are announced a user may owe,
-    and for how long; of which images smaller ones are made. `unauthenticated_downloads` says whether the deprecated
-    endpoints serve files to anybody."""
+    """Bounds of uploads, of copies of other servers' files, of files that are announced, and of images that are made
+    smaller; None means without limit. `unauthenticated_downloads` says whether the deprecated endpoints serve files to
+    anybody."""
 
     upload_bytes_max: int
     upload_timeout_s: float
+    quota_bytes_per_user: int | None
     remote_bytes_max: int
     remote_timeout_s: float
+    remote_lifetime_s: float | None
     announced_per_user_max: int
     announced_lifetime_s: float
     thumbnail_source_bytes_max: int

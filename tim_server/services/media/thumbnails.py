@@ -35,6 +35,7 @@ from tim_server.storage.thumbnails import StoredThumbnail, find_thumbnail
 SIDE_MAX = 1_920
 WRITE_TIMEOUT_S = 60.0
 WAITING_MAX = 200
+IDLE_S = 300.0
 REFUSALS = (Unknown, TooLarge, RemoteFileTooLarge)
 REFUSAL_LIFETIME_MS = 3_600_000
 
@@ -52,7 +53,9 @@ class MediaThumbnails:
     keeping: MediaKeeping
     policy: MediaPolicy
     work: SharedWork[ThumbnailName, Thumbnail]
-    pool: ProcessPool = field(default_factory=lambda: ProcessPool(work="make thumbnails", attempts_max=1))
+    pool: ProcessPool = field(
+        default_factory=lambda: ProcessPool(work="make thumbnails", attempts_max=1, idle_s=IDLE_S)
+    )
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def of(self, medium: Medium, size: ThumbnailSize) -> Thumbnail:

@@ -5,18 +5,18 @@ Spec: https://spec.matrix.org/v1.19/client-server-api/#post_matrixmediav3upload
 
 import secrets
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tim_server.matrix.content_disposition import clean_content_type, clean_file_name
 from tim_server.matrix.errors import Forbidden, NotFound, Unavailable, UserSuspended
 from tim_server.matrix.identifiers import MediaId, ServerName
-from tim_server.matrix.media_errors import CannotOverwriteMedia, UploadTooSlow
+from tim_server.matrix.media_errors import CannotOverwriteMedia, QuotaExceeded, UploadTooSlow
 from tim_server.services.accounts.requester import Requester
 from tim_server.services.media.keep import ArrivingMedium, MediaKeeping
 from tim_server.services.media.policy import MediaPolicy
 from tim_server.storage.announced_media import find_announcement
 from tim_server.storage.database import Database
-from tim_server.storage.media import knows_medium
+from tim_server.storage.media import knows_medium, sum_uploads
 
 _MEDIA_ID_BYTES = 18
 
@@ -45,8 +45,8 @@ class MediaUpload:
     async def upload(
         self, requester: Requester, pieces: AsyncIterator[bytes], *, content_type: str | None, file_name: str | None
     ) -> str:
-        """Store a file; the `mxc://` URI that it has from now on. Raises `UserSuspended`, `UploadTooSlow`, what `keep`
-        raises, and what `pieces` raise, which bound the size."""
+        """Store a file; the `mxc://` URI that it has from now on. Raises `UserSuspended`, `QuotaExceeded`,
+        `UploadTooSlow`, what `keep` raises, and what `pieces` raise, which bound the size."""
         arriving = ArrivingMedium(
             server_name=self.server_name,
             media_id=new_media_id(),
@@ -87,10 +87,30 @@ class MediaUpload:
     async def _keep(self, requester: Requester, arriving: ArrivingMedium) -> bool:
         if requester.is_suspended:
             raise UserSuspended()
+        if self.policy.quota_bytes_per_user is not None:
+            arriving = await self._within_quota(requester, arriving, self.policy.quota_bytes_per_user)
         try:
             return await self.keeping.keep(arriving, timeout_s=self.policy.upload_timeout_s) is not None
         except TimeoutError:
             raise UploadTooSlow() from None
+
+    async def _within_quota(self, requester: Requester, arriving: ArrivingMedium, quota_bytes: int) -> ArrivingMedium:
+        """The file, which is broken off where it is too much. What arrives at the same time is counted once it is
+        there, when it is to be kept."""
+        async with self.database.connection() as connection:
+            left_bytes = quota_bytes - await sum_uploads(connection, requester.user_id)
+        if left_bytes <= 0:
+            raise QuotaExceeded()
+        return replace(arriving, pieces=_bounded(arriving.pieces, left_bytes), quota_bytes=quota_bytes)
+
+
+async def _bounded(pieces: AsyncIterator[bytes], size_bytes_max: int) -> AsyncIterator[bytes]:
+    size_bytes = 0
+    async for piece in pieces:
+        size_bytes += len(piece)
+        if size_bytes > size_bytes_max:
+            raise QuotaExceeded()
+        yield piece
 
 
 def new_media_id() -> MediaId:

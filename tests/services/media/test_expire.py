@@ -1,0 +1,148 @@
+"""Copies of other servers' files go when nobody looks at them any more; what users have uploaded stays."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tim_server.matrix.identifiers import MediaId, ServerName, UserId
+from tim_server.media_store.files import MediaFiles
+from tim_server.media_store.objects import open_objects
+from tim_server.media_store.thumbnails import Thumbnail
+from tim_server.services.media.expire import COPIES_PER_STEP, GRACE_MS, CopyExpiry
+from tim_server.services.media.keep import ArrivingMedium, MediaKeeping
+from tim_server.services.media.policy import MediaPolicy
+from tim_server.services.media.reap import LeftoverReaping
+from tim_server.storage.codec import make_codec
+from tim_server.storage.media import Medium, knows_medium, touch_medium
+from tim_server.storage.store import Store
+
+CODEC = make_codec(bytes(32))
+LIFETIME_S = 14 * 86_400.0
+LIFETIME_MS = int(LIFETIME_S * 1000)
+OURS, THEIRS = ServerName("hospital.example"), ServerName("other.example")
+THUMBNAIL = Thumbnail(content=b"smaller", content_type="image/png")
+
+
+class Time:
+    """A clock that stands still."""
+
+    ms = 10**12
+
+    def now(self) -> int:
+        return self.ms
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> MediaFiles:
+    return MediaFiles(open_objects(tmp_path / "objects"))
+
+
+@pytest.fixture
+async def keeping(store: Store, files: MediaFiles, time: Time) -> MediaKeeping:
+    async with store.database.transaction() as tx:
+        await tx.execute("TRUNCATE media, thumbnails, media_leftovers")
+    return MediaKeeping(writer=store.writer, codec=CODEC, files=files, now_ms=time.now)
+
+
+def expiry_of(store: Store, time: Time, lifetime_s: float | None = LIFETIME_S) -> CopyExpiry:
+    policy = MediaPolicy(
+        upload_bytes_max=1,
+        upload_timeout_s=1,
+        quota_bytes_per_user=None,
+        remote_bytes_max=1,
+        remote_timeout_s=1,
+        remote_lifetime_s=lifetime_s,
+        announced_per_user_max=1,
+        announced_lifetime_s=1,
+        thumbnail_source_bytes_max=1,
+        thumbnail_pixels_max=1,
+        thumbnail_timeout_s=1,
+    )
+    return CopyExpiry(database=store.database, policy=policy, now_ms=time.now)
+
+
+async def keep(keeping: MediaKeeping, server_name: ServerName, media_id: str) -> Medium:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"content"
+
+    arriving = ArrivingMedium(
+        server_name=server_name,
+        media_id=MediaId(media_id),
+        user_id=UserId(f"@alice:{OURS}") if server_name == OURS else None,
+        content_type="image/png",
+        file_name=None,
+        pieces=pieces(),
+    )
+    medium = await keeping.keep(arriving, timeout_s=10)
+    assert medium is not None
+    return medium
+
+
+async def are_here(store: Store, *media: Medium) -> list[bool]:
+    async with store.database.connection() as connection:
+        return [await knows_medium(connection, each.server_name, each.media_id) for each in media]
+
+
+async def test_copies_that_nobody_looks_at_expire(store: Store, keeping: MediaKeeping, time: Time) -> None:
+    own, copy, looked_at = [await keep(keeping, *name) for name in ((OURS, "a"), (THEIRS, "b"), (THEIRS, "c"))]
+    time.ms += LIFETIME_MS
+    async with store.database.transaction() as tx:
+        await touch_medium(tx, looked_at.server_name, looked_at.media_id, now=time.ms)
+    await expiry_of(store, time).expire()
+    assert await are_here(store, own, copy, looked_at) == [True, True, True]
+    time.ms += 1
+    await expiry_of(store, time).expire()
+    assert await are_here(store, own, copy, looked_at) == [True, False, True]
+
+
+async def test_their_bytes_and_thumbnails_go_a_little_later(
+    store: Store, keeping: MediaKeeping, files: MediaFiles, time: Time
+) -> None:
+    async def on_disk() -> int:
+        await LeftoverReaping(database=store.database, objects=files.objects, now_ms=time.now).reap()
+        return sum(path.is_file() for path in files.objects.folder.rglob("*"))
+
+    for server_name in (OURS, THEIRS):
+        medium = await keep(keeping, server_name, "a")
+        await keeping.keep_thumbnail(medium, "crop-96x96", THUMBNAIL, timeout_s=10)
+    assert await on_disk() == 4
+    time.ms += LIFETIME_MS + 1
+    await expiry_of(store, time).expire()
+    assert await on_disk() == 4
+    time.ms += GRACE_MS
+    assert await on_disk() == 2
+    async with store.database.connection() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM thumbnails") == 1
+
+
+async def test_no_thumbnail_is_kept_of_what_is_gone(
+    store: Store, keeping: MediaKeeping, files: MediaFiles, time: Time
+) -> None:
+    medium = await keep(keeping, THEIRS, "a")
+    time.ms += LIFETIME_MS + 1
+    await expiry_of(store, time).expire()
+    await keeping.keep_thumbnail(medium, "crop-96x96", THUMBNAIL, timeout_s=10)
+    async with store.database.connection() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM thumbnails") == 0
+
+
+async def test_many_copies_expire_in_steps(store: Store, keeping: MediaKeeping, time: Time) -> None:
+    for number in range(COPIES_PER_STEP + 1):
+        await keep(keeping, THEIRS, str(number))
+    time.ms += LIFETIME_MS + 1
+    await expiry_of(store, time).expire()
+    async with store.database.connection() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM media") == 0
+
+
+async def test_copies_may_be_kept_for_ever(store: Store, keeping: MediaKeeping, time: Time) -> None:
+    copy = await keep(keeping, THEIRS, "a")
+    time.ms += 100 * LIFETIME_MS
+    await expiry_of(store, time, lifetime_s=None).expire()
+    assert await are_here(store, copy) == [True]
