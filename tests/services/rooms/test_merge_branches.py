@@ -1,5 +1,6 @@
 """Branches of a room do not pile up."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -9,6 +10,7 @@ from tests.services.rooms.conftest import ALICE, BOB, SERVER, Rooms
 from tests.services.rooms.forks import CAROL, room_with_carol
 from tim_server.matrix.events.record import Event
 from tim_server.matrix.identifiers import EventId, RoomId
+from tim_server.services.rooms.draft import Draft, DraftGroup
 from tim_server.services.rooms.merge_branches import BRANCHES_MAX, DUMMY, BranchMerge
 from tim_server.services.rooms.receive import Incoming
 from tim_server.storage.events import load_events_by_id
@@ -84,3 +86,17 @@ async def test_where_nobody_may_nothing_is_sent(rooms: Rooms, merge: BranchMerge
 
 async def _is_idle(merge: BranchMerge) -> bool:
     return not merge._running
+
+
+async def test_what_is_said_at_the_same_moment_leaves_in_order_as_well(rooms: Rooms, merge: BranchMerge) -> None:
+    room_id, _ = await branch(rooms, 2)
+    position = rooms.store.commit_log.position
+    merging = DraftGroup(drafts=(Draft(type=DUMMY, sender=ALICE, content={}, is_hidden=True),))
+    said = await asyncio.gather(
+        rooms.send(room_id, ALICE), rooms.queues.submit(room_id, merging), rooms.send(room_id, ALICE)
+    )
+    owed = [
+        each for e in rooms.store.commit_log.since(position) or () for events in e.owed.values() for each in events
+    ]
+    positions = [each.position for each in owed]
+    assert len(said) == len(owed) and positions == sorted({*positions})

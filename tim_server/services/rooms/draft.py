@@ -64,3 +64,9 @@ class DraftGroup:
     transaction: TransactionKey | None = None
     unless: Callable[[UserId, dict[str, Any]], bool] | None = None
     require: Callable[[dict[str, Any] | None], None] | None = None
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether an event of it is: without a position of its own it needs a commit of its own, so that servers are
+        owed one event at each position."""
+        return any(draft.is_hidden for draft in self.drafts)

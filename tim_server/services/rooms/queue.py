@@ -244,10 +244,10 @@ class RoomQueues:
     def _take(self, waiting: deque[_Waiting]) -> list[_Waiting]:
         """What is decided at once: many drafts, or one group of another kind."""
         batch = [waiting.popleft()]
-        if not isinstance(batch[0].group, DraftGroup):
+        if not isinstance(batch[0].group, DraftGroup) or batch[0].group.is_hidden:
             return batch
         count = len(batch[0].group.drafts)
-        while waiting and isinstance(waiting[0].group, DraftGroup):
+        while waiting and isinstance(waiting[0].group, DraftGroup) and not waiting[0].group.is_hidden:
             count += len(waiting[0].group.drafts)
             if count > self.options.drafts_per_decision_max:
                 break
