@@ -1,5 +1,6 @@
 """What a room stands on after events have arrived: several at once, out of order, from its midst, or hidden."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -225,3 +226,20 @@ async def test_many_joins_on_a_fork_are_allowed_without_resolving_each_time(
     assert resolved <= 3
     state = (await head_of(rooms, room_id)).state
     assert {(MEMBER, str(person)) for person in (*people, BOB)} <= state.keys()
+
+
+async def test_events_that_lead_back_to_themselves_do_not_leave_a_room_without_any(rooms: Rooms) -> None:
+    """In v1 and v2 servers choose the ids of their events."""
+    room_id, fork = await room_with_carol(rooms, "2")
+    before = await extremities(rooms, room_id)
+    state = dict((await head_of(rooms, room_id)).state)
+    late = fork.make("m.room.message", {"body": "late"})
+    fork.prev = (*before, late.event_id)
+    after = fork.make("m.room.message", {"body": "after"})
+    assert await receive(rooms, room_id, after, states={late.event_id: state}) == (after.event_id,)
+    again = fork.make("m.room.message", {"body": "before what it comes after"})
+    cyclic = replace(again, event_id=late.event_id, pdu={**again.pdu, "event_id": late.event_id})
+    await receive(rooms, room_id, cyclic)
+    assert await extremities(rooms, room_id)
+    assert (await head_of(rooms, room_id)).state == state
+    await rooms.send(room_id, ALICE)

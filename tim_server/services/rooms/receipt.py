@@ -123,7 +123,8 @@ class Receipt:
         self._is_stricter |= not is_linear or _takes_rights(event)
         for nid in self._before(new.prev_nids):
             self.extremities.pop(nid, None)
-        if new.event_id not in self.followed:
+        # In v1 and v2 events can lead back to themselves; a room must stand on something.
+        if new.event_id not in self.followed or not self.extremities:
             self.extremities[new.nid] = new.event_id
         self.depth = max(self.depth, min(new.depth, DEPTH_MAX))
 
