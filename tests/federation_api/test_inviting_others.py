@@ -251,3 +251,17 @@ async def test_a_refused_invite_leaves_no_new_room(neighbourhood: Neighbourhood,
     await alice.refused(403, "M_FORBIDDEN", "POST", "createRoom", {"initial_state": [state]})
     await alice.refused(502, "M_UNKNOWN", "POST", "createRoom", {"invite": ["@bob:nowhere.invalid"]})
     assert (await alice.get("joined_rooms"))["joined_rooms"] == []
+
+
+@pytest.mark.parametrize("version", ["1", "11", "12"])
+async def test_nobody_of_another_server_is_invited_into_a_room_that_does_not_federate(
+    neighbourhood: Neighbourhood, alice: Person, version: str
+) -> None:
+    """Such a user could not join; and their server would be told of the room."""
+    asked, dave = serve_invites(neighbourhood.peer), await neighbourhood.a.person()
+    lonely = {"room_version": version, "creation_content": {"m.federate": False}}
+    room_id = await alice.create_room(**lonely, invite=[dave.user_id])
+    status, answer = await invite(alice, room_id)
+    assert (status, answer["errcode"]) == (403, "M_FORBIDDEN")
+    await alice.refused(400, "M_INVALID_ROOM_STATE", "POST", "createRoom", {**lonely, "invite": [BOB]})
+    assert asked == []

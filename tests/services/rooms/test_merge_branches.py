@@ -95,8 +95,6 @@ async def test_what_is_said_at_the_same_moment_leaves_in_order_as_well(rooms: Ro
     said = await asyncio.gather(
         rooms.send(room_id, ALICE), rooms.queues.submit(room_id, merging), rooms.send(room_id, ALICE)
     )
-    owed = [
-        each for e in rooms.store.commit_log.since(position) or () for events in e.owed.values() for each in events
-    ]
+    owed = [each for e in rooms.store.commit_log.since(position) or () for events in e.owed.values() for each in events]
     positions = [each.position for each in owed]
     assert len(said) == len(owed) and positions == sorted({*positions})

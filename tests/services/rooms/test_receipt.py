@@ -232,7 +232,7 @@ async def test_events_that_lead_back_to_themselves_do_not_leave_a_room_without_a
     """In v1 and v2 servers choose the ids of their events."""
     room_id, fork = await room_with_carol(rooms, "2")
     before = await extremities(rooms, room_id)
-    state = dict((await head_of(rooms, room_id)).state)
+    state: StateNids = dict((await head_of(rooms, room_id)).state)
     late = fork.make("m.room.message", {"body": "late"})
     fork.prev = (*before, late.event_id)
     after = fork.make("m.room.message", {"body": "after"})

@@ -39,6 +39,7 @@ from tim_server.services.rooms.receive import Incoming
 from tim_server.services.rooms.resident.tell_state import StateTelling, told_of_new_room
 from tim_server.services.trust.gate import ChokePoint, TrustGate
 
+CREATE = ("m.room.create", "")
 ATTEMPTS_MAX = 3
 ASKED_AT_ONCE = 10
 KEYS_TRIED_MAX = 10
@@ -82,6 +83,7 @@ class Invites:
             proposed = await self.queues.propose(room_id, group)
             if not isinstance(proposed, Event):
                 return proposed
+            await self._check_federates(room_id)
             signed = await self._have_signed(proposed, await self._told(proposed))
             # Meanwhile the room may have changed: the event stands where it was made, like one that arrives.
             accepted = await self.queues.submit(room_id, Incoming(events=(signed,), is_relayed=True))
@@ -94,6 +96,8 @@ class Invites:
         `submit` raises, where one of them refuses: then there is no room."""
         commit = decision.commit
         assert commit is not None
+        if any(map(self._is_remote_invite, decision.events)):
+            _check_federates(decision.events[0])
         told = told_of_new_room(decision.events)
         at_once = asyncio.Semaphore(ASKED_AT_ONCE)
 
@@ -118,6 +122,12 @@ class Invites:
         if event.type != MEMBER or membership_of(event) != "invite":
             return False
         return UserId(event.state_key or "").server_name != self.server_name
+
+    async def _check_federates(self, room_id: RoomId) -> None:
+        head = await self.queues.heads.get(room_id)
+        nid = None if head is None else head.state.get(CREATE)
+        if head is not None and nid is not None:
+            _check_federates((await self.queues.parsed.load([nid], head.version))[nid])
 
     async def _told(self, invite: Event) -> Sequence[Mapping[str, Any]]:
         head = await self.queues.heads.get(invite.room_id)
@@ -153,6 +163,12 @@ class Invites:
                 continue
             return {key_id: of_server[key_id]}
         return None
+
+
+def _check_federates(create: Event) -> None:
+    """The authorisation rules keep users of other servers from joining, not from being invited and told of the room."""
+    if create.content.get("m.federate") is False:
+        raise Forbidden("The room does not federate")
 
 
 def _meaning_of(error: RemoteError | OutgoingError) -> MatrixError:
