@@ -2,7 +2,7 @@
 
 from tim_server.app.accounts import Services
 from tim_server.app.history import state_reading
-from tim_server.app.joins import resident_joins
+from tim_server.app.joins import joins_under_way, resident_joins
 from tim_server.app.parts import Parts, now_ms
 from tim_server.app.resident import resident_reading
 from tim_server.app.trust_parts import trust_review
@@ -88,6 +88,8 @@ def _waiting_events(parts: Parts) -> WaitingEvents:
             fetching=reading.events,
             gate=federation.gate,
         ),
+        participation=Participation(server_name=parts.author.server_name, heads=parts.heads, parsed=parts.parsed),
+        joins=joins_under_way(parts),
         now_ms=now_ms,
         options=WaitingOptions(events_max=parts.tenant.federation.waiting_events_max),
     )

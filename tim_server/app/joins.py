@@ -9,6 +9,7 @@ from tim_server.services.rooms.remote.check_join import JoinCheck
 from tim_server.services.rooms.remote.check_pdus import PduCheck
 from tim_server.services.rooms.remote.enter import RoomEntry
 from tim_server.services.rooms.remote.join import RemoteJoin
+from tim_server.services.rooms.remote.joins_under_way import JoinsUnderWay
 from tim_server.services.rooms.remote.known_rooms import KnownRooms
 from tim_server.services.rooms.remote.outliers import Outliers
 from tim_server.services.rooms.remote.servers_of_room import ServersOfRoom
@@ -18,6 +19,11 @@ from tim_server.services.rooms.resident.member_templates import MemberTemplates
 from tim_server.services.rooms.resident.participation import Participation
 from tim_server.services.rooms.resident.send_join import JoinReceipt
 from tim_server.services.rooms.resident.take_over import EventTakeOver
+
+
+def joins_under_way(parts: Parts) -> JoinsUnderWay:
+    """Build what notes which joins are under way."""
+    return JoinsUnderWay(store=parts.store, now_ms=now_ms, lasts_s=parts.tenant.federation.join_timeout_s)
 
 
 def make_remote_join(parts: Parts) -> RemoteJoin:
@@ -31,6 +37,7 @@ def make_remote_join(parts: Parts) -> RemoteJoin:
             server_name=parts.author.server_name, database=store.database, heads=parts.heads, gate=federation.gate
         ),
         known_rooms=KnownRooms(store=store, heads=parts.heads),
+        under_way=joins_under_way(parts),
         intake=StateIntake(check=check, outliers=Outliers(store=store, parsed=parts.parsed), parsed=parts.parsed),
         check=JoinCheck(database=store.database, parsed=parts.parsed, check=check),
         entry=RoomEntry(

@@ -1,7 +1,7 @@
 """Events that were received and can't be judged before others are fetched. Not derived: who sent them was told that
 they are here.
 
-They wait in order, by room and by the server that sent them last, and go when they are taken in or given up.
+They wait in order, by room and by the server that sent them, and go when they are taken in or given up.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -56,7 +56,7 @@ INSERT INTO waiting_pdus (room_nid, origin, due_ts, event_id, pdu)
 SELECT $1, $2, $3, new.event_id, new.pdu
 FROM unnest($4::text[], $5::bytea[]) WITH ORDINALITY AS new (event_id, pdu, number)
 ORDER BY new.number LIMIT $6
-ON CONFLICT (room_nid, event_id) DO UPDATE SET origin = excluded.origin, due_ts = excluded.due_ts
+ON CONFLICT (room_nid, origin, event_id) DO UPDATE SET due_ts = excluded.due_ts
 RETURNING event_id
 """
 
@@ -64,8 +64,8 @@ RETURNING event_id
 async def insert_waiting(
     tx: Connection, codec: Codec, due: DueRoom, pdus: Mapping[EventId, bytes], *, due_ts: int, waiting_max: int
 ) -> set[EventId]:
-    """Have events wait, as many as there is room for; those that now do. Who sends an event that waits already is asked
-    next about what it lacks."""
+    """Have events wait, as many as there is room for; those that now do. What several servers send waits for each: each
+    may be the only one that can be asked about what lacks, or the only one that sent the event as it is."""
     counts = await tx.fetchrow(COUNT_WAITING, due.room_nid, due.origin)
     left = min(waiting_max - counts["of_origin"], waiting_max // 4 - counts["of_room"]) if counts else 0
     rows = await tx.fetch(
@@ -149,6 +149,14 @@ async def hasten_waiting(tx: Connection, origins: Collection[ServerName], due_ts
     """Have events of servers that are there again tried by then; the servers that have any. If that fails too, it
     counts as one failure."""
     return {ServerName(row["origin"]) for row in await tx.fetch(HASTEN_WAITING, list(origins), due_ts)}
+
+
+HASTEN_ROOM = "UPDATE waiting_pdus SET due_ts = $2 WHERE room_nid = $1 AND due_ts > $2 RETURNING origin"
+
+
+async def hasten_room(tx: Connection, room_nid: int, due_ts: int) -> set[ServerName]:
+    """Have what waits in a room tried by then; the servers that sent it."""
+    return {ServerName(row["origin"]) for row in await tx.fetch(HASTEN_ROOM, room_nid, due_ts)}
 
 
 FIND_AWAITED = "SELECT DISTINCT origin FROM waiting_pdus WHERE attempts > 0"

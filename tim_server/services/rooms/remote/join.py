@@ -20,9 +20,11 @@ from tim_server.matrix.errors import MatrixError
 from tim_server.matrix.events.build import Author
 from tim_server.matrix.events.record import Event
 from tim_server.matrix.identifiers import EventId, RoomId, ServerName, UserId
+from tim_server.services.rooms.head import RoomHead
 from tim_server.services.rooms.remote.ask_in_turn import AskingBounds, ask_in_turn
 from tim_server.services.rooms.remote.check_join import JoinCheck
 from tim_server.services.rooms.remote.enter import RoomEntry
+from tim_server.services.rooms.remote.joins_under_way import JoinsUnderWay
 from tim_server.services.rooms.remote.key_prefetch import KeyPrefetch
 from tim_server.services.rooms.remote.known_rooms import KnownRooms
 from tim_server.services.rooms.remote.leave import RemoteLeave
@@ -56,6 +58,7 @@ class RemoteJoin:
     client: FederationClient
     servers: ServersOfRoom
     known_rooms: KnownRooms
+    under_way: JoinsUnderWay
     intake: StateIntake
     check: JoinCheck
     entry: RoomEntry
@@ -104,20 +107,22 @@ class RemoteJoin:
         event = member_event(
             checked, wanted.user_id, wanted.content, author=self.author, now_ms=now_ms, unique=f"{number}.{now_ms}"
         )
+        head = await self.known_rooms.know(event.room_id, event.room_version)
+        await self.under_way.begin(head.nid)
         try:
-            return await self._send(server, event)
+            event_id = await self._send(server, event, head)
         except (RemoteError, OutgoingError, MatrixError) as error:
             if not isinstance(error, RemoteError) or error.status == 200:
                 await self._take_back(server, event)
             raise
+        await self.under_way.succeeded(head.nid)
+        return event_id
 
-    async def _send(self, server: ServerName, event: Event) -> EventId:
+    async def _send(self, server: ServerName, event: Event, head: RoomHead) -> EventId:
         """Have the server let the user in, and enter the room with what it answers."""
         keys = KeyPrefetch(keys=self.check.check.keys, version=event.room_version)
         sending = JoinSending(client=self.client, bounds=self.answers, note=keys.note)
-        answer, head = await asyncio.gather(
-            sending.send(server, event), self.known_rooms.know(event.room_id, event.room_version)
-        )
+        answer = await sending.send(server, event)
         await keys.fetch()
         try:
             event = await self.check.with_signature(event, answer.event)

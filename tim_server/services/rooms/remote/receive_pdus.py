@@ -69,8 +69,8 @@ class PduReceiver:
     async def _receive_in_time(self, origin: ServerName, room_id: RoomId, pdus: Sequence[Any]) -> Outcomes:
         try:
             head = await self.participation.check_acl(room_id, origin)
-        except NotFound as error:  # unless it is about a user of ours who is not in the room either
-            return await self._refuse_all(room_id, pdus, error.message) | await self.rescissions.receive(room_id, pdus)
+        except NotFound as error:
+            return await self._receive_outside(origin, room_id, pdus, error.message)
         except MatrixError as error:
             return await self._refuse_all(room_id, pdus, error.message)
         task = asyncio.create_task(self._receive(head, origin, pdus), name="receive-pdus")
@@ -83,6 +83,17 @@ class PduReceiver:
         else:
             task.cancel()
         return await self._keep(head, origin, _by_id(head, pdus))
+
+    async def _receive_outside(self, origin: ServerName, room_id: RoomId, pdus: Sequence[Any], reason: str) -> Outcomes:
+        """Of a room that this server is not in: kept where it is about to come in, else refused, unless it is about a
+        user of ours who is not in the room either."""
+        is_coming = await self.waiting.joins.is_under_way(room_id)
+        head = await self.queues.heads.get(room_id) if is_coming else None
+        if head is None:
+            outcomes = await self._refuse_all(room_id, pdus, reason)
+        else:
+            outcomes = await self._keep(head, origin, _by_id(head, pdus))
+        return outcomes | await self.rescissions.receive(room_id, pdus)
 
     async def close(self) -> None:
         """Finish what was begun."""

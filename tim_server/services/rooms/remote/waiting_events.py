@@ -1,5 +1,5 @@
-"""Events that wait for others which must be fetched first: kept from the moment on that their sender is told that they
-are here, and worked on by one process of the homeserver, room by room.
+"""Events that wait for others which must be fetched first, or for a join that is under way: kept from the moment on
+that their sender is told that they are here, and worked on by one process of the homeserver, room by room.
 
 A room whose events wait holds up no other: rooms are worked on side by side, few of them for the same server, and an
 attempt takes a bounded time. What fails because a server can't be reached is tried again, later each time, and when the
@@ -20,15 +20,17 @@ import structlog
 from tim_server.egress.errors import OutgoingError, RemoteUnreachable
 from tim_server.federation.errors import RemoteError
 from tim_server.matrix.canonical_json import decode_lenient
-from tim_server.matrix.errors import NotFound, Unavailable
+from tim_server.matrix.errors import Forbidden, NotFound, Unavailable
 from tim_server.matrix.events.record import Event
 from tim_server.matrix.identifiers import EventId, RoomId, ServerName, UserId
 from tim_server.services.rooms.head import RoomHead
 from tim_server.services.rooms.queue import RoomQueues
 from tim_server.services.rooms.receive import EventsMissing, Incoming
 from tim_server.services.rooms.remote.check_pdus import PduCheck
+from tim_server.services.rooms.remote.joins_under_way import JoinsUnderWay
 from tim_server.services.rooms.remote.missing_events import GapTooWide, MissingEvents
 from tim_server.services.rooms.remote.take_in_state import StateRefused
+from tim_server.services.rooms.resident.participation import Participation
 from tim_server.storage.codec import Codec
 from tim_server.storage.commit_log import CommitEntry
 from tim_server.storage.database import Connection
@@ -86,6 +88,8 @@ class WaitingEvents:
     queues: RoomQueues
     check: PduCheck
     missing: MissingEvents
+    participation: Participation
+    joins: JoinsUnderWay
     now_ms: Callable[[], int]
     options: WaitingOptions = field(default_factory=WaitingOptions)
     counts: Counter[str] = field(default_factory=lambda: Counter(worked_on=0, postponed=0, given_up=0))
@@ -209,8 +213,13 @@ class WaitingEvents:
     async def _take_in(self, room: DueRoom, pdus: Sequence[bytes]) -> None:
         """Raises `_TryLater`, `Unavailable`."""
         for _ in range(ROUNDS_MAX):
-            head = await self.queues.heads.get(room.room_id)
-            if head is None or not head.extremities:
+            try:
+                head = await self.participation.check_acl(room.room_id, room.origin)
+            except Forbidden:
+                return
+            except NotFound:
+                if await self.joins.is_under_way(room.room_id):
+                    raise _TryLater from None
                 return
             checked = await self.check.check([decode_lenient(pdu) for pdu in pdus], head.version, head.room_id)
             if not checked.events:

@@ -7,6 +7,8 @@ from tests.conftest import Neighbourhood
 from tests.peer import make_author
 from tests.peer_history import V1
 from tests.services.rooms.remote.missing.conftest import Gap
+from tim_server.matrix.canonical_json import encode_relaxed
+from tim_server.matrix.identifiers import ServerName
 from tim_server.storage.holes import find_newest_hole
 
 VERSIONS = [str(number) for number in range(1, 13)]
@@ -149,3 +151,13 @@ async def test_an_event_on_one_whose_server_is_gone_is_taken_in(gap: Gap) -> Non
     await gap.sees("on it")
     assert await gap.row(join) is None and gap.asked("state_ids") == 1
     assert ("m.room.member", "@clerk:gone.example") not in (await gap.head()).state
+
+
+async def test_an_event_that_another_server_has_forged_before_does_not_keep_it_out(gap: Gap) -> None:
+    """What a slow room could not look at is kept unchecked."""
+    gap.lose(1)
+    last = gap.room.say("as it was signed")
+    forged = {last.event_id: encode_relaxed({**last.pdu, "signatures": {}})}
+    await gap.waiting.keep(await gap.head(), ServerName("spare.example"), forged)
+    assert await gap.send(last) == {last.event_id: {}}
+    await gap.sees("as it was signed")
