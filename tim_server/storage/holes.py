@@ -75,16 +75,18 @@ async def insert_holes(tx: Connection, rows: Sequence[HoleRow]) -> None:
     )
 
 
+_BARS = "missing <> '{}' AND (failures < $6 OR due_ts <= extract(epoch FROM clock_timestamp()) * 1000)"
+
 NEWEST_HOLE = f"""
 SELECT {_COLUMNS} FROM timeline_holes
 WHERE room_nid = $1 AND (position, minor) > ($2, $3) AND (position, minor) <= ($4, $5 + 1)
-  AND missing <> '{{}}' AND failures < $6
+  AND {_BARS}
 ORDER BY position DESC, minor DESC LIMIT 1
 """
 OLDEST_HOLE = f"""
 SELECT {_COLUMNS} FROM timeline_holes
 WHERE room_nid = $1 AND (position, minor) > ($2, $3 + 1) AND (position, minor) <= ($4, $5)
-  AND missing <> '{{}}' AND failures < $6
+  AND {_BARS}
 ORDER BY position, minor LIMIT 1
 """
 
@@ -93,7 +95,7 @@ async def find_newest_hole(
     tx: Connection, room_nid: int, *, after: Place, until: Place, failures_max: int
 ) -> HoleRow | None:
     """The hole that one meets first going back from the gap `until` to `after`; one that lies at `until` counts, one
-    with as many failures does not."""
+    with as many failures only once it may be tried again."""
     return _hole(await tx.fetchrow(NEWEST_HOLE, room_nid, *after, *until, failures_max))
 
 
@@ -101,7 +103,7 @@ async def find_oldest_hole(
     tx: Connection, room_nid: int, *, after: Place, until: Place, failures_max: int
 ) -> HoleRow | None:
     """The hole that one meets first going forward from the gap `after` to `until`; one whose end is at `after` does not
-    count, nor one with as many failures."""
+    count, one with as many failures only once it may be tried again."""
     return _hole(await tx.fetchrow(OLDEST_HOLE, room_nid, *after, *until, failures_max))
 
 

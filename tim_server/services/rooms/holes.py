@@ -8,7 +8,8 @@ from tim_server.storage.holes import HoleRow, find_newest_hole, find_oldest_hole
 from tim_server.storage.timeline import Place, TimelineRange, find_newest_place, find_oldest_place
 
 FAILURES_MAX = 8
-"""A hole that could not be filled so many times, over more than a day, bars nobody any longer from what lies behind."""
+"""A hole that could not be filled so many times bars nobody any longer from what lies behind, but for whoever comes to
+it first when it may be tried again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

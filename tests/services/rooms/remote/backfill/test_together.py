@@ -68,7 +68,12 @@ async def test_a_hole_that_cannot_be_filled_is_left_alone_longer_each_time(
     assert second.due_ts - backfill.now_ms() > 1.5 * (first.due_ts - backfill.now_ms())
 
 
-async def test_after_many_failures_a_hole_bars_nobody_any_longer(joined: Joined, store: Store) -> None:
+SET_FAILURES = "UPDATE timeline_holes SET failures = $2, due_ts = $3 WHERE room_nid = $1"
+
+
+async def test_after_many_failures_a_hole_bars_nobody_any_longer_before_it_is_tried_again(
+    joined: Joined, backfill: Backfill, store: Store
+) -> None:
     joined.room.say("first")
     await joined.join()
     joined.peer.answers["GET", f"{BACKFILL}/{joined.room.room_id}"] = {"pdus": []}
@@ -76,8 +81,12 @@ async def test_after_many_failures_a_hole_bars_nobody_any_longer(joined: Joined,
     assert page["end"] == joined.start
     hole = await hole_of(store, joined)
     async with store.database.transaction() as tx:
-        await tx.execute("UPDATE timeline_holes SET failures = $2 WHERE room_nid = $1", hole.room_nid, FAILURES_MAX)
+        await tx.execute(SET_FAILURES, hole.room_nid, FAILURES_MAX, backfill.now_ms() + 60_000)
     assert "end" not in await joined.alice.history(joined.room.room_id, from_=joined.start)
+    joined.history.serve(joined.peer)  # its server is there again
+    async with store.database.transaction() as tx:
+        await tx.execute(SET_FAILURES, hole.room_nid, FAILURES_MAX, backfill.now_ms())
+    assert await joined.texts() == ["first"]
 
 
 async def test_where_nobody_is_left_to_ask_a_hole_bars_nobody(joined: Joined, server: Homeserver) -> None:
