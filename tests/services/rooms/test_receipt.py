@@ -243,3 +243,21 @@ async def test_events_that_lead_back_to_themselves_do_not_leave_a_room_without_a
     assert await extremities(rooms, room_id)
     assert (await head_of(rooms, room_id)).state == state
     await rooms.send(room_id, ALICE)
+
+
+@pytest.mark.parametrize("stands_on_all", [True, False])
+async def test_an_event_may_bring_many_branches_together_whose_states_differ(rooms: Rooms, stands_on_all: bool) -> None:
+    """Also where the room has gone on from them already."""
+    room_id, fork = await room_with_carol(rooms, users={str(ALICE): 100, str(CAROL): 50})
+    prev, depth, branches = fork.prev, fork.depth, []
+    for number in range(20):
+        fork.prev, fork.depth = prev, depth
+        branches.append(fork.make(f"org.example.{number}", {"n": number}, state_key=""))
+    await receive(rooms, room_id, *branches)
+    if not stands_on_all:
+        await rooms.send(room_id, ALICE)
+    merging = at(fork, *branches).make("m.room.message", {"body": "all of you"})
+    assert await receive(rooms, room_id, merging) == (merging.event_id,)
+    assert {f"org.example.{number}" for number in range(20)} <= {
+        key[0] for key in (await head_of(rooms, room_id)).state
+    }

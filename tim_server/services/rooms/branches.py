@@ -5,10 +5,13 @@ from dataclasses import dataclass, field
 
 from tim_server.matrix.events.record import Event
 from tim_server.matrix.room_versions import RoomVersion
+from tim_server.services.rooms.head import RoomHead
 from tim_server.services.rooms.resolve_state import Pending, StateResolver
 from tim_server.storage.events import AuthNode, EventRow
 from tim_server.storage.state import DELTA_DEPTH_MAX, SnapshotRow, load_keys_of, load_snapshot_depths
 from tim_server.storage.store import Store
+
+NIDS_AT_ONCE = 512
 
 StateNids = Mapping[tuple[str, str], int]
 
@@ -20,6 +23,25 @@ class State:
     nids: StateNids
     snapshot: int
     snapshot_depth: int
+
+
+def state_of(head: RoomHead) -> State:
+    """The state of a room now."""
+    return State(nids=head.state, snapshot=head.snapshot, snapshot_depth=head.snapshot_depth)
+
+
+def nids_needed(*, new: int, loaded: int) -> int:
+    """How many nids a decision takes at most about so many new events, on the states after so many stored ones: each
+    new one for itself, and for the states before and after it; and one for the state that all comes to."""
+    return 3 * new + loaded + 1
+
+
+async def take_nids(store: Store, wanted: int) -> Iterator[int]:
+    """So many nids that are new."""
+    taken: list[int] = []
+    while len(taken) < wanted:
+        taken += await store.writer.take_nids(min(NIDS_AT_ONCE, wanted - len(taken)))
+    return iter(taken)
 
 
 EMPTY = State(nids={}, snapshot=0, snapshot_depth=0)

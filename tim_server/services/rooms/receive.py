@@ -8,7 +8,7 @@ Spec: https://spec.matrix.org/v1.19/server-server-api/#checks-performed-on-recei
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tim_server.matrix.canonical_json import encode_relaxed
@@ -17,7 +17,16 @@ from tim_server.matrix.events.record import Event
 from tim_server.matrix.identifiers import EventId, UserId
 from tim_server.matrix.relations import relation_of
 from tim_server.services.rooms.auth_events import ParsedEvents
-from tim_server.services.rooms.branches import Branches, State, StateNids, changes_between, pending_of
+from tim_server.services.rooms.branches import (
+    Branches,
+    State,
+    StateNids,
+    changes_between,
+    nids_needed,
+    pending_of,
+    state_of,
+    take_nids,
+)
 from tim_server.services.rooms.changed_memberships import changed_memberships
 from tim_server.services.rooms.check_event import CREATE, OF_ANOTHER_ROOM, EventCheck
 from tim_server.services.rooms.decide import Decision
@@ -101,12 +110,16 @@ class Receiver:
         return fresh, _Known(stored=stored, elsewhere=elsewhere, early=early, followed=followed, behind=behind)
 
     async def _begin(self, head: RoomHead, incoming: Incoming, fresh: Sequence[Event], known: _Known) -> Receipt:
+        is_linear = len(head.extremities) == 1  # then the state after it is remembered, however many members there are
+        tips = [] if is_linear else await self._load_tips(head)
+        prev_rows = [known.stored[e] for event in fresh for e in event.prev_events if e in known.stored]
+        loaded = {row.nid: row for row in [*prev_rows, *tips, *(row for _, row in known.early)]}
         branches = Branches(
             store=self.store,
             resolver=self.resolver,
             version=head.version,
             room_nid=head.nid,
-            nids=await self._take_nids(3 * len(fresh) + len(head.extremities) + len(known.early) + 16),
+            nids=await take_nids(self.store, nids_needed(new=len(fresh), loaded=len(loaded))),
         )
         receipt = Receipt(
             head=head,
@@ -122,24 +135,13 @@ class Receiver:
             depth=head.depth,
             uses=Counter(e for event in fresh for e in dict.fromkeys(event.prev_events)),
         )
-        tips: list[EventRow] = []
-        if len(head.extremities) == 1:  # then the state after it is remembered, however many members the room has
-            branches.set_after(head.extremities[0][0], _state_of(head))
-        else:
-            tips = await self._load_tips(head)
-        prev_rows = [known.stored[e] for event in fresh for e in event.prev_events if e in known.stored]
-        await branches.load_after([*prev_rows, *tips, *(row for _, row in known.early)])
+        if is_linear:
+            branches.set_after(head.extremities[0][0], state_of(head))
+        await branches.load_after([*loaded.values()])
         for redacted, row in known.early:
             state = branches.after(row.nid).nids  # as before it: a redaction changes no power
             receipt.redactions.wait(redacted, await _redaction(receipt, row.nid, row.sender, state))
         return receipt
-
-    async def _take_nids(self, wanted: int) -> Iterator[int]:
-        """Nids for the events, for the snapshots before and after them, and for resolved states."""
-        taken: list[int] = []
-        while len(taken) < wanted:
-            taken += await self.store.writer.take_nids(min(512, wanted - len(taken)))
-        return iter(taken)
 
     async def _load_tips(self, head: RoomHead) -> list[EventRow]:
         async with self.store.database.connection() as connection:
@@ -203,7 +205,7 @@ class Receiver:
             return await receipt.branches.before(prev_nids)
         receipt.note_missing(event)
         told = [receipt.incoming.states[e] for e in event.prev_events if not receipt.has_state(e)]
-        return await receipt.branches.before_told(prev_nids, told, _state_of(receipt.head))
+        return await receipt.branches.before_told(prev_nids, told, state_of(receipt.head))
 
     async def _rejection(
         self, receipt: Receipt, event: Event, auth_nids: Mapping[EventId, int], before: StateNids
@@ -305,10 +307,6 @@ async def _redaction(receipt: Receipt, nid: int, sender: UserId, before: StateNi
     by_rules = receipt.head.version.redaction_power_level_auth
     is_of_power = by_rules or await receipt.check.may_redact_others(sender, before)
     return Redaction(nid=nid, sender=sender, is_of_power=is_of_power)
-
-
-def _state_of(head: RoomHead) -> State:
-    return State(nids=head.state, snapshot=head.snapshot, snapshot_depth=head.snapshot_depth)
 
 
 def _is_outlier(row: EventRow | None) -> bool:

@@ -15,7 +15,7 @@ from tim_server.matrix.errors import Unavailable
 from tim_server.matrix.events.record import Event
 from tim_server.matrix.identifiers import EventId, ServerName, UserId
 from tim_server.services.rooms.auth_events import ParsedEvents
-from tim_server.services.rooms.branches import Branches, State, StateNids, changes_between, pending_of
+from tim_server.services.rooms.branches import Branches, State, StateNids, changes_between, pending_of, state_of
 from tim_server.services.rooms.changed_memberships import changed_memberships
 from tim_server.services.rooms.decide import Decision
 from tim_server.services.rooms.head import DEPTH_MAX, RoomHead
@@ -90,7 +90,7 @@ class RoomEntry:
         if self._is_in(head) or not changes:
             return Decision(answers=((),), commit=None, head=head)
         branches = self._branches(head, iter(await self.store.writer.take_nids(NIDS_PER_DECISION)))
-        after = branches.with_changes(_state_of(head), changes)
+        after = branches.with_changes(state_of(head), changes)
         return await self._decision(head, (after, changes), branches, None)
 
     async def _decide_join(self, join: Event, before: StateNids, head: RoomHead) -> Decision:
@@ -104,7 +104,7 @@ class RoomEntry:
         nids = iter(await self.store.writer.take_nids(NIDS_PER_DECISION))
         branches = self._branches(head, nids)
         nid = next(nids) if known is None else known.nid
-        state_before = branches.changed(_state_of(head), before)
+        state_before = branches.changed(state_of(head), before)
         new = _new_event(nid, join, nodes, state_before)
         after = branches.with_event(state_before, (MEMBER, join.state_key or ""), nid)
         branches.pending[nid] = pending_of(nid, join, new.auth_nids, rejected=False)
@@ -172,10 +172,6 @@ class RoomEntry:
         pending = branches.pending
         found = {nid: pending[nid].event for nid in nids if nid in pending}
         return found | await self.parsed.load([nid for nid in nids if nid not in pending], head.version)
-
-
-def _state_of(head: RoomHead) -> State:
-    return State(nids=head.state, snapshot=head.snapshot, snapshot_depth=head.snapshot_depth)
 
 
 def _new_event(nid: int, join: Event, nodes: Mapping[EventId, EventNode], before: State) -> NewEvent:

@@ -7,7 +7,7 @@ Spec: https://spec.matrix.org/v1.19/server-server-api/#checks-performed-on-recei
 
 import asyncio
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from tim_server.matrix.canonical_json import decode_lenient, encode_relaxed
@@ -17,7 +17,7 @@ from tim_server.matrix.events.record import Event
 from tim_server.matrix.identifiers import EventId, UserId
 from tim_server.matrix.relations import relation_of
 from tim_server.services.rooms.auth_events import ParsedEvents
-from tim_server.services.rooms.branches import Branches, State, StateNids, pending_of
+from tim_server.services.rooms.branches import Branches, State, StateNids, nids_needed, pending_of, state_of, take_nids
 from tim_server.services.rooms.check_event import EventCheck
 from tim_server.services.rooms.head import RoomHead
 from tim_server.services.rooms.redactions import Redaction, Redactions
@@ -105,20 +105,21 @@ class HistoryPlacement:
             near = list((await load_events(tx, self.store.codec, hole.citing)).values())[:1]
             early = await load_early_redactions(tx, self.store.codec, head.nid, page.order)
             below = await find_minor_below(tx, hole)
+        known = [row for event_id, row in fetched.stored.items() if event_id in uses and row.snapshot is not None]
+        loaded = {row.nid: row for row in [*near, *known, *(row for _, row in early)]}
         branches = Branches(
             store=self.store,
             resolver=self.resolver,
             version=head.version,
             room_nid=head.nid,
-            nids=await self._take_nids(2 * len(page.order) + len(page.open_ends) + len(early) + 16),
+            nids=await take_nids(self.store, nids_needed(new=len(page.order), loaded=len(loaded))),
         )
-        known = [row for event_id, row in fetched.stored.items() if event_id in uses and row.snapshot is not None]
-        await branches.load_after([*near, *known, *(row for _, row in early)])
+        await branches.load_after([*loaded.values()])
         work = _Work(
             fetched=fetched,
             branches=branches,
             check=EventCheck(parsed=self.parsed, version=head.version, pending=branches.pending),
-            near=branches.after(near[0].nid) if near else _state_of(head),
+            near=branches.after(near[0].nid) if near else state_of(head),
             floor=MINOR_MIN if below is None else below,
             nids={event_id: row.nid for event_id, row in fetched.stored.items()},
             uses=uses,
@@ -127,12 +128,6 @@ class HistoryPlacement:
             state = branches.after(row.nid).nids  # as before it: a redaction changes no power
             work.redactions.wait(redacted, await _redaction(work, row.nid, row.sender, state))
         return work
-
-    async def _take_nids(self, count: int) -> Iterator[int]:
-        taken: list[int] = []
-        while len(taken) < count:
-            taken += await self.store.writer.take_nids(min(512, count - len(taken)))
-        return iter(taken)
 
     async def _decide(self, work: _Work, event_id: EventId) -> None:
         link = work.fetched.page.links[event_id]
@@ -270,10 +265,6 @@ class HistoryPlacement:
             Edges(nid=nid, prev_nids=[nids[prev] for prev in event.prev_events if prev in nids])
             for nid, event in citing.items()
         ]
-
-
-def _state_of(head: RoomHead) -> State:
-    return State(nids=head.state, snapshot=head.snapshot, snapshot_depth=head.snapshot_depth)
 
 
 async def _redaction(work: _Work, nid: int, sender: UserId, before: StateNids) -> Redaction:

@@ -94,3 +94,14 @@ async def test_history_that_was_fetched_into_a_gap_is_given_on_without_one(joine
         status, answer = await joined.peer.ask("a.example", "GET", f"{BACKFILL}/{joined.room.room_id}?{query}")
         given = [joined.room.read(pdu).event_id for pdu in answer["pdus"]]
         assert (status, given) == (200, ids[start : start + 100])
+
+
+async def test_history_in_which_branches_with_states_of_their_own_come_together_again_and_again(joined: Joined) -> None:
+    room = joined.room
+    room.say("first")
+    for number in range(45):
+        prev = room.prev
+        sides = [room.add(f"org.example.{side}", {"n": number}, state_key="", prev_events=prev) for side in "ab"]
+        room.prev = tuple(side.event_id for side in sides)
+    await joined.join()
+    assert await joined.texts() == ["first"]
