@@ -1,6 +1,6 @@
 """Rooms of other servers that a local user's join is under way to. Not derived: what arrives of them meanwhile is kept.
 
-A row holds until its time is over, whatever became of the join.
+A row goes when the room is entered; else it holds until its time is over, as another join may be under way still.
 """
 
 from tim_server.matrix.identifiers import RoomId
@@ -12,7 +12,7 @@ TABLES = (
         name="joins_under_way",
         owner="services.rooms.remote.joins_under_way",
         bound="one row a room that is joined through other servers",
-        reaper="the next join, once its time is over",
+        reaper="the join that succeeds; the next one, once its time is over",
     ),
 )
 
@@ -39,3 +39,11 @@ async def is_join_under_way(tx: Connection, room_id: RoomId, now_ms: int) -> boo
     """Whether a join to the room may be under way."""
     found: bool = await tx.fetchval(IS_UNDER_WAY, room_id, now_ms)
     return found
+
+
+DELETE_JOIN = "DELETE FROM joins_under_way WHERE room_nid = $1"
+
+
+async def delete_join(tx: Connection, room_nid: int) -> None:
+    """The room has been entered."""
+    await tx.execute(DELETE_JOIN, room_nid)

@@ -35,6 +35,8 @@ async def test_what_is_sent_while_a_join_is_under_way_is_not_lost(neighbourhood:
     peer.answers["PUT", f"{FEDERATION}/v2/send_join/{room.room_id}/*"] = send_join
     await alice.join(room.room_id, peer.name)
     await eventually(lambda: alice.bodies(room.room_id), lambda bodies: "welcome" in bodies)
+    joins = neighbourhood.a.process.homeservers[0].homeserver.room_join.remote.under_way
+    assert not await joins.is_under_way(room.room_id)
 
 
 async def test_a_join_that_fails_leaves_nothing_that_waits_for_ever(

@@ -24,7 +24,8 @@ from tim_server.services.rooms.remote.fetch_events import EventFetch
 from tim_server.services.rooms.remote.history_page import HistoryPage, Link, page_of
 from tim_server.services.rooms.remote.place_history import MINOR_MIN, FetchedHistory, HistoryPlacement, HoleTooSmall
 from tim_server.services.rooms.remote.state_before import StateBefore
-from tim_server.services.trust.gate import ChokePoint, TrustGate
+from tim_server.services.rooms.remote.untrusted import untrusted
+from tim_server.services.trust.gate import TrustGate
 from tim_server.storage.events import EventRow, load_events, load_events_by_id
 from tim_server.storage.history_fill import HistoryFill
 from tim_server.storage.holes import HoleRow, find_hole_of_time, find_minor_below
@@ -114,9 +115,10 @@ class HistoryFetch:
             raise HistoryRefused("the page does not lead back from what was asked for")
         states = {end: await self.states.load(head, server, end) for end in page.open_ends}
         stored = await self._load_again(head, server, page, stored)
+        events = [event for event_id in page.order if (event := page.links[event_id].event) is not None]
         return await self.placement.decide(
             FetchedHistory(
-                head=head, hole=hole, page=page, states=states, stored=stored, hidden=await self._hidden(page)
+                head=head, hole=hole, page=page, states=states, stored=stored, hidden=await untrusted(self.gate, events)
             )
         )
 
@@ -178,14 +180,6 @@ class HistoryFetch:
     async def _load(self, event_ids: Iterable[EventId]) -> dict[EventId, EventRow]:
         async with self.store.database.connection() as connection:
             return await load_events_by_id(connection, self.store.codec, event_ids)
-
-    async def _hidden(self, page: HistoryPage) -> set[EventId]:
-        """The events of servers that the trust gate does not let in: they are kept, since others stand on them, and
-        shown to nobody."""
-        events = [event for event_id in page.order if (event := page.links[event_id].event) is not None]
-        servers = {event.sender.server_name for event in events} - {self.gate.server_name}
-        refused = await self.gate.refused(ChokePoint.INCOMING_FEDERATION, servers)
-        return {event.event_id for event in events if event.sender.server_name in refused}
 
 
 def _link(head: RoomHead, row: EventRow) -> Link:

@@ -12,7 +12,7 @@ import structlog
 from tim_server.matrix.errors import MatrixError
 from tim_server.matrix.identifiers import RoomId, ServerName, UserId
 from tim_server.storage.database import Connection
-from tim_server.storage.joins_under_way import is_join_under_way, put_join
+from tim_server.storage.joins_under_way import delete_join, is_join_under_way, put_join
 from tim_server.storage.store import Store
 from tim_server.storage.waiting_pdus import WAITING, hasten_room
 
@@ -36,7 +36,7 @@ class JoinsUnderWay:
     async def succeeded(self, room_nid: int) -> None:
         """This server is in the room: have taken in what waits for that. Where that fails, it is taken in later."""
         try:
-            await self.store.writer.write(_Hasten(room_nid=room_nid, now_ms=self.now_ms()))
+            await self.store.writer.write(_Entered(room_nid=room_nid, now_ms=self.now_ms()))
         except MatrixError as error:
             log.info("what came during a join is taken in later", room_nid=room_nid, errcode=error.errcode)
 
@@ -47,7 +47,7 @@ class JoinsUnderWay:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Hasten:
+class _Entered:
     room_nid: int
     now_ms: int
     users: tuple[UserId, ...] = ()
@@ -55,4 +55,5 @@ class _Hasten:
     servers: Mapping[ServerName, frozenset[str]] = field(default_factory=dict)
 
     async def store(self, tx: Connection, position: int) -> None:
+        await delete_join(tx, self.room_nid)
         self.servers = dict.fromkeys(await hasten_room(tx, self.room_nid, self.now_ms), frozenset({WAITING}))

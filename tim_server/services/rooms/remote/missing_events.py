@@ -8,7 +8,7 @@ Spec: https://spec.matrix.org/v1.19/server-server-api/#backfilling-and-retrievin
 """
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -26,7 +26,8 @@ from tim_server.services.rooms.remote.check_pdus import PduCheck
 from tim_server.services.rooms.remote.event_pool import EventPool
 from tim_server.services.rooms.remote.fetch_events import EventFetch
 from tim_server.services.rooms.remote.state_before import StateBefore
-from tim_server.services.trust.gate import ChokePoint, TrustGate
+from tim_server.services.rooms.remote.untrusted import untrusted
+from tim_server.services.trust.gate import TrustGate
 from tim_server.storage.events import EventNode, load_events, load_nodes_by_id
 from tim_server.storage.store import Store
 
@@ -93,7 +94,7 @@ class MissingEvents:
             pool.told = states.keys()
             await self._fetch_cited(head, server, pool)
         ordered = pool.ordered() if pool.is_needed else ()
-        incoming = Incoming(events=ordered, states=states, hidden=await self._hidden(ordered))
+        incoming = Incoming(events=ordered, states=states, hidden=await untrusted(self.gate, ordered))
         return incoming, {event_id: why for event_id, why in pool.dropped.items() if event_id in pool.sent}
 
     async def _search(self, head: RoomHead, server: ServerName, pool: EventPool) -> None:
@@ -169,10 +170,3 @@ class MissingEvents:
         missing -= (await self._nodes(head, missing)).keys()
         on_missing = [e for e, event in pool.events.items() if not missing.isdisjoint(event.auth_events)]
         pool.drop(on_missing, "what authorises the event can't be had")
-
-    async def _hidden(self, events: Iterable[Event]) -> set[EventId]:
-        """Events of servers that the trust gate does not let in: kept, since others stand on them, but not shown."""
-        events = list(events)
-        servers = {event.sender.server_name for event in events} - {self.gate.server_name}
-        refused = await self.gate.refused(ChokePoint.INCOMING_FEDERATION, servers)
-        return {event.event_id for event in events if event.sender.server_name in refused}

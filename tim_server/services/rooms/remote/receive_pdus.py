@@ -26,9 +26,10 @@ from tim_server.services.rooms.queue import RoomBroken, RoomQueues
 from tim_server.services.rooms.receive import EventsMissing, Incoming
 from tim_server.services.rooms.remote.check_pdus import PduCheck, event_id_of_any
 from tim_server.services.rooms.remote.rescinded import Rescissions
+from tim_server.services.rooms.remote.untrusted import untrusted
 from tim_server.services.rooms.remote.waiting_events import WaitingEvents
 from tim_server.services.rooms.resident.participation import Participation
-from tim_server.services.trust.gate import ChokePoint, TrustGate
+from tim_server.services.trust.gate import TrustGate
 
 Outcomes = dict[EventId, str | None]
 """What became of each event: None where it was received, or why it was dropped. An event that is rejected or
@@ -108,19 +109,19 @@ class PduReceiver:
     async def _receive(self, head: RoomHead, origin: ServerName, pdus: Sequence[Any]) -> Outcomes:
         checked = await self.check.check(pdus, head.version, head.room_id)
         outcomes: Outcomes = {**checked.refused}
-        untrusted = await self._untrusted(checked.events)
+        hidden = await untrusted(self.gate, checked.events)
         outcomes |= {
             event.event_id: f"{event.sender.server_name} is not part of the federation of this server"
             for event in checked.events
-            if event.event_id in untrusted
+            if event.event_id in hidden
         }
         ordered = in_order(checked.events)
         outcomes |= dict.fromkeys(
             {e.event_id for e in checked.events} - {e.event_id for e in ordered}, "it has no place"
         )
-        needed = _needed(ordered, untrusted)
+        needed = _needed(ordered, hidden)
         events = [event for event in ordered if event.event_id in needed]
-        return await self._take_in(head, origin, events, hidden=untrusted) | outcomes
+        return await self._take_in(head, origin, events, hidden=hidden) | outcomes
 
     async def _refuse_all(self, room_id: RoomId, pdus: Sequence[Any], reason: str) -> Outcomes:
         """The version of a room that is not known tells how its events are named: then the newest must do."""
@@ -128,12 +129,6 @@ class PduReceiver:
         version = NEWEST_VERSION if head is None else head.version
         ids = (event_id_of_any(pdu, version) for pdu in pdus)
         return {event_id: reason for event_id in ids if event_id is not None}
-
-    async def _untrusted(self, events: Sequence[Event]) -> set[EventId]:
-        """The events of servers that the trust gate does not let in."""
-        servers = {event.sender.server_name for event in events} - {self.gate.server_name}
-        refused = await self.gate.refused(ChokePoint.INCOMING_FEDERATION, servers)
-        return {event.event_id for event in events if event.sender.server_name in refused}
 
     async def _take_in(
         self, head: RoomHead, origin: ServerName, events: Sequence[Event], *, hidden: Collection[EventId]
@@ -173,11 +168,11 @@ def _by_id(head: RoomHead, pdus: Iterable[Any]) -> dict[EventId, bytes]:
     return found
 
 
-def _needed(events: Sequence[Event], untrusted: Collection[EventId]) -> set[EventId]:
-    """The events, of untrusted ones those only on which others stand. Each comes after those that it refers to."""
+def _needed(events: Sequence[Event], hidden: Collection[EventId]) -> set[EventId]:
+    """The events, of hidden ones those only on which others stand. Each comes after those that it refers to."""
     needed: set[EventId] = set()
     for event in reversed(events):
-        if event.event_id in needed or event.event_id not in untrusted:
+        if event.event_id in needed or event.event_id not in hidden:
             needed.update((event.event_id, *event.prev_events, *auth_ids(event)))
     return needed
 
