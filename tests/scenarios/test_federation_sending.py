@@ -84,6 +84,21 @@ async def test_events_come_in_order_and_each_once(room: SharedRoom, inbox: Inbox
     assert [event_id for event_id in inbox.events() if event_id in sent] == sent
 
 
+async def test_of_rooms_with_different_servers_whose_events_are_committed_together_none_is_lost(
+    neighbourhood: Neighbourhood, inbox: Inbox
+) -> None:
+    rooms = [await share_room(neighbourhood.a, neighbourhood.peer) for _ in range(6)]
+    bob = await neighbourhood.b.person()
+    for shared in rooms[1::2]:
+        await bob.join(shared.room_id, "a.example")
+    sent = [
+        event_id
+        for number in range(5)
+        for event_id in await asyncio.gather(*(each.alice.say(each.room_id, f"round {number}") for each in rooms))
+    ]
+    await inbox.until(*sent)
+
+
 async def test_what_piles_up_while_one_transaction_is_under_way_comes_fifty_at_a_time(
     room: SharedRoom, inbox: Inbox
 ) -> None:

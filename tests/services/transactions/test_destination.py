@@ -10,6 +10,7 @@ from tim_server.services.transactions.destination import (
     Transaction,
     WaitingEvents,
 )
+from tim_server.services.transactions.keep_sending import by_destination
 from tim_server.storage.commit_log import OwedEvent
 
 
@@ -32,6 +33,12 @@ def test_events_are_remembered_in_order_and_dropped_once_the_server_has_them() -
     assert positions(waiting) == [1, 2, 5]
     assert waiting.drop(2) == 2
     assert positions(waiting) == [5]
+
+
+def test_each_server_is_owed_the_events_of_a_commit_in_order() -> None:
+    b, c = ServerName("b.example"), ServerName("c.example")
+    commit = {(b,): owed(1, 4), (b, c): owed(2, 5), (c,): owed(3)}
+    assert by_destination(commit) == {b: owed(1, 2, 4, 5), c: owed(2, 3, 5)}
 
 
 def test_what_is_told_again_is_not_remembered_again() -> None:

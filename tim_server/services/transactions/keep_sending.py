@@ -5,16 +5,17 @@ Spec: https://spec.matrix.org/v1.19/server-server-api/#transactions
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 
 from tim_server.matrix.errors import MatrixError
+from tim_server.matrix.identifiers import ServerName
 from tim_server.services.transactions.send import TransactionSender
 from tim_server.services.transactions.watch_edus import EduWatch
-from tim_server.storage.commit_log import CommitEntry
+from tim_server.storage.commit_log import CommitEntry, OwedEvent
 from tim_server.storage.database import Connection
 from tim_server.storage.destinations import HEARD, load_destinations
 from tim_server.storage.election import Tenure
@@ -27,6 +28,19 @@ GRACE_S = 5.0
 LOOK_AFTER_INTERVAL_S = 600.0
 
 log = structlog.get_logger(__name__)
+
+
+def by_destination(owed: Mapping[tuple[ServerName, ...], Sequence[OwedEvent]]) -> dict[ServerName, list[OwedEvent]]:
+    """The events that each server is owed because of a commit, in order: rooms with different servers may have taken
+    turns in it."""
+    events: dict[ServerName, list[OwedEvent]] = {}
+    for destinations, of_these in owed.items():
+        for name in destinations:
+            events.setdefault(name, []).extend(of_these)
+    if len(owed) > 1:
+        for of_server in events.values():
+            of_server.sort()  # by position
+    return events
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,9 +119,8 @@ class FederationSending:
     def _take_in(self, entry: CommitEntry) -> None:
         if entry.owed:
             self.sender.composer.bodies.follow(entry)
-            for destinations, events in entry.owed.items():
-                for name in destinations:
-                    self.sender.owe(name, events)
+            for name, events in by_destination(entry.owed).items():
+                self.sender.owe(name, events)
         for server, streams in entry.servers.items():
             if HEARD in streams:
                 self.sender.try_now(server)
