@@ -10,7 +10,7 @@ import pytest
 
 from tests.client_api.test_device_management import log_in
 from tests.conftest import Neighbourhood
-from tests.destinations import Inbox, first, inbox_of, status
+from tests.destinations import Inbox, Received, first, inbox_of, status
 from tests.eventually import eventually
 from tests.hospitals import run_hospitals
 from tests.peer import run_peer
@@ -137,6 +137,32 @@ async def test_receipts_that_a_server_missed_are_told_when_it_is_back(room: Shar
             receipts_in(room, content).get(room.alice.user_id, {}).get("event_ids") == [second_event.event_id]
         ),
     )
+
+
+async def test_a_receipt_that_comes_just_before_a_transaction_with_others_is_told_after_it(
+    neighbourhood: Neighbourhood, room: SharedRoom, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is concerned by a commit is found out a moment after it: other things may leave in between."""
+    other = await share_room(neighbourhood.a, neighbourhood.peer)
+    here, there = room.message(), other.message()
+    await room.push(here, there)
+    goes_on = asyncio.Event()
+
+    async def wait(received: Received) -> Any:
+        await goes_on.wait()
+        return {"pdus": {}}
+
+    inbox.answer = wait
+    tried = len(inbox.transactions)
+    await other.alice.say(other.room_id, "this takes a while")
+    await inbox.until_count(tried + 1)
+    await mark(other, there.event_id)
+    await asyncio.sleep(0.3)
+    monkeypatch.setattr("tim_server.services.transactions.watch_edus.SETTLED_AFTER_S", 0.5)
+    await mark(room, here.event_id)
+    goes_on.set()
+    await inbox.until_edu("m.receipt", lambda content: bool(receipts_in(other, content)))
+    await inbox.until_edu("m.receipt", lambda content: bool(receipts_in(room, content)))
 
 
 async def test_a_server_that_comes_into_a_room_is_told_who_has_read_and_who_is_there(

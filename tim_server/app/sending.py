@@ -81,7 +81,7 @@ def _make_job(parts: Parts, audience: PresenceAudience) -> FederationSending:
         composer=Composer(
             server_name=parts.author.server_name,
             store=store,
-            edus=EduGathering(store=store, sources=sources),
+            edus=EduGathering(store=store, sources=sources, unsettled_since=lambda: watch.unsettled_since),
             bodies=RecentBodies(bytes_max=parts.budget.entries_max(OUTGOING_EVENTS)),
             now_ms=now_ms,
         ),

@@ -3,7 +3,7 @@
 Spec: https://spec.matrix.org/v1.19/server-server-api/#edus
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from tim_server.matrix.canonical_json import encode_relaxed
@@ -43,10 +43,12 @@ Found = dict[str, tuple[DueEdus, Touched]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EduGathering:
-    """Asks sources, in the order in which they get places."""
+    """Asks sources, in the order in which they get places. `unsettled_since`: after which position it is not known yet
+    who is concerned, as `EduWatch` says."""
 
     store: Store
     sources: Sequence[EduSource]
+    unsettled_since: Callable[[], int | None] = lambda: None
 
     async def gather(self, destination: Destination) -> Gathered:
         """What those owe that may owe anything; what finds no place, or comes meanwhile, stays noted."""
@@ -74,7 +76,8 @@ class EduGathering:
         """Ask the log's tail first, so that no connection is held while a source waits for another."""
         found: Found = {}
         behind: list[tuple[EduSource, Asked]] = []
-        up_to = self.store.commit_log.position
+        position, unsettled_since = self.store.commit_log.position, self.unsettled_since()
+        up_to = position if unsettled_since is None else min(position, unsettled_since)
         for source in self.sources:
             if source.name in marks:
                 asked = _asked(destination, source.name, marks[source.name], up_to)

@@ -59,12 +59,20 @@ class EduWatch:
     touch: Touch
     _rooms: SharedLookUps[int, Mapping[ServerName, int]] = field(init=False)
     _marks: dict[str, _Mark] = field(default_factory=dict)
+    _settling: Mapping[str, _Mark] = field(default_factory=dict)
     _arrivals: dict[tuple[int, ServerName], int] = field(default_factory=dict)
     _task: "asyncio.Task[None] | None" = None
 
     def __post_init__(self) -> None:
         """Remember which servers are in which rooms."""
         self._rooms = SharedLookUps(database=self.database, read=count_servers_of_rooms, keys_max=ROOMS_REMEMBERED_MAX)
+
+    @property
+    def unsettled_since(self) -> int | None:
+        """The position after which it is not yet known who is concerned by all commits; None where it is. No server may
+        be taken for told of anything beyond."""
+        marks = (*self._marks.values(), *self._settling.values())
+        return min((mark.since for mark in marks), default=None)
 
     def follow(self, entry: CommitEntry) -> None:
         """Note who may be owed something because of this commit."""
@@ -89,6 +97,7 @@ class EduWatch:
         """Forget everything, as after a restore."""
         self._rooms.clear()
         self._marks.clear()
+        self._settling = {}
         self._arrivals.clear()
 
     async def close(self) -> None:
@@ -119,6 +128,7 @@ class EduWatch:
         while self._marks or self._arrivals:
             await asyncio.sleep(SETTLED_AFTER_S)
             marks, self._marks = self._marks, {}
+            self._settling = marks
             arrivals, self._arrivals = self._arrivals, {}
             try:
                 await self._settle(marks, arrivals)
@@ -126,6 +136,7 @@ class EduWatch:
                 log.warning("who is owed EDUs could not be found out", error=type(error).__name__)
                 self._take_back(marks, arrivals)
                 await asyncio.sleep(RETRY_S)
+            self._settling = {}
         self._task = None
 
     def _take_back(self, marks: Mapping[str, _Mark], arrivals: Mapping[tuple[int, ServerName], int]) -> None:
