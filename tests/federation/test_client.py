@@ -147,6 +147,7 @@ async def test_redirects_are_errors(surroundings: Surroundings) -> None:
         (answer({"retry_after_ms": 1500}, 429, **{"Retry-After": "7"}), 429, "M_UNKNOWN", 7000),
         (answer({"retry_after_ms": 10**12}, 503), 503, "M_UNKNOWN", 3_600_000),
         (answer({}, 503, **{"Retry-After": "soon"}), 503, "M_UNKNOWN", None),
+        (answer({}, 503, **{"Retry-After": "²"}), 503, "M_UNKNOWN", None),
         (answer(["no object"], 500), 500, "M_UNKNOWN", None),
         (answer({"errcode": "\n", "error": 5}, 500), 500, "M_UNKNOWN", None),
         (answer({"errcode": "Mrs Smith is ill"}, 500), 500, "M_UNKNOWN", None),

@@ -63,7 +63,7 @@ class RemoteError(Exception):
 def retry_after_ms_of(told: Any, header: str | None) -> int | None:
     """How long a server wants not to be asked, by the member of that name and the header `Retry-After`, which counts
     more; None where neither says."""
-    if header is not None and header.strip().isdigit():
+    if header is not None and header.strip().isdecimal():
         return min(int(header.strip()[:9]) * 1000, RETRY_AFTER_MS_MAX)
     if isinstance(told, int) and told >= 0:
         return min(told, RETRY_AFTER_MS_MAX)
