@@ -97,10 +97,12 @@ class ArrivingObject:
             return
         for _ in range(MEMBERS_MAX):
             name = yield from self._value()
+            if not isinstance(name, str):
+                raise MalformedAnswer("the name of a member is no string")
             yield from self._expect(":")
             if name in self._arrays:
                 yield from self._items(name)
-            elif isinstance(name, str):
+            else:
                 self.members[name] = yield from self._value()
             if (yield from self._expect(",}")) == "}":
                 return
