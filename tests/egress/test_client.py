@@ -184,7 +184,16 @@ async def test_each_redirect_is_decided_like_a_first_request(start_peer, make_cl
 
 @pytest.mark.parametrize(
     "location",
-    ["https://127.0.0.1:{port}/", "https://localhost:{port}/", "https://[::1]:{port}/", "http://b.example/", "//[::1/"],
+    [
+        "https://127.0.0.1:{port}/",
+        "https://localhost:{port}/",
+        "https://[::1]:{port}/",
+        "http://b.example/",
+        "//[::1/",
+        "http:",
+        "mailto:somebody@b.example",
+        "https://somebody@b.example/",
+    ],
 )
 async def test_a_redirect_leads_neither_into_our_network_nor_out_of_tls(start_peer, make_client, location):
     peer, inner = await start_peer(), await start_peer()

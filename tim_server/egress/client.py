@@ -334,6 +334,8 @@ async def _chunks(response: aiohttp.ClientResponse, request: OutgoingRequest, de
 def _redirected(request: OutgoingRequest, target: URL) -> OutgoingRequest:
     """The request for where it was redirected to; another origin gets no credentials and no TLS name of ours. The
     contact is still with the same server where the target is its host, or one below it."""
+    if not target.absolute:
+        raise ContactRefused("not a URL that may be asked")
     if target.origin() == URL(request.url).origin():
         return replace(request, url=str(target))
     headers = {name: value for name, value in request.headers.items() if name.lower() in _HARMLESS_HEADERS}
