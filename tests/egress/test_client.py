@@ -205,6 +205,16 @@ async def test_a_redirect_leads_neither_into_our_network_nor_out_of_tls(start_pe
     assert inner.connections == set()
 
 
+@pytest.mark.parametrize("host", ["xn--a", "xn--a.invalid", "xn--", "a-.invalid", "-", "a..b"])
+async def test_names_that_are_none_lead_nowhere(start_peer, make_client, host):
+    """Also such as say to be in Punycode and are not."""
+    peer = await start_peer({"/a": redirect_to(f"https://{host}/")})
+    client = make_client(Gate(), hosts=at(peer, "b.example"))
+    for url in ("https://b.example/a", f"https://{host}/"):
+        with pytest.raises(RemoteUnreachable):
+            await client.send(get(url, redirects_max=1))
+
+
 async def test_a_redirect_to_another_host_is_contact_with_that_host(start_peer, make_client):
     peer = await start_peer({"/a": redirect_to("https://c.example/b")})
     gate = Gate()

@@ -52,7 +52,7 @@ def test_an_answer_is_read_however_it_is_cut(size: int, form: str) -> None:
         b'{"state":[{}]',
         b'{"state":[1]}',
         b'{"state":{}}',
-        b'{[]:1}',
+        b"{[]:1}",
         b'{"event":{},5:1}',
         b'{"state":[{},]}',
         b'{"state":[{}]}}',

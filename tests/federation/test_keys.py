@@ -84,6 +84,17 @@ async def test_the_keys_of_another_server_are_not_believed(neighbourhood: Neighb
     assert await ring.ask() == []
 
 
+@pytest.mark.parametrize(
+    "name", ["xn--a", "xn--a.example", "a..b", "-", "peer.example:99999", "[::::]", "999.999.999.999"]
+)
+async def test_names_that_can_be_no_servers_have_no_keys(ring: Ring, name: str) -> None:
+    """They are to be had from anybody, as senders of events and as origins of requests."""
+    for _ in range(2):
+        assert await ring.keys.keys_of(ServerName.parse(name), ["ed25519:1"], valid_at_ms=None) == {}
+        assert await ring.keys.keys_of_now(ServerName.parse(name), ["ed25519:1"]) == {}
+        ring.now[0] += 700_000
+
+
 async def test_made_up_servers_do_not_stand_in_the_way_of_the_keys_of_events(
     ring: Ring, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -205,7 +205,7 @@ class OutgoingClient:
                 return response, peer
             response.close()
             if redirects_left == 0 or request.method not in _SAFE_METHODS:
-                raise ResponseRefused(f"{response.url.host} redirects too often, or what can't be redirected")
+                raise ResponseRefused(f"{response.url.raw_host} redirects too often, or what can't be redirected")
             redirects_left -= 1
             request = _redirected(request, response.url.join(_parse_url(location)))
 
@@ -245,17 +245,17 @@ class OutgoingClient:
 
     async def _refusal(self, url: URL, request: OutgoingRequest) -> ContactRefused | None:
         """Why `url` may not be asked; None where it may."""
-        if url.host is None or url.user is not None or url.scheme not in ("https", "http"):
+        if url.raw_host is None or url.user is not None or url.scheme not in ("https", "http"):
             return ContactRefused("not a URL that may be asked")
         if self._endpoint is not None:
-            is_endpoint = (url.host, url.port) == self._endpoint
-            return None if is_endpoint else ContactRefused(f"{url.host} is not the configured endpoint")
+            is_endpoint = (url.raw_host, url.port) == self._endpoint
+            return None if is_endpoint else ContactRefused(f"{url.raw_host} is not the configured endpoint")
         if url.scheme != "https":
-            return ContactRefused(f"{url.host} may be asked over TLS only")
+            return ContactRefused(f"{url.raw_host} may be asked over TLS only")
         try:
             server_name = request.server_name or ServerName.parse(url.host_port_subcomponent or "")
         except InvalidIdentifier:
-            return ContactRefused(f"{url.host} is not a server name")
+            return ContactRefused(f"{url.raw_host} is not a server name")
         verdict = await self._gate.may_contact(server_name)
         return None if verdict.is_allowed else GateRefused(verdict.reason)
 
@@ -315,7 +315,7 @@ def _parse_url(text: str) -> URL:
 async def _chunks(response: aiohttp.ClientResponse, request: OutgoingRequest, deadline: float) -> AsyncIterator[bytes]:
     """The body as it arrives; raises ResponseTooLarge at the limit, before reading where the length is announced."""
     size_max = request.response_size_bytes_max
-    too_large = ResponseTooLarge(f"{response.url.host} answers with more than {size_max} bytes")
+    too_large = ResponseTooLarge(f"{response.url.raw_host} answers with more than {size_max} bytes")
     if response.content_length is not None and response.content_length > size_max and request.method != "HEAD":
         raise too_large
     received = 0
@@ -346,7 +346,7 @@ def _redirected(request: OutgoingRequest, target: URL) -> OutgoingRequest:
 def contact_at(url: str, server_name: ServerName) -> ServerName | None:
     """Whom the contact is with where `server_name` sends us on to `url`: still with that server where it is its own
     host, or one below it; None for others, whose host must be allowed itself."""
-    return server_name if _is_within(_parse_url(url).host or "", server_name) else None
+    return server_name if _is_within(_parse_url(url).raw_host or "", server_name) else None
 
 
 def _is_within(host: str, server_name: ServerName) -> bool:
@@ -358,7 +358,7 @@ def _is_within(host: str, server_name: ServerName) -> bool:
 @contextmanager
 def _outgoing_errors(request: OutgoingRequest) -> Iterator[None]:
     """Turn what aiohttp and the system raise into OutgoingErrors."""
-    host = URL(request.url).host
+    host = URL(request.url).raw_host
     try:
         yield
     except OutgoingError:

@@ -185,7 +185,7 @@ def _peer_connection(request: Any, transport: Any, peer: Peer) -> PeerConnection
     address, port = transport.get_extra_info("peername")[:2]
     return PeerConnection(
         server_name=peer.server_name,
-        host=request.server_hostname or request.url.host,
+        host=request.server_hostname or request.url.raw_host,
         address=address,
         port=port,
         certificates=presented_chain(transport.get_extra_info("ssl_object")),

@@ -65,7 +65,7 @@ class DocumentFetcher:
         if answer.status in nothing_newer:
             return None
         if answer.status != 200:
-            raise ResponseRefused(f"{URL(request.url).host} answered with {answer.status}")
+            raise ResponseRefused(f"{URL(request.url).raw_host} answered with {answer.status}")
         return answer.body
 
     def _client(self, url: str) -> OutgoingClient:
@@ -82,7 +82,7 @@ def endpoint_of(url: str) -> str:
     """The `host:port` that a URL leads to; raises ContactRefused for what is none."""
     try:
         parsed = URL(url)
-        host, port = parsed.host, parsed.port
+        host, port = parsed.raw_host, parsed.port
     except ValueError:
         host, port = None, None
     if host is None or port is None:
