@@ -294,6 +294,7 @@ async def test_more_events_than_allowed_are_refused_before_they_have_come(
         while True:
             yield b"," + event
             sent += 1
+            await asyncio.sleep(0)  # or who writes faster than the connection's end is noticed fills all memory
 
     room.alter = lambda _: web.Response(body=endless())
     await refused(alice, room)
