@@ -118,6 +118,16 @@ async def test_what_was_said_while_away_is_seen_as_the_room_has_it(
     assert seen == (["while away", "while here", "too early"] if sees_the_gap else ["while here"])
 
 
+async def test_who_has_left_reads_what_is_there_to_its_end(alice: Person, bob: Person) -> None:
+    """The room's servers tell nothing more to one that is not in it."""
+    room_id = await alice.create_room()
+    await chat(alice, room_id, 120, "old")
+    await join(bob, room_id)
+    await leave(bob, room_id, alice)
+    seen = await read_all(bob, room_id)
+    assert [event["content"]["membership"] for event in seen[:2]] == ["leave", "join"]
+
+
 async def test_history_is_had_of_a_server_that_fetched_it_itself(
     neighbourhood: Neighbourhood, alice: Person, bob: Person
 ) -> None:

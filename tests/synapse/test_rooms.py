@@ -56,7 +56,7 @@ async def texts(person: Person, room_id: str) -> list[str]:
     """All messages that the person can page back to, oldest first."""
     found: list[str] = []
     start = None
-    while True:
+    for _ in range(50):
         page = await person.history(quote(room_id), limit=50, **({"from": start} if start else {}))
         found += [
             e["content"]["body"] for e in page["chunk"] if e["type"] == "m.room.message" and "body" in e["content"]
@@ -64,6 +64,7 @@ async def texts(person: Person, room_id: str) -> list[str]:
         start = page.get("end")
         if start is None:
             return found[::-1]
+    raise AssertionError("the history does not end")
 
 
 async def hears(person: Person, room_id: str, wanted: Sequence[str]) -> None:

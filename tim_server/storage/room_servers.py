@@ -166,12 +166,13 @@ async def find_joined_anywhere(tx: Connection, user_ids: Iterable[UserId]) -> li
     return [UserId(row["user_id"]) for row in await tx.fetch(FIND_JOINED_ANYWHERE, list(user_ids))]
 
 
-IS_ANY_OTHER_JOINED = """
-SELECT EXISTS (SELECT FROM memberships WHERE room_nid = $1 AND membership = 'join' AND server_name <> $2)
+IS_SHARED_WITH_OTHERS = """
+SELECT EXISTS (SELECT FROM memberships WHERE room_nid = $1 AND membership = 'join' AND server_name = $2)
+   AND EXISTS (SELECT FROM memberships WHERE room_nid = $1 AND membership = 'join' AND server_name <> $2)
 """
 
 
-async def is_any_other_joined(tx: Connection, room_nid: int, server_name: ServerName) -> bool:
-    """Whether users of another server than this are joined to the room."""
-    found: bool = await tx.fetchval(IS_ANY_OTHER_JOINED, room_nid, server_name)
-    return found
+async def is_shared_with_others(tx: Connection, room_nid: int, server_name: ServerName) -> bool:
+    """Whether users of this server and of another are joined to the room: its servers tell nobody else about it."""
+    is_shared: bool = await tx.fetchval(IS_SHARED_WITH_OTHERS, room_nid, server_name)
+    return is_shared

@@ -25,7 +25,7 @@ from tim_server.storage.events import EventRow, load_events
 from tim_server.storage.former_members import find_member_events
 from tim_server.storage.holes import HoleRow
 from tim_server.storage.memberships import load_members_at
-from tim_server.storage.room_servers import is_any_other_joined
+from tim_server.storage.room_servers import is_shared_with_others
 from tim_server.storage.state import find_in_snapshots
 from tim_server.storage.timeline import Place, TimelinePage, TimelineRange, find_change_of_visibility, load_page
 
@@ -143,11 +143,11 @@ class RoomHistory:
     async def _open_range(
         self, tx: Connection, view: RoomView, query: HistoryQuery, within: TimelineRange
     ) -> OpenRange:
-        """What may be read before a hole: all, where nobody is left who could fill it."""
+        """What may be read before a hole: all, where there is nobody who would fill it."""
         open_range = await stop_at_hole(tx, within)
         if open_range.hole is None or query.across_holes:
             return OpenRange(within=within, hole=None)
-        if not await is_any_other_joined(tx, view.room_nid, self.backfill.server_name):
+        if not await is_shared_with_others(tx, view.room_nid, self.backfill.server_name):
             return OpenRange(within=within, hole=None)
         return open_range
 
