@@ -153,8 +153,8 @@ async def run_circle(
     listener: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[CircleOfTrust]:
     """Hospitals on these databases, which the directory lists. `others` are names of the network that it does not list,
-    and that a test serves itself; `options` are further options of a hospital's section `trust`, `listener` of its
-    listener for other servers."""
+    and that a test serves itself, which may be asked as identity servers besides; `options` are further options of a
+    hospital's section `trust`, `listener` of its listener for other servers."""
     async with AsyncExitStack() as stack:
         network, directory = await stack.enter_async_context(run_directory_server(folder, [*names, *others]))
         directory.publish(*names)
@@ -164,7 +164,15 @@ async def run_circle(
 
         hospitals = [
             await stack.enter_async_context(
-                run_networked(network, name, dsn, folder / name, trust=trust(name), listener=dict(listener or {}))
+                run_networked(
+                    network,
+                    name,
+                    dsn,
+                    folder / name,
+                    trust=trust(name),
+                    federation={"identity_servers": list(others)},
+                    listener=dict(listener or {}),
+                )
             )
             for name, dsn in zip(names, dsns, strict=True)
         ]

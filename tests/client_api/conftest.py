@@ -1,6 +1,6 @@
 """What tests of the Client-Server API share."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 
 import aiohttp
@@ -8,6 +8,7 @@ import pytest
 
 from tests.account_server import ROUTES, AccountServer, ServeAccounts
 from tests.account_services import AccountServices, Policies
+from tests.identity_site import IdentitySite, run_identity_site
 from tim_server.storage.store import Store
 from tim_server.web.server import Listener, WebServer
 from tim_server.web.tenants import HostedTenant
@@ -46,3 +47,21 @@ async def account_token(account_server: AccountServer) -> str:
         await services.make_user("user")
     tokens = await services.log_in("user")
     return tokens.access_token
+
+
+@pytest.fixture(scope="module")
+async def shared_identity_site(
+    make_tenant_dsn: Callable[[], Awaitable[str]], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[IdentitySite]:
+    """Two hospitals and identity servers, for a whole module."""
+    dsns = [await make_tenant_dsn(), await make_tenant_dsn()]
+    async with run_identity_site(dsns, tmp_path_factory.mktemp("identity")) as site:
+        yield site
+
+
+@pytest.fixture
+def site(shared_identity_site: IdentitySite) -> IdentitySite:
+    """The same, with identity servers that know nothing yet."""
+    shared_identity_site.identity.begin()
+    shared_identity_site.elsewhere.begin()
+    return shared_identity_site

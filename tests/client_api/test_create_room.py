@@ -215,10 +215,10 @@ async def test_impossible_alias_is_refused(hospital: Hospital, name: str) -> Non
     await refused(alice, 400, "M_INVALID_PARAM", room_alias_name=name)
 
 
-async def test_third_parties_cannot_be_invited(hospital: Hospital) -> None:
+async def test_addresses_cannot_be_invited_where_no_identity_server_is_allowed(hospital: Hospital) -> None:
     alice = await hospital.person()
     invite = [{"id_server": "id.example", "id_access_token": "x", "medium": "email", "address": "bob@example.org"}]
-    await refused(alice, 403, "M_THREEPID_DENIED", invite_3pid=invite)
+    await refused(alice, 403, "M_SERVER_NOT_TRUSTED", invite_3pid=invite)
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ async def test_invites_that_are_refused(hospital: Hospital) -> None:
     await alice.refused(400, "M_MISSING_PARAM", "POST", invite, {})
     await alice.refused(400, "M_INVALID_PARAM", "POST", invite, {"user_id": "carol"})
     threepid = {"id_server": "id.example", "id_access_token": "x", "medium": "email", "address": "c@example.org"}
-    await alice.refused(403, "M_THREEPID_DENIED", "POST", invite, threepid)
+    await alice.refused(403, "M_SERVER_NOT_TRUSTED", "POST", invite, threepid)
 
 
 async def test_who_takes_no_invites(hospital: Hospital) -> None:

@@ -78,6 +78,7 @@ Way = tuple[str, str, Any]
 """Method, path and body; `{room}` stands for the id of a room of Alice's."""
 
 INVITED = {"membership": "invite"}
+INVITED_ADDRESS = {"id_server": STRANGER, "id_access_token": "t", "medium": "email", "address": "nurse@x.example"}
 CLIENT_WAYS: dict[str, Way] = {
     "an invite": ("POST", "rooms/{room}/invite", {"user_id": NURSE}),
     "an invite as state": ("PUT", f"rooms/{{room}}/state/m.room.member/{NURSE}", INVITED),
@@ -98,6 +99,8 @@ CLIENT_WAYS: dict[str, Way] = {
         "rooms/{room}/state/m.room.third_party_invite/token",
         {"display_name": "n", "public_key": "k", "key_validity_url": f"https://{STRANGER}/isvalid"},
     ),
+    "an invite by an address": ("POST", "rooms/{room}/invite", INVITED_ADDRESS),
+    "an invite by an address with a new room": ("POST", "createRoom", {"invite_3pid": [INVITED_ADDRESS]}),
     "joining through it": ("POST", f"join/{ELSEWHERE}?via={STRANGER}", {}),
     "joining a room of its": ("POST", f"join/{quote(ROOM)}?server_name={STRANGER}", {}),
     "joining by its alias": ("POST", f"join/{quote(ALIAS)}", {}),
@@ -126,6 +129,15 @@ async def test_clients_find_no_way(site: Site, way: str) -> None:
     status, answer = await site.alice.request(method, path, body)
     assert (status, answer["errcode"]) in ((403, "M_FORBIDDEN"), (NOT_YET.get(way), "M_NOT_FOUND")), answer
     site.assert_nothing_left()
+
+
+async def test_an_identity_server_that_is_listed_is_asked_as_the_organisation_that_it_is(site: Site) -> None:
+    lookup = "/_matrix/identity/v2/lookup"
+    site.peer.answers["GET", "/_matrix/identity/v2/hash_details"] = {"lookup_pepper": "x", "algorithms": ["sha256"]}
+    site.peer.answers["POST", lookup] = {"mappings": {}}
+    invite = {**INVITED_ADDRESS, "id_server": "peer.example"}
+    await site.alice.refused(502, "M_UNKNOWN", "POST", f"rooms/{site.room_id}/invite", invite)
+    assert site.peer.asked(lookup)
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,10 @@ from tim_server.app.accounts import Services
 from tim_server.app.federation_parts import FederationParts
 from tim_server.app.parts import Parts, now_ms
 from tim_server.config.settings import Settings
+from tim_server.federation.identity_servers import IdentityClient
 from tim_server.matrix.identifiers import ServerName
 from tim_server.services.rooms.head import RoomHeads
+from tim_server.services.rooms.identity_servers import IdentityServers
 from tim_server.services.rooms.join import RoomJoin
 from tim_server.services.rooms.knock import RoomKnock
 from tim_server.services.rooms.leave import RoomLeave
@@ -87,6 +89,17 @@ def make_invites(parts: Parts) -> Invites:
     )
 
 
+def make_identity_servers(parts: Parts) -> IdentityServers:
+    """What asks identity servers: over connections to which their organisations' certificates belong, like all others
+    between servers."""
+    federation = parts.federation
+    return IdentityServers(
+        client=IdentityClient(outgoing=federation.outgoing),
+        gate=federation.gate,
+        allowed=frozenset(name.lower() for name in parts.tenant.federation.identity_servers),
+    )
+
+
 def membership_services(parts: Parts) -> Services:
     """Build them over what they share."""
     federation, store = parts.federation, parts.store
@@ -94,7 +107,12 @@ def membership_services(parts: Parts) -> Services:
     check = PduCheck(keys=federation.keys)
     templates = MemberTemplates(server_name=parts.author.server_name, parsed=parts.parsed, now_ms=now_ms)
     take_over = EventTakeOver(queues=parts.queues, keys=federation.keys)
-    third_party = ThirdPartyInvites(invites=make_invites(parts), participation=participation, gate=federation.gate)
+    third_party = ThirdPartyInvites(
+        invites=make_invites(parts),
+        participation=participation,
+        gate=federation.gate,
+        identity=make_identity_servers(parts),
+    )
     return Services(
         fields={
             "third_party_invites": third_party,

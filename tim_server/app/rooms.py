@@ -6,7 +6,7 @@ from typing import Any
 from tim_server.app.accounts import Services
 from tim_server.app.history import HistoryFetching, make_history_fetching
 from tim_server.app.joins import make_remote_join
-from tim_server.app.membership import make_invites, make_knock
+from tim_server.app.membership import make_identity_servers, make_invites, make_knock
 from tim_server.app.parts import Parts, now_ms
 from tim_server.app.push import make_push_rule_change
 from tim_server.background.supervise import Loop
@@ -20,6 +20,7 @@ from tim_server.services.rooms.create import CreationPolicy, RoomCreation
 from tim_server.services.rooms.event import RoomEvent
 from tim_server.services.rooms.event_by_time import EventByTime
 from tim_server.services.rooms.guest_access import GuestRemoval
+from tim_server.services.rooms.invite_address import AddressInvites
 from tim_server.services.rooms.join import RoomJoin
 from tim_server.services.rooms.leave import RoomForget
 from tim_server.services.rooms.member_state import MemberState
@@ -82,6 +83,7 @@ def _sending(parts: Parts, join: RoomJoin) -> dict[str, Any]:
             codec=store.codec,
             queues=queues,
             invites=make_invites(parts),
+            identity=make_identity_servers(parts),
             policy=CreationPolicy(
                 default_version=parts.tenant.rooms.default_version,
                 invites_max=parts.settings.limits.invites_per_room_creation_max,
@@ -125,13 +127,19 @@ def _make_carry_over(parts: Parts) -> CarryOver:
 
 def _membership(parts: Parts, join: RoomJoin) -> dict[str, Any]:
     store, queues = parts.store, parts.queues
+    moderation = Moderation(database=store.database, codec=store.codec, queues=queues, invites=make_invites(parts))
     return {
         "room_join": join,
         "room_knock": make_knock(parts, join),
         "room_leave": parts.leaving,
         "room_forget": RoomForget(database=store.database, writer=store.writer),
-        "moderation": Moderation(
-            database=store.database, codec=store.codec, queues=queues, invites=make_invites(parts)
+        "moderation": moderation,
+        "address_invites": AddressInvites(
+            database=store.database,
+            codec=store.codec,
+            queues=queues,
+            moderation=moderation,
+            identity=make_identity_servers(parts),
         ),
     }
 

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from tim_server.client_api.third_party_membership import Invite3pid
 from tim_server.services.accounts.requester import Requester
 from tim_server.services.homeserver import Homeserver
 from tim_server.services.rooms.create import RoomOptions
@@ -30,7 +31,7 @@ class CreateRoomRequest(RequestModel):
     name: str | None = None
     topic: str | None = None
     invite: tuple[UserId, ...] = ()
-    invite_3pid: tuple[dict[str, Any], ...] = ()
+    invite_3pid: tuple[Invite3pid, ...] = ()
     room_version: str | None = None
     creation_content: dict[str, Any] = Field(default_factory=dict)
     initial_state: tuple[StateEvent, ...] = ()
@@ -58,7 +59,7 @@ async def create_room(server: Homeserver, requester: Requester, request: CreateR
         name=request.name,
         topic=request.topic,
         invite=request.invite,
-        invites_third_parties=bool(request.invite_3pid),
+        invited_addresses=tuple(each.invited for each in request.invite_3pid),
         is_direct=request.is_direct,
         creation_content=request.creation_content,
         initial_state=tuple(

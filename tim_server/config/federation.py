@@ -84,3 +84,10 @@ class FederationSettings(Section):
         examples=[["keys.example.org"]],
         description="Servers to ask for the keys of others that do not answer themselves.",
     )
+    identity_servers: tuple[ServerNameOption, ...] = Field(
+        default=(),
+        examples=[["identity.example.org"]],
+        description="Identity servers, as host or host:port, that this server asks which user has an e-mail address or "
+        "a telephone number that somebody invites; without, nobody can be invited by an address. They learn the "
+        "address, who invites, and the room's name, picture, alias and join rule. The trust gate is asked besides.",
+    )

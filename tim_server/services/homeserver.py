@@ -57,6 +57,7 @@ from tim_server.services.rooms.context import RoomContext
 from tim_server.services.rooms.create import RoomCreation
 from tim_server.services.rooms.event import RoomEvent
 from tim_server.services.rooms.event_by_time import EventByTime
+from tim_server.services.rooms.invite_address import AddressInvites
 from tim_server.services.rooms.join import RoomJoin
 from tim_server.services.rooms.knock import RoomKnock
 from tim_server.services.rooms.leave import RoomForget, RoomLeave
@@ -157,6 +158,7 @@ class Homeserver:
     third_party_invites: ThirdPartyInvites
     bound_address: BoundAddress
     moderation: Moderation
+    address_invites: AddressInvites
     room_aliases: RoomAliases
     alias_resolution: AliasResolution
     room_publication: RoomPublication

@@ -9,10 +9,10 @@ import pytest
 
 from tests.matrix.event_auth.rooms import ALICE, ALL_VERSIONS, BOB, MALLORY, make_room, version_name
 from tests.matrix.events.factories import KEY, OTHER_KEY
-from tim_server.matrix.event_auth.membership_rules import SIGNATURE_ATTEMPTS_MAX
 from tim_server.matrix.events.hashes import unpadded_base64
 from tim_server.matrix.events.signatures import sign_json
 from tim_server.matrix.room_versions import V11
+from tim_server.matrix.third_party_invites import SIGNATURE_ATTEMPTS_MAX
 
 every_version = pytest.mark.parametrize("version", ALL_VERSIONS, ids=version_name)
 PUBLIC_KEY = unpadded_base64(KEY.verify_key)

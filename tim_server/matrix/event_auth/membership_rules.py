@@ -3,19 +3,12 @@
 Spec: https://spec.matrix.org/v1.19/rooms/v12/#authorization-rules
 """
 
-from collections.abc import Iterator
-from itertools import islice, product
-from typing import Any
-
-from tim_server.matrix.errors import BadSignature, EventRejected
+from tim_server.matrix.errors import EventRejected
 from tim_server.matrix.event_auth.power_levels import PowerLevels, creators_of
 from tim_server.matrix.event_auth.selection import CREATE, JOIN_RULES, StateMap
 from tim_server.matrix.events.record import Event
-from tim_server.matrix.events.signatures import decode_base64, verify_json
 from tim_server.matrix.room_versions import RoomVersion
-
-# Pairs of signature and key that are tried for a third-party invite; real ones have one signature and up to three keys.
-SIGNATURE_ATTEMPTS_MAX = 64
+from tim_server.matrix.third_party_invites import key_that_signed
 
 
 def membership_of(state: StateMap, user_id: str) -> str:
@@ -144,41 +137,8 @@ def _check_third_party_invite(event: Event, state: StateMap) -> None:
         raise EventRejected("the third-party invite is not known, or another user's")
     # "If any signature in signed matches any public key in the m.room.third_party_invite event, allow. Otherwise,
     # reject."
-    if not _is_signed_by_any(signed, original):
+    if key_that_signed(signed, original.content) is None:
         raise EventRejected("no signature of the third-party invite verifies")
-
-
-def _public_keys(invite: Event) -> Iterator[bytes]:
-    """ "A single public key in the public_key property. A list of public keys in the public_keys property." """
-    listed = invite.content.get("public_keys")
-    entries = (
-        [entry.get("public_key") for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
-    )
-    for text in (invite.content.get("public_key"), *entries):
-        if isinstance(text, str):
-            try:
-                yield decode_base64(text.replace("-", "+").replace("_", "/"))
-            except ValueError:
-                continue
-
-
-def _is_signed_by_any(signed: dict[str, Any], invite: Event) -> bool:
-    attempts = product(_signatures_in(signed), list(_public_keys(invite)))
-    for (entity, key_id), public_key in islice(attempts, SIGNATURE_ATTEMPTS_MAX):
-        try:
-            verify_json(signed, entity, key_id, public_key)
-        except BadSignature:
-            continue
-        return True
-    return False
-
-
-def _signatures_in(signed: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Who has signed, and with which key."""
-    signatures = signed.get("signatures")
-    for entity, by_key in signatures.items() if isinstance(signatures, dict) else ():
-        for key_id in by_key if isinstance(by_key, dict) else ():
-            yield entity, key_id
 
 
 def _check_leave(event: Event, state: StateMap, power: PowerLevels, version: RoomVersion) -> None:

@@ -6,20 +6,18 @@ Spec: https://spec.matrix.org/v1.19/client-server-api/#creation
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from tim_server.matrix.errors import (
-    Forbidden,
-    InvalidParam,
-    InvalidRoomState,
-    ThreepidDenied,
-    UnsupportedRoomVersion,
-)
+from tim_server.matrix.errors import Forbidden, InvalidParam, InvalidRoomState, UnsupportedRoomVersion
 from tim_server.matrix.identifiers import InvalidIdentifier, RoomAlias, RoomId, ServerName, UserId
 from tim_server.matrix.room_versions import ROOM_VERSIONS, RoomVersion
 from tim_server.services.accounts.requester import Requester
 from tim_server.services.rooms.aliases import check_new_alias
+from tim_server.services.rooms.decide import Decision
 from tim_server.services.rooms.draft import DraftGroup
+from tim_server.services.rooms.identity_servers import IdentityServers, InvitedAddress
+from tim_server.services.rooms.invite_address import draft_of, told_of_invite
 from tim_server.services.rooms.invite_permission import check_take_invites
 from tim_server.services.rooms.member_content import MEMBER, load_names
 from tim_server.services.rooms.new_room_state import InitialState, NewRoom, Preset, drafts_of
@@ -44,7 +42,7 @@ class RoomOptions:
     name: str | None = None
     topic: str | None = None
     invite: Sequence[UserId] = ()
-    invites_third_parties: bool = False
+    invited_addresses: Sequence[InvitedAddress] = ()
     is_direct: bool = False
     creation_content: Mapping[str, Any] = field(default_factory=dict)
     initial_state: Sequence[InitialState] = ()
@@ -74,6 +72,7 @@ class RoomCreation:
     codec: Codec
     queues: RoomQueues
     invites: Invites
+    identity: IdentityServers
     policy: CreationPolicy
     randomness: Callable[[int], bytes]
 
@@ -82,17 +81,19 @@ class RoomCreation:
 
         Raises `UnsupportedRoomVersion`, `InvalidRoomState` where the authorisation rules refuse one of its events,
         `Forbidden` where the trust gate refuses a server, `RoomInUse` for a taken alias, `InviteBlocked`,
-        `ThreepidDenied`, `InvalidParam`, `BadJson`, `TooLarge`, and what `Invites.submit` raises for a user of another
-        server.
+        `InvalidParam`, `BadJson`, `TooLarge`, what `Invites.submit` raises for a user of another server, and for
+        addresses what `IdentityServers` raises.
         """
         check_may_act(requester)
         version = self._version(options)
         alias = self._alias(options)
         self._check_invites(options)
         await self.invites.check_servers(options.invited)
+        found = await self.identity.find(options.invited_addresses)
+        await self.invites.check_servers(found.values())
         async with self.database.connection() as connection:
-            await check_take_invites(connection, self.codec, options.invited)
-            names = await load_names(connection, self.codec, [requester.user_id, *options.invite])
+            await check_take_invites(connection, self.codec, [*options.invited, *found.values()])
+            names = await load_names(connection, self.codec, [requester.user_id, *options.invite, *found.values()])
         drafts = drafts_of(
             NewRoom(
                 creator=requester.user_id,
@@ -104,25 +105,42 @@ class RoomCreation:
                 topic=options.topic,
                 alias=alias,
                 invite=options.invite,
+                found=tuple(found.values()),
                 is_direct=options.is_direct,
                 power_level_content_override=options.power_level_content_override,
                 names=names,
             )
         )
-        if len(drafts) > EVENTS_MAX:
+        pending = [each for each in dict.fromkeys(options.invited_addresses) if each not in found]
+        if len(drafts) + len(pending) > EVENTS_MAX:
             raise InvalidParam(f"A room can't begin with more than {EVENTS_MAX} events")
         await self.queues.ask_gate(drafts)
         room_id = None if version.room_id_is_create_hash else self._new_room_id()
         room_names = RoomNames(aliases=() if alias is None else (alias,), is_published=options.is_public)
+        group = DraftGroup(drafts=drafts)
+        sign = partial(self._complete, group, pending, names.get(requester.user_id, {}))
         try:
-            created = await self.queues.create(
-                room_id, version, DraftGroup(drafts=drafts), room_names, sign=self.invites.sign_new_room
-            )
+            created = await self.queues.create(room_id, version, group, room_names, sign=sign)
         except InviteRefused:
             raise
         except Forbidden as error:
             raise InvalidRoomState(f"The room can't begin like this: {error.message}") from error
         return created.room_id
+
+    async def _complete(
+        self, group: DraftGroup, pending: Sequence[InvitedAddress], names: Mapping[str, Any], decision: Decision
+    ) -> Decision:
+        """The decision on a room that may begin like this, with what others add to it: invites of addresses that nobody
+        has yet, which identity servers keep, and signatures. `names` are those of the creator."""
+        if pending:
+            head, create = decision.head, decision.events[0]
+            contents = {(event.type, event.state_key or ""): event.content for event in decision.events}
+            about = told_of_invite(head.room_id, create.sender, contents, names)
+            drafts = [draft_of(stored, create.sender) for stored in await self.identity.store(pending, about)]
+            room_id = None if head.version.room_id_is_create_hash else head.room_id
+            whole = DraftGroup(drafts=(*group.drafts, *drafts))
+            decision = await self.queues.decide_new(room_id, head.version, whole, create.origin_server_ts)
+        return await self.invites.sign_new_room(decision)
 
     def _version(self, options: RoomOptions) -> RoomVersion:
         identifier = self.policy.default_version if options.room_version is None else options.room_version
@@ -144,9 +162,7 @@ class RoomCreation:
         return alias
 
     def _check_invites(self, options: RoomOptions) -> None:
-        if options.invites_third_parties:
-            raise ThreepidDenied("This server has no identity server to invite third parties with")
-        if len(options.invited) > self.policy.invites_max:
+        if len(options.invited) + len(options.invited_addresses) > self.policy.invites_max:
             raise InvalidParam(f"At most {self.policy.invites_max} users can be invited with a new room")
 
     def _new_room_id(self) -> RoomId:

@@ -45,7 +45,8 @@ class InitialState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRoom:
-    """What a new room is to be. `names` holds display names and avatars of the creator and of who is invited."""
+    """What a new room is to be. `names` holds display names and avatars of the creator and of who is invited. `found`
+    are invited by their addresses, with no more power than that: it is only an identity server's word who they are."""
 
     creator: UserId
     version: RoomVersion
@@ -56,6 +57,7 @@ class NewRoom:
     topic: str | None = None
     alias: RoomAlias | None = None
     invite: Sequence[UserId] = ()
+    found: Sequence[UserId] = ()
     is_direct: bool = False
     power_level_content_override: Mapping[str, Any] = field(default_factory=dict)
     names: Mapping[UserId, Mapping[str, Any]] = field(default_factory=dict)
@@ -106,7 +108,9 @@ def drafts_of(room: NewRoom) -> tuple[Draft, ...]:
     ]
     drafts += [_state(room, s.type, s.content, s.state_key) for s in asked if s is not own_power_levels]
     drafts += _described(room)
-    drafts += [_invite(room, user_id) for user_id in dict.fromkeys(room.invite) if user_id != room.creator]
+    drafts += [
+        _invite(room, user_id) for user_id in dict.fromkeys((*room.invite, *room.found)) if user_id != room.creator
+    ]
     return tuple(drafts)
 
 

@@ -172,7 +172,7 @@ class RoomQueues:
         sign: Callable[[Decision], Awaitable[Decision]] | None = None,
     ) -> CreatedRoom:
         """Make a room of the group's events, in one commit; `room_id` None: the create event's hash (since v12). `sign`
-        has other servers sign what must bear their signatures.
+        has other servers add what is theirs: signatures, and invites of addresses.
 
         Raises `Forbidden` where the rules refuse one of them, `RoomInUse` where an alias is taken; nothing is stored
         then.
@@ -182,7 +182,7 @@ class RoomQueues:
         for attempt in range(CREATE_ATTEMPTS):
             # Since v12 two rooms that one user makes in the same millisecond would have the same id.
             self._created_ms = max(self._created_ms + 1, now_ms + attempt)
-            decision = await self._decide_new(room_id, version, group, self._created_ms)
+            decision = await self.decide_new(room_id, version, group, self._created_ms)
             if sign is not None:
                 decision = await sign(decision)
             assert decision.commit is not None
@@ -202,9 +202,10 @@ class RoomQueues:
             return CreatedRoom(room_id=decision.head.room_id, event_ids=answer)
         raise Unavailable("The room could not be made; try again")
 
-    async def _decide_new(
+    async def decide_new(
         self, room_id: RoomId | None, version: RoomVersion, group: DraftGroup, now_ms: int
     ) -> Decision:
+        """The decision on a new room; the same create event at the same time makes the same room id (since v12)."""
         nids = iter(await self.store.writer.take_nids(1 + 2 * len(group.drafts)))
         head = new_room_head(next(nids), room_id or RoomId(""), version)
         decision = Decider(author=self.author, now_ms=now_ms, nids=nids).decide(head, [group], {})

@@ -13,7 +13,9 @@ from typing import Any
 from tim_server.matrix.canonical_json import CanonicalJsonError, encode_relaxed
 from tim_server.matrix.errors import Forbidden, InvalidParam, NotFound
 from tim_server.matrix.identifiers import EventId, RoomId, ServerName, UserId
+from tim_server.matrix.third_party_invites import key_that_signed
 from tim_server.services.rooms.draft import Draft, DraftGroup
+from tim_server.services.rooms.identity_servers import IdentityServers
 from tim_server.services.rooms.member_content import MEMBER, membership_in
 from tim_server.services.rooms.remote.invite import Invites
 from tim_server.services.rooms.resident.participation import Participation
@@ -58,6 +60,7 @@ class ThirdPartyInvites:
     invites: Invites
     participation: Participation
     gate: TrustGate
+    identity: IdentityServers
 
     async def exchange(self, origin: ServerName, invite: ThirdPartyInvite) -> None:
         """Invite a user of the origin, whose server signs the invite before this is answered.
@@ -74,11 +77,21 @@ class ThirdPartyInvites:
         await self.send(invite)
 
     async def send(self, invite: ThirdPartyInvite) -> EventId:
-        """Send the invite; who is in the room or invited already stays so."""
+        """Send the invite; who is in the room or invited already stays so. Where a user of this server had invited, the
+        key with which it is proved must still be valid: "No other homeservers may reject the joining of the room on the
+        basis of key_validity_url"."""
         invite.check_size()
+        original = await self._original(invite)
+        key = key_that_signed(dict(invite.signed), original)
+        if key is not None and invite.sender.server_name == self.invites.server_name:
+            await self.identity.require_valid(key)
+        name = original.get("display_name")
         content = {
             "membership": "invite",
-            "third_party_invite": {"display_name": await self._display_name(invite), "signed": dict(invite.signed)},
+            "third_party_invite": {
+                "display_name": name if isinstance(name, str) else "",
+                "signed": dict(invite.signed),
+            },
         }
 
         def is_in_place(_sender: UserId, present: Mapping[str, Any]) -> bool:
@@ -88,12 +101,10 @@ class ThirdPartyInvites:
         group = DraftGroup(drafts=(draft,), unless=is_in_place)
         return await self.invites.submit(invite.room_id, group)
 
-    async def _display_name(self, invite: ThirdPartyInvite) -> str:
-        """The name that the room has for the address."""
+    async def _original(self, invite: ThirdPartyInvite) -> Mapping[str, Any]:
+        """The content of the event by which the address was invited."""
         head = await self.participation.heads.get(invite.room_id)
         nid = None if head is None else head.state.get((THIRD_PARTY_INVITE, invite.token))
         if head is None or nid is None:
             raise NotFound("The room knows of no such invite")
-        original = (await self.participation.parsed.load([nid], head.version))[nid]
-        name = original.content.get("display_name")
-        return name if isinstance(name, str) else ""
+        return (await self.participation.parsed.load([nid], head.version))[nid].content
