@@ -172,3 +172,35 @@ async def test_a_redirect_within_the_server_is_followed(alice: Person, peer: Pee
     assert got.headers["Content-Disposition"] == "inline; filename=a.png"
     (asked,) = peer.asked("/file")
     assert "Authorization" not in asked.headers
+
+
+@pytest.mark.parametrize(
+    ("headers", "told"),
+    [
+        ("Content-Type: image/png; x=, text/html\r\n", ("image/png", "inline")),
+        ("Content-Type: text/html\r\n", ("text/html", "attachment")),
+        ("Content-Type: a\0b\r\nContent-Disposition: inline\r\n", ("application/octet-stream", "attachment")),
+        (
+            'Content-Type: image/svg+xml\r\nContent-Disposition: inline; filename="../../a\\"b"\r\n',
+            ("image/svg+xml", 'attachment; filename=".._.._a\\"b"'),
+        ),
+        (
+            "Content-Type: image/png\r\nContent-Disposition: inline; filename*=utf-8''a%0D%0ASet-Cookie:%20x\r\n",
+            ("image/png", 'inline; filename="a__Set-Cookie: x"'),
+        ),
+    ],
+    ids=["two types", "HTML", "no type", "a path", "two lines"],
+)
+async def test_what_it_says_of_a_file_is_made_harmless(
+    alice: Person, peer: Peer, headers: str, told: tuple[str, str]
+) -> None:
+    got = await download(alice, new_file(peer, in_parts(b"<script>", headers=headers)))
+    assert (got.status, got.headers["Content-Type"], got.headers["Content-Disposition"]) == (200, *told)
+    assert got.headers["X-Content-Type-Options"] == "nosniff" and "Set-Cookie" not in got.headers
+
+
+async def test_a_body_is_measured_after_it_is_unpacked(neighbourhood: Neighbourhood, alice: Person, peer: Peer) -> None:
+    before, answer = kept_files(neighbourhood), in_parts(bytes(10 * REMOTE_BYTES_MAX))
+    answer.enable_compression(web.ContentCoding.gzip)
+    await refused(alice, new_file(peer, answer), 502, "M_TOO_LARGE")
+    await nothing_new(neighbourhood, before)

@@ -1,6 +1,8 @@
 """Work on images that takes too much ends with its process, and the next image gets a new one."""
 
+import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +40,21 @@ async def test_what_takes_too_long_ends_with_its_process() -> None:
         assert time.monotonic() - began < 20
         made = await pool.run(make_thumbnail, order(image()))
         assert opened(made.content).size == (10, 10)
+    finally:
+        pool.close()
+
+
+def look_around(asked: ThumbnailOrder) -> tuple[int, str]:
+    """How urgent the process is after it has made an image smaller, and how soon it is ended where memory is short."""
+    make_thumbnail(asked)
+    return os.getpriority(os.PRIO_PROCESS, 0), Path("/proc/self/oom_score_adj").read_text().strip()
+
+
+async def test_the_server_comes_first() -> None:
+    pool = ProcessPool(work="test", attempts_max=1)
+    try:
+        assert await pool.run(look_around, order(image())) == (10, "1000")
+        assert await pool.run(look_around, order(image())) == (10, "1000")
     finally:
         pool.close()
 

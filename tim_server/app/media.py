@@ -45,6 +45,7 @@ def media_services(parts: Parts) -> Services:
             now_ms=now_ms,
             waiting_max=thumbnail_rules.WAITING_MAX,
             refusal_lifetime_ms=thumbnail_rules.REFUSAL_LIFETIME_MS,
+            refused_as=thumbnail_rules.refused_as,
         ),
     )
     arrivals = MediaArrivals()

@@ -40,23 +40,32 @@ INLINE_TYPES = frozenset(
 """What browsers show without running anything of it."""
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_CONTENT_TYPE = re.compile(rf"{_TOKEN}/{_TOKEN}(?:[ \t]*;[ \t]*[\x20-\x7e]*)?")
+_ESSENCE = re.compile(rf"{_TOKEN}/{_TOKEN}")
+_PARAMETERS = re.compile(rf'(?:[ \t]*;[ \t]*{_TOKEN}=(?:{_TOKEN}|"(?:[ !#-\[\]-~]|\\[ -~])*"))*')
 CONTENT_TYPE_LENGTH_MAX = 255
 UNKNOWN_TYPE = "application/octet-stream"
 
 _PARAMETER = re.compile(rf';[ \t]*({_TOKEN})[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^;"]*))')
 _PLAIN = re.compile(_TOKEN)
-_NOT_IN_NAMES = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069/\\]")
+_NOT_IN_NAMES = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069/\\]")
 _UNRESERVED = frozenset((string.ascii_letters + string.digits + "-._~").encode())
 _ENCODED = re.compile(rb"%([0-9A-Fa-f]{2})")
 _EXTENDED = re.compile(r"([A-Za-z0-9-]*)'[^']*'(.*)", re.DOTALL)
 
 
 def clean_content_type(value: str | None) -> str:
-    """The content type, where it has the form of one; else that of bytes of which nothing is known."""
-    if value is None or len(value) > CONTENT_TYPE_LENGTH_MAX or not _CONTENT_TYPE.fullmatch(value.strip()):
+    """The content type, where it has the form of one; else that of bytes of which nothing is known. Parameters that are
+    malformed are left out: browsers read another type after a comma in them."""
+    if value is None or len(value) > CONTENT_TYPE_LENGTH_MAX:
         return UNKNOWN_TYPE
-    return value.strip()
+    value = value.strip(" \t")
+    essence = _ESSENCE.match(value)
+    if essence is None:
+        return UNKNOWN_TYPE
+    parameters = value[essence.end() :]
+    if _PARAMETERS.fullmatch(parameters):
+        return value
+    return essence[0] if parameters.lstrip(" \t").startswith(";") else UNKNOWN_TYPE
 
 
 def clean_file_name(value: str | None) -> str | None:
@@ -75,9 +84,10 @@ def content_disposition(content_type: str, file_name: str | None) -> str:
     kind = "inline" if essence in INLINE_TYPES else "attachment"
     if file_name is None:
         return kind
-    if _PLAIN.fullmatch(file_name):
+    is_plain = file_name.isascii() and file_name.isprintable() and "%" not in file_name  # which some decode
+    if is_plain and _PLAIN.fullmatch(file_name):
         return f"{kind}; filename={file_name}"
-    if file_name.isascii() and file_name.isprintable():
+    if is_plain:
         escaped = file_name.replace("\\", "\\\\").replace('"', '\\"')
         return f'{kind}; filename="{escaped}"'
     return f"{kind}; filename*=utf-8''{_encoded(file_name)}"

@@ -1,24 +1,32 @@
 """Make images smaller. Runs in a process of its own: what decodes images is where hostile files aim.
 
 Only the first frame counts, unless an animation is wanted. Images are turned as their EXIF data say; nothing of these
-data is kept. None is made larger. An image of too many pixels is not decoded, and work that takes too long, or too much
-memory, ends with its process.
+data is kept. None is made larger. An image of too many pixels is not decoded, no frame of it, and work that takes too
+long, or too much memory, ends with its process: the first that is ended where the machine has no memory left.
 
 Spec: https://spec.matrix.org/v1.19/client-server-api/#thumbnails
 """
 
 import io
+import os
 import resource
 import signal
+import warnings
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from PIL.Image import Image, Transpose
 
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF")
+ANIMATED_FORMATS = ("PNG", "GIF", "WEBP", "AVIF")
+FORMATS = ("JPEG", *ANIMATED_FORMATS)
 ANIMATED_FRAMES_MAX = 100
 MEMORY_BYTES_MAX = 2**30
+_PRIORITY = 10
+_FIRST_TO_END = "1000"
+_ORIENTATION = 0x0112
 _JPEG_QUALITY = 80
 _WEBP_QUALITY = 75
 
@@ -61,8 +69,7 @@ class Thumbnail:
 
 def make_thumbnail(order: ThumbnailOrder) -> Thumbnail:
     """The thumbnail; raises `NotAnImage` or `TooManyPixels`. The process ends where the work takes too long."""
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    _confine()
     signal.alarm(order.timeout_s)
     try:
         return _make(order)
@@ -74,20 +81,39 @@ def make_thumbnail(order: ThumbnailOrder) -> Thumbnail:
         signal.alarm(0)
 
 
+def _confine() -> None:
+    """What this process does is less urgent than what the server does, and it gets that much memory."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
+    os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
+    with suppress(OSError):  # where there is no Linux
+        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_END)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+
 def _make(order: ThumbnailOrder) -> Thumbnail:
     from PIL import Image
 
-    Image.MAX_IMAGE_PIXELS = None  # the limit is ours
-    with Image.open(io.BytesIO(order.content), formats=FORMATS) as image:
-        pixels = image.width * image.height
-        if pixels > order.pixels_max:
-            raise TooManyPixels
-        frames = getattr(image, "n_frames", 1) if order.size.is_animated else 1
-        if 1 < frames <= ANIMATED_FRAMES_MAX and pixels * frames <= order.pixels_max:
-            return _animated(image, order.size)
-        longest = max(order.size.width, order.size.height)
-        image.draft("RGB", (longest, longest))
-        return _still(_shrunk(image, order.size))
+    Image.MAX_IMAGE_PIXELS = order.pixels_max  # Pillow holds each frame against it: later ones may be larger
+    warnings.simplefilter("ignore")
+    warnings.simplefilter("error", Image.DecompressionBombWarning)
+    try:
+        with Image.open(io.BytesIO(order.content), formats=FORMATS) as image:
+            if _moves(image, order):
+                return _animated(image, order.size)
+            longest = max(order.size.width, order.size.height)
+            image.draft("RGB", (longest, longest))
+            return _still(_shrunk(image, order.size))
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise TooManyPixels from None
+
+
+def _moves(image: "Image", order: ThumbnailOrder) -> bool:
+    """Whether an animation is wanted, and the image is one that is not too long. Photos may hold more than one image,
+    but are none."""
+    if not order.size.is_animated or image.format not in ANIMATED_FORMATS:
+        return False
+    frames: int = getattr(image, "n_frames", 1)
+    return 1 < frames <= ANIMATED_FRAMES_MAX and image.width * image.height * frames <= order.pixels_max
 
 
 def _still(image: "Image") -> Thumbnail:
@@ -114,16 +140,54 @@ def _animated(image: "Image", size: ThumbnailSize) -> Thumbnail:
 
 
 def _shrunk(image: "Image", size: ThumbnailSize) -> "Image":
+    """A new image, which is turned once it is small."""
     from PIL import Image, ImageOps
 
-    has_alpha = "A" in image.getbands() or "transparency" in image.info
-    image = ImageOps.exif_transpose(image.convert("RGBA" if has_alpha else "RGB"))
+    turn = _turn_of(image)
     width, height = size.width, size.height
+    if turn is not None and _is_sideways(turn):
+        width, height = height, width
+    mode = "RGBA" if "A" in image.getbands() or "transparency" in image.info else "RGB"
+    if image.mode != mode:
+        image = image.convert(mode)
     if size.is_cropped:
         factor = min(1.0, image.width / width, image.height / height)
-        box = (max(1, round(width * factor)), max(1, round(height * factor)))
-        image = ImageOps.fit(image, box, Image.Resampling.LANCZOS)
+        small = ImageOps.fit(image, _box(width * factor, height * factor), Image.Resampling.LANCZOS)
     else:
-        image.thumbnail((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
-    image.info.clear()  # nothing but what is seen goes into the new image
-    return image
+        factor = min(1.0, width / image.width, height / image.height)
+        box = _box(image.width * factor, image.height * factor)
+        small = image.resize(box, Image.Resampling.LANCZOS, reducing_gap=2.0)
+    if turn is not None:
+        small = small.transpose(turn)
+    small.info.clear()  # nothing but what is seen goes into the new image
+    return small
+
+
+def _box(width: float, height: float) -> tuple[int, int]:
+    return max(1, round(width)), max(1, round(height))
+
+
+def _turn_of(image: "Image") -> "Transpose | None":
+    """How the EXIF data say to turn the image; not at all where they are broken."""
+    from PIL.Image import Transpose
+
+    try:
+        orientation = image.getexif().get(_ORIENTATION)
+    except Exception:  # whatever their reader raises
+        return None
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    return turns.get(orientation) if isinstance(orientation, int) else None
+
+
+def _is_sideways(turn: "Transpose") -> bool:
+    from PIL.Image import Transpose
+
+    return turn in (Transpose.TRANSPOSE, Transpose.ROTATE_270, Transpose.TRANSVERSE, Transpose.ROTATE_90)

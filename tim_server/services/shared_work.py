@@ -18,20 +18,22 @@ RETRY_AFTER_MS = 5_000
 
 @dataclass(slots=True, kw_only=True)
 class SharedWork(Generic[K, V]):
-    """Work by key. `refusals` are the errors that are remembered, for `refusal_lifetime_ms`."""
+    """Work by key. `refusals` are the errors that are remembered, for `refusal_lifetime_ms`; they concern all keys for
+    which `refused_as` gives the same."""
 
     refusals: tuple[type[MatrixError], ...]
     now_ms: Callable[[], int]
     waiting_max: int
     refusal_lifetime_ms: int = 30_000
     refusals_max: int = 10_000
+    refused_as: Callable[[K], Hashable] = lambda key: key
     _tasks: "dict[K, asyncio.Task[V]]" = field(default_factory=dict)
-    _refused: OrderedDict[K, tuple[int, MatrixError]] = field(default_factory=OrderedDict)
+    _refused: OrderedDict[Hashable, tuple[int, MatrixError]] = field(default_factory=OrderedDict)
 
     async def get(self, key: K, work: Callable[[], Coroutine[Any, Any, V]]) -> V:
         """What `work` gives, or gave those who asked before; raises what it raises, and `LimitExceeded` where too much
         is under way."""
-        until, error = self._refused.get(key, (0, None))
+        until, error = self._refused.get(self.refused_as(key), (0, None))
         if error is not None and until > self.now_ms():
             raise type(error)(error.message, **error.extra)
         if key not in self._tasks:
@@ -53,11 +55,11 @@ class SharedWork(Generic[K, V]):
         def done(ended: "asyncio.Task[V]") -> None:
             del self._tasks[key]
             if not ended.cancelled() and isinstance(error := ended.exception(), self.refusals):
-                self._remember(key, error)
+                self._remember(self.refused_as(key), error)
 
         task.add_done_callback(done)
 
-    def _remember(self, key: K, error: MatrixError) -> None:
+    def _remember(self, key: Hashable, error: MatrixError) -> None:
         self._refused[key] = (self.now_ms() + self.refusal_lifetime_ms, error)
         self._refused.move_to_end(key)
         while len(self._refused) > self.refusals_max:

@@ -1,18 +1,22 @@
 """Smaller images of media: made in a process of their own when they are first asked for, then kept.
 
-One at a time is made, so that what kills the process is known by its fall; that image is then left alone for a while.
+One at a time is made, so that what kills the process is known by its fall; that image is then left alone for a while,
+in any size. Whoever uploads images that take long makes their own wait: of each uploader one waits among all.
 
 Spec: https://spec.matrix.org/v1.19/client-server-api/#thumbnails
 """
 
 import asyncio
+from collections.abc import AsyncIterator, Hashable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from weakref import WeakValueDictionary
 
 import structlog
 
 from tim_server.matrix.errors import TooLarge, Unavailable, Unknown
-from tim_server.matrix.identifiers import ServerName
+from tim_server.matrix.identifiers import MediaId, ServerName
 from tim_server.matrix.media_errors import RemoteFileTooLarge, StorageFull
 from tim_server.media_store.errors import MediaStoreError
 from tim_server.media_store.files import FileToRead, MediaFiles
@@ -34,12 +38,13 @@ from tim_server.storage.thumbnails import StoredThumbnail, find_thumbnail
 
 SIDE_MAX = 1_920
 WRITE_TIMEOUT_S = 60.0
+TURN_TIMEOUT_S = 60.0
 WAITING_MAX = 200
 IDLE_S = 300.0
 REFUSALS = (Unknown, TooLarge, RemoteFileTooLarge)
 REFUSAL_LIFETIME_MS = 3_600_000
 
-ThumbnailName = tuple[ServerName, str, str]
+ThumbnailName = tuple[ServerName, MediaId, ThumbnailSize]
 
 _log = structlog.get_logger("media")
 
@@ -57,6 +62,7 @@ class MediaThumbnails:
         default_factory=lambda: ProcessPool(work="make thumbnails", attempts_max=1, idle_s=IDLE_S)
     )
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _turns_of_uploaders: "WeakValueDictionary[str, asyncio.Lock]" = field(default_factory=WeakValueDictionary)
 
     async def of(self, medium: Medium, size: ThumbnailSize) -> Thumbnail:
         """The thumbnail. Raises `Unknown` for what is no image, or can't be made smaller, `TooLarge` (of another
@@ -67,7 +73,7 @@ class MediaThumbnails:
             stored = await find_thumbnail(connection, self.keeping.codec, medium.server_name, medium.media_id, variant)
         if stored is not None:
             return Thumbnail(content=await self._read(_file_of(stored)), content_type=stored.content_type)
-        name = (medium.server_name, medium.media_id, variant)
+        name = (medium.server_name, medium.media_id, size)
         return await self.work.get(name, partial(self._make, medium, size, variant))
 
     async def close(self) -> None:
@@ -78,7 +84,7 @@ class MediaThumbnails:
     async def _make(self, medium: Medium, size: ThumbnailSize, variant: str) -> Thumbnail:
         if medium.size_bytes > self.policy.thumbnail_source_bytes_max:
             raise self._too_large(medium)
-        async with self._turn:
+        async with self._taking_turns(medium.user_id or medium.server_name):
             order = ThumbnailOrder(
                 content=await self._read(file_of(medium)),
                 size=size,
@@ -93,6 +99,19 @@ class MediaThumbnails:
                 raise self._too_large(medium) from None
         await self._keep(medium, variant, thumbnail)
         return thumbnail
+
+    @asynccontextmanager
+    async def _taking_turns(self, uploader: str) -> AsyncIterator[None]:
+        """In this order, so that who waits for the uploader's other images is in nobody's way."""
+        of_uploader = self._turns_of_uploaders.setdefault(uploader, asyncio.Lock())
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(TURN_TIMEOUT_S):
+                    await stack.enter_async_context(of_uploader)
+                    await stack.enter_async_context(self._turn)
+            except TimeoutError:
+                raise Unavailable("Other thumbnails are being made; try again") from None
+            yield
 
     def _too_large(self, medium: Medium) -> TooLarge | RemoteFileTooLarge:
         if medium.server_name == self.server_name:
@@ -113,6 +132,12 @@ class MediaThumbnails:
             await self.keeping.keep_thumbnail(medium, variant, thumbnail, timeout_s=WRITE_TIMEOUT_S)
         except (StorageFull, Unavailable, TimeoutError) as error:
             _log.warning("a thumbnail could not be kept", error=type(error).__name__)
+
+
+def refused_as(name: ThumbnailName) -> Hashable:
+    """What can't be made smaller can't be in any size. An animation may still be an image that stands."""
+    server_name, media_id, size = name
+    return server_name, media_id, size.is_animated
 
 
 def _bounded(size: ThumbnailSize) -> ThumbnailSize:
