@@ -24,11 +24,12 @@ REMOTE_TIMEOUT_S = 2.0
 
 @asynccontextmanager
 async def run_neighbourhood(
-    make_tenant_dsn: Callable[[], Awaitable[str]], folder: Path
+    make_tenant_dsn: Callable[[], Awaitable[str]], folder: Path, **options_of_media: Any
 ) -> AsyncIterator[Neighbourhood]:
-    """Hospitals that take small files of each other, and soon lose patience, and a peer."""
+    """Hospitals that take small files of each other, and soon lose patience, and a peer. `options_of_media` are further
+    ones of the first."""
     dsns = [await make_tenant_dsn(), await make_tenant_dsn()]
-    media = {"remote_bytes_max": REMOTE_BYTES_MAX, "remote_timeout_s": REMOTE_TIMEOUT_S}
+    media = {"remote_bytes_max": REMOTE_BYTES_MAX, "remote_timeout_s": REMOTE_TIMEOUT_S, **options_of_media}
     options, others = {"a.example": {"media": media}}, ["peer.example"]
     async with (
         run_hospitals(["a.example", "b.example"], dsns, folder, others=others, options=options) as (network, (a, b)),

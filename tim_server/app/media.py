@@ -1,8 +1,11 @@
 """The services of files."""
 
+import asyncio
+
 from tim_server.app.accounts import Services
 from tim_server.app.parts import Parts, now_ms
 from tim_server.background.supervise import Loop
+from tim_server.media_store.clamd import Clamd
 from tim_server.media_store.files import MediaFiles
 from tim_server.media_store.objects import open_objects
 from tim_server.services.media import thumbnails as thumbnail_rules
@@ -14,6 +17,7 @@ from tim_server.services.media.fetch import REFUSALS, WAITING_MAX, RemoteMedia
 from tim_server.services.media.keep import MediaKeeping
 from tim_server.services.media.policy import MediaPolicy
 from tim_server.services.media.reap import LeftoverReaping
+from tim_server.services.media.scan import MediaScan, ScanPolicy
 from tim_server.services.media.thumbnails import MediaThumbnails
 from tim_server.services.media.upload import MediaUpload
 from tim_server.services.shared_work import SharedWork
@@ -27,7 +31,7 @@ def media_services(parts: Parts) -> Services:
     store, server_name, codec = parts.store, parts.author.server_name, parts.media_codec
     objects = open_objects(parts.settings.media_folder / parts.tenant.database_role)
     files, policy = MediaFiles(objects), _policy(parts)
-    keeping = MediaKeeping(writer=store.writer, codec=codec, files=files, now_ms=now_ms)
+    keeping = MediaKeeping(writer=store.writer, codec=codec, files=files, now_ms=now_ms, scan=_scan(parts, files))
     remote = RemoteMedia(
         client=parts.federation.client,
         database=store.database,
@@ -78,6 +82,22 @@ def media_services(parts: Parts) -> Services:
             Loop(name="expire copies of media", interval_s=EXPIRY_INTERVAL_S, work=expiry.expire),
         ),
     )
+
+
+def _scan(parts: Parts, files: MediaFiles) -> MediaScan | None:
+    """What scans files, where that is configured."""
+    settings = parts.tenant.media.scan
+    if settings.place is None:
+        return None
+    policy = ScanPolicy(
+        uploads=settings.uploads,
+        remote=settings.remote,
+        encrypted=settings.encrypted,
+        is_required=settings.required,
+        timeout_s=settings.timeout_s,
+    )
+    turns = asyncio.Semaphore(settings.concurrent_max)
+    return MediaScan(scanner=Clamd(settings.place), files=files, policy=policy, turns=turns)
 
 
 def _policy(parts: Parts) -> MediaPolicy:

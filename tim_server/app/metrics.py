@@ -9,6 +9,7 @@ from tim_server.app.homeserver import OpenHomeserver
 from tim_server.app.parts import now_ms
 from tim_server.observability.log_writer import LogWriter
 from tim_server.observability.metrics import CountsAtScrape, ReadAtScrape
+from tim_server.services.media.scan import ScanOutcome
 from tim_server.services.trust.choke_points import ChokePoint
 from tim_server.services.trust.health import health_of
 
@@ -38,6 +39,7 @@ def register_process_metrics(
     _register_trust(registry, homeservers)
     register_sending(registry, homeservers)
     register_receiving(registry, homeservers)
+    _register_scans(registry, homeservers)
 
 
 def _register_trust(registry: CollectorRegistry, homeservers: Sequence[OpenHomeserver]) -> None:
@@ -130,3 +132,16 @@ def register_receiving(registry: CollectorRegistry, homeservers: Sequence[OpenHo
         ),
     ):
         registry.register(metric)
+
+
+def _register_scans(registry: CollectorRegistry, homeservers: Sequence[OpenHomeserver]) -> None:
+    """How often files were scanned for malware, and what came of it."""
+    scans = [each.homeserver.media_upload.keeping.scan for each in homeservers]
+
+    def outcomes() -> dict[str, float]:
+        counts: Counter[str] = Counter()
+        for scan in scans:
+            counts.update(scan.counts if scan is not None else {})
+        return {outcome: float(counts[outcome]) for outcome in ScanOutcome}
+
+    registry.register(CountsAtScrape("tim_media_scans", "Files scanned for malware", "outcome", outcomes))

@@ -1,10 +1,25 @@
 """Files that users upload: where they are kept, and how large they may be."""
 
-from pydantic import Field
+import re
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from tim_server.config.base import PathOption, SecretKeyOption, Section
 
 MIB = 2**20
+_UNIX = "unix:"
+_PLACE = re.compile(r"unix:/.+|(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}")
+
+
+def _check_clamd(value: str) -> str:
+    if not _PLACE.fullmatch(value):
+        raise ValueError("must be unix: and an absolute path, or host:port")
+    return value
+
+
+ClamdOption = Annotated[str, AfterValidator(_check_clamd)]
 
 
 class MediaStoreSettings(Section):
@@ -29,6 +44,43 @@ class MediaStoreSettings(Section):
         description="To replace the master key: the one until now. After one start with both it is needed no more. "
         "Also as former_master_key_file.",
     )
+
+
+class ScanSettings(Section):
+    """Scanning of files for malware, by clamd. Its limits must let files through that are as large as they may be here:
+    StreamMaxLength, MaxFileSize, MaxScanSize."""
+
+    clamd: ClamdOption | None = Field(
+        default=None,
+        examples=["unix:/run/clamav/clamd.ctl"],
+        description="Where clamd listens: unix: and the path of its socket, or host:port. Without, nothing is scanned.",
+    )
+    uploads: bool = Field(default=True, description="Whether what users upload is scanned.")
+    remote: bool = Field(default=True, description="Whether what is fetched from other servers is scanned.")
+    encrypted: bool = Field(
+        default=False,
+        description="Whether files are scanned whose content type is application/octet-stream. That is what clients "
+        "call those that are encrypted end to end, of which a scanner sees nothing; others may call theirs so too.",
+    )
+    required: bool = Field(
+        default=True, description="Whether a file is refused that can't be scanned, also while clamd is away."
+    )
+    timeout_s: float = Field(
+        default=120.0, ge=1.0, le=1_800.0, description="How many seconds the scan of a file may take, with its waiting."
+    )
+    concurrent_max: int = Field(
+        default=8, ge=1, le=1_000, description="How many files a process has scanned at once; others wait."
+    )
+
+    @property
+    def place(self) -> Path | tuple[str, int] | None:
+        """The path of the socket, or host and port."""
+        if self.clamd is None:
+            return None
+        if self.clamd.startswith(_UNIX):
+            return Path(self.clamd.removeprefix(_UNIX))
+        host, _, port = self.clamd.rpartition(":")
+        return host.strip("[]"), int(port)
 
 
 class MediaSettings(Section):
@@ -77,3 +129,4 @@ class MediaSettings(Section):
         description="Whether the deprecated endpoints below /_matrix/media/v3/ serve files to whoever knows their "
         "address. The telematics infrastructure asks for them.",
     )
+    scan: ScanSettings = Field(default=ScanSettings(), description="Scanning for malware.")

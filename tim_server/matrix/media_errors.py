@@ -30,6 +30,30 @@ class StorageFull(MatrixError):
     default_message = "The server has no space left for files"
 
 
+class MalwareFound(MatrixError):
+    """M_FORBIDDEN: there is malware in the file."""
+
+    errcode = "M_FORBIDDEN"
+    status = 403
+    default_message = "The file contains malware"
+
+
+class ScanImpossible(MatrixError):
+    """M_FORBIDDEN: the file can't be scanned for malware, and only what was scanned is taken."""
+
+    errcode = "M_FORBIDDEN"
+    status = 403
+    default_message = "The file can't be scanned for malware"
+
+
+class ScanUnavailable(MatrixError):
+    """M_UNKNOWN with 503: nothing can be scanned for malware now, and only what was scanned is taken."""
+
+    errcode = "M_UNKNOWN"
+    status = 503
+    default_message = "Files can't be scanned for malware now; try again later"
+
+
 class RemoteFileTooLarge(MatrixError):
     """M_TOO_LARGE with 502: another server's file is larger than this server serves."""
 

@@ -20,7 +20,13 @@ from tim_server.federation.media import RemoteFile, download_media
 from tim_server.matrix.errors import Forbidden, LimitExceeded, NotFound, Unavailable
 from tim_server.matrix.federation_errors import BadGateway
 from tim_server.matrix.identifiers import MediaId, ServerName
-from tim_server.matrix.media_errors import NotYetUploaded, RemoteFileTooLarge
+from tim_server.matrix.media_errors import (
+    MalwareFound,
+    NotYetUploaded,
+    RemoteFileTooLarge,
+    ScanImpossible,
+    ScanUnavailable,
+)
 from tim_server.services.media.keep import ArrivingMedium, MediaKeeping
 from tim_server.services.media.policy import MediaPolicy
 from tim_server.services.servers.told import errors_told
@@ -34,8 +40,8 @@ WAITING_MAX = 1_000
 WAITING_PER_SERVER_MAX = 200
 TURN_TIMEOUT_S = 60.0
 TIMEOUT_MS_MAX = 60_000
-REFUSALS = (NotFound, Forbidden, BadGateway, RemoteFileTooLarge)
-"""What the other server, or its file, is to blame for."""
+REFUSALS = (NotFound, Forbidden, BadGateway, RemoteFileTooLarge, MalwareFound, ScanImpossible, ScanUnavailable)
+"""What the other server, or its file, is to blame for; and what would be fetched in vain."""
 
 _Name = tuple[ServerName, MediaId]
 

@@ -12,13 +12,14 @@ from enum import Enum
 
 import structlog
 
-from tim_server.matrix.errors import Unavailable
+from tim_server.matrix.errors import MatrixError, Unavailable
 from tim_server.matrix.identifiers import MediaId, ServerName, UserId
 from tim_server.matrix.media_errors import QuotaExceeded, StorageFull
 from tim_server.media_store.errors import MediaStoreError, NoSpaceLeft
 from tim_server.media_store.files import FileToRead, MediaFiles, StoredFile, new_object_name
 from tim_server.media_store.thumbnails import Thumbnail
 from tim_server.services.media.arrivals import MEDIA
+from tim_server.services.media.scan import MediaScan
 from tim_server.storage.announced_media import delete_announcement
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection
@@ -49,18 +50,22 @@ class ArrivingMedium:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaKeeping:
-    """Takes files in. `codec` seals their keys and names."""
+    """Takes files in. `codec` seals their keys and names; without `scan` nothing is scanned for malware."""
 
     writer: Writer
     codec: Codec
     files: MediaFiles
     now_ms: Callable[[], int]
+    scan: MediaScan | None = None
 
     async def keep(self, arriving: ArrivingMedium, *, timeout_s: float) -> Medium | None:
         """The file, once it is stored durably; None where there is one of this id already. Raises TimeoutError,
-        `StorageFull`, `Unavailable`, `QuotaExceeded`, and what `pieces` raise; then nothing of it is kept."""
+        `StorageFull`, `Unavailable`, `QuotaExceeded`, what scanning raises, and what `pieces` raise; then nothing of it
+        is kept."""
         identity = identity_of(arriving.server_name, arriving.media_id)
         object_name, stored = await self._write(identity, arriving.pieces, timeout_s)
+        if self.scan is not None and self.scan.concerns(arriving.content_type, is_remote=arriving.user_id is None):
+            await self._require_clean(self.scan, object_name, identity, stored)
         now = self.now_ms()
         medium = Medium(
             server_name=arriving.server_name,
@@ -85,11 +90,22 @@ class MediaKeeping:
         )
         if outcome is _Outcome.KEPT:
             return medium
-        with suppress(MediaStoreError):  # what is left over is removed later in any case
-            await self.files.objects.delete(object_name)
+        await self._remove(object_name)
         if outcome is _Outcome.TOO_MUCH:
             raise QuotaExceeded()
         return None
+
+    async def _require_clean(self, scan: MediaScan, object_name: str, identity: str, stored: StoredFile) -> None:
+        file = FileToRead(object_name=object_name, identity=identity, key=stored.key, size_bytes=stored.size_bytes)
+        try:
+            await scan.require_clean(file)
+        except MatrixError:
+            await self._remove(object_name)
+            raise
+
+    async def _remove(self, object_name: str) -> None:
+        with suppress(MediaStoreError):  # what is left over is removed later in any case
+            await self.files.objects.delete(object_name)
 
     async def keep_thumbnail(self, medium: Medium, variant: str, thumbnail: Thumbnail, *, timeout_s: float) -> None:
         """Keep a smaller image of a medium, unless there are enough; raises as `keep`."""
