@@ -18,6 +18,7 @@ from tests.peer import Peer, run_peer
 from tests.people import Hospital
 from tim_server.app import prepare, start_process
 from tim_server.matrix.canonical_json import encode
+from tim_server.web import pipeline
 
 VERSION = "/_matrix/federation/v1/version"
 PROFILE = "/_matrix/federation/v1/query/profile"
@@ -101,6 +102,24 @@ async def test_requests_that_are_refused_count_by_address(tenant_dsn: str, tmp_p
                 assert response.status == expected
 
 
+async def test_a_body_that_takes_long_is_paid_for(
+    tenant_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though nobody has signed it."""
+    monkeypatch.setattr(pipeline, "FREE_S", 0.0)
+    monkeypatch.setattr(pipeline, "REQUEST_S", 1e-9)
+    network = Network.of(tmp_path, ["a.example", "peer.example"])
+    bucket = {"enabled": True, "federation": {"per_second": 10, "burst": 100}}
+    async with (
+        run_networked(network, "a.example", tenant_dsn, tmp_path, rate_limits=bucket),
+        run_peer(network, "peer.example") as peer,
+    ):
+        forged = {"Authorization": signed(peer, "PUT", f"{SEND}/2")}
+        assert (await peer.ask("a.example", "PUT", f"{SEND}/1", {"pdus": []}, headers=forged))[0] == 401
+        status, answer = await peer.ask("a.example", "GET", VERSION)
+        assert status == 429 and answer["retry_after_ms"] > 1_000
+
+
 async def test_a_header_that_is_no_text_is_refused(neighbourhood: Neighbourhood) -> None:
     header = b'X-Matrix origin="peer.example",key="ed25519:\xff",sig="x"'
     target = f"{PROFILE}?user_id=@alice:a.example".encode()
@@ -112,7 +131,9 @@ async def test_a_header_that_is_no_text_is_refused(neighbourhood: Neighbourhood)
 
 async def test_a_server_that_is_not_believed_is_told_before_its_body_is_read(neighbourhood: Neighbourhood) -> None:
     head = f"PUT {SEND}/1 HTTP/1.1\r\nHost: a.example\r\nContent-Length: 9000000\r\n"
-    for header in ("", "Authorization: Bearer x\r\n", 'Authorization: X-Matrix origin="a.example",key="k",sig="s"\r\n'):
+    matrix = 'Authorization: X-Matrix origin="{}",key="ed25519:none",sig="s"\r\n'
+    headers = ("", "Authorization: Bearer x\r\n", matrix.format("a.example"), matrix.format("peer.example"))
+    for header in headers:
         answer = await send_raw(neighbourhood, f"{head}{header}\r\n{{".encode())
         assert answer.startswith(b"HTTP/1.1 401")
 

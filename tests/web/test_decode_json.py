@@ -5,8 +5,9 @@ import time
 
 import pytest
 
+from tim_server.matrix.canonical_json import encode_relaxed
 from tim_server.matrix.errors import BadJson, NotJson
-from tim_server.web.decode_json import JSON_DEPTH_MAX, decode_object
+from tim_server.web.decode_json import JSON_DEPTH_MAX, decode_object, decode_signed
 
 
 @pytest.mark.parametrize(
@@ -79,3 +80,24 @@ def test_a_wide_body_is_decoded_in_reasonable_time():
     started = time.perf_counter()
     decode_object(data)
     assert time.perf_counter() - started < 2
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"{}", b'{"b": [1, "x"], "a": null}', b'{"b":1.50,"a":-0.0}', b'{"a":100000000000000000000}',
+        b'{"a":9007199254740993}', b'{"a":[1e-7,{"c":1,"b":2}]}', b'{"\\u00fc":"\\u0000"}', '{"ü":"😀"}'.encode(),
+    ],
+)  # fmt: skip
+def test_what_a_server_has_signed_is_the_canonical_form(data):
+    value, content = decode_signed(data)
+    assert value == decode_object(data, nul_ok=True)
+    assert content == encode_relaxed(value)
+
+
+@pytest.mark.parametrize("data", [b'{"a":1e999}', b'{"a":"\\ud800"}', nested(JSON_DEPTH_MAX + 1), b"[]"])
+def test_what_no_server_can_have_signed_is_bad(data):
+    with pytest.raises(BadJson):
+        decode_signed(data)
+    with pytest.raises(BadJson):
+        decode_signed(nested(100_000), depth_max=None)

@@ -50,6 +50,21 @@ def test_the_error_says_when_to_come_back_and_that_is_enough():
     limits.take("send", "a")
 
 
+def test_what_turns_out_to_cost_more_is_owed():
+    clock = Clock()
+    limits = make(clock)
+    limits.take("send", "@a:b")
+    limits.charge("send", "@a:b", 14.0)
+    with pytest.raises(LimitExceeded) as caught:
+        limits.take("send", "@a:b")
+    assert caught.value.extra == {"retry_after_ms": 3000}
+    clock.time += 3
+    assert granted(limits, 20) == 1
+    limits.charge("send", "@a:b", -5.0)
+    assert granted(limits, 20) == 0
+    assert granted(limits, 20, key="@c:b") == 10
+
+
 def test_accounts_and_buckets_do_not_share():
     limits = make(Clock())
     assert granted(limits, 20, key="@a:b") == 10

@@ -76,7 +76,8 @@ class RateLimitSettings(Section):
     )
     federation: BucketSettings = Field(
         default=BucketSettings(per_second=200, burst=2_000),
-        description="Requests of other servers, by server, and by address before it is known which server asks.",
+        description="Requests of other servers, by server, and by address before it is known which server asks. "
+        "One whose body takes long to be read counts as several.",
     )
 
     def buckets(self) -> Mapping[str, BucketSettings]:

@@ -78,7 +78,19 @@ def encode_relaxed(value: Any) -> bytes:
     try:
         return encode(value)  # the same bytes, sooner
     except CanonicalJsonError:
-        pass
+        return _encode_any(value)
+
+
+def encode_decoded(value: Any, *, has_floats: bool) -> bytes:
+    """As `encode_relaxed`, for a value that was just decoded, as long as it takes to write it: whether it holds floats
+    need not be looked for."""
+    try:
+        return _encode_any(value) if has_floats else orjson.dumps(value, option=_STRICT)
+    except (orjson.JSONEncodeError, RecursionError):
+        return _encode_any(value)
+
+
+def _encode_any(value: Any) -> bytes:
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
         return text.encode()

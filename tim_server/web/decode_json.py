@@ -8,11 +8,12 @@ Spec: https://spec.matrix.org/v1.19/client-server-api/#api-standards
 """
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from tim_server.matrix.canonical_json import is_deeper_than, read_float
+from tim_server.matrix.canonical_json import CanonicalJsonError, encode_decoded, is_deeper_than, read_float
 from tim_server.matrix.errors import BadJson, NotJson
 
 JSON_DEPTH_MAX = 200
@@ -25,8 +26,40 @@ _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 def decode_object(data: bytes, *, depth_max: int | None = JSON_DEPTH_MAX, nul_ok: bool = False) -> dict[str, Any]:
     """The JSON object in `data`; raises NotJson or BadJson. `nul_ok`, and None as `depth_max`: NUL, or how deep it is
     nested, is for the rules of what is within to judge, as in events of other servers."""
+    value = _decode(_decoder, data)
+    if not nul_ok and b"\\u0000" in data and _ESCAPED_NUL.search(data):
+        raise BadJson("The JSON holds a NUL character")
+    opened = data.count(b"{") + data.count(b"[")
+    if depth_max is not None and opened > depth_max and is_deeper_than(value, depth_max):
+        raise BadJson("The JSON is nested too deeply")
+    return value
+
+
+def decode_signed(data: bytes, *, depth_max: int | None = JSON_DEPTH_MAX) -> tuple[dict[str, Any], bytes]:
+    """The JSON object in `data` that another server has sent, and those bytes of it that are signed, its canonical form
+    without the rules on numbers; raises as `decode_object` does, also where it has none."""
+    floats = _Floats()
+    value = _decode(msgspec.json.Decoder(float_hook=floats.read), data)
+    if depth_max is not None and is_deeper_than(value, depth_max):
+        raise BadJson("The JSON is nested too deeply")
     try:
-        value = _decoder.decode(data)
+        return value, encode_decoded(value, has_floats=floats.found)
+    except CanonicalJsonError:
+        raise BadJson("The JSON has no canonical form") from None
+
+
+@dataclass(slots=True)
+class _Floats:
+    found: bool = False
+
+    def read(self, digits: str) -> float:
+        self.found = True
+        return read_float(digits)
+
+
+def _decode(decoder: "msgspec.json.Decoder[Any]", data: bytes) -> dict[str, Any]:
+    try:
+        value = decoder.decode(data)
     except RecursionError:
         raise BadJson("The JSON is nested too deeply") from None
     except msgspec.ValidationError:
@@ -37,11 +70,6 @@ def decode_object(data: bytes, *, depth_max: int | None = JSON_DEPTH_MAX, nul_ok
         raise NotJson() from None
     if not isinstance(value, dict):
         raise BadJson("The body must be a JSON object")
-    if not nul_ok and b"\\u0000" in data and _ESCAPED_NUL.search(data):
-        raise BadJson("The JSON holds a NUL character")
-    opened = data.count(b"{") + data.count(b"[")
-    if depth_max is not None and opened > depth_max and is_deeper_than(value, depth_max):
-        raise BadJson("The JSON is nested too deeply")
     return value
 
 

@@ -12,13 +12,12 @@ import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from time import thread_time
 from typing import Any
 
 from aiohttp.web import BaseRequest, StreamResponse
 
-from tim_server.matrix.canonical_json import CanonicalJsonError, encode_relaxed
 from tim_server.matrix.errors import (
-    BadJson,
     Forbidden,
     GuestAccessForbidden,
     MatrixError,
@@ -33,7 +32,7 @@ from tim_server.web.body_memory import BodyMemory
 from tim_server.web.client_address import TrustedProxies
 from tim_server.web.client_certificates import ClientCertificates
 from tim_server.web.context import RequestContext, enter_request
-from tim_server.web.decode_json import JSON_DEPTH_MAX, decode_object
+from tim_server.web.decode_json import JSON_DEPTH_MAX, decode_object, decode_signed
 from tim_server.web.errors import BadRequest, to_matrix_error
 from tim_server.web.exchange import Exchange, Observer
 from tim_server.web.parse_target import path_segments, query_values, split_target
@@ -47,6 +46,12 @@ from tim_server.web.tenants import HostedTenant, Tenants
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 _SERVERS = frozenset({Auth.SERVER, Auth.SERVER_OR_STRANGER})
+
+FREE_S = 0.005
+"""So long, of a processor's time, a body of another server may take to be decoded and verified: most take less than a
+tenth of it."""
+REQUEST_S = 0.0005
+"""What takes longer counts as so many requests. Nothing else runs meanwhile, and anybody can send it."""
 
 Query = Mapping[str, Sequence[str]]
 
@@ -128,6 +133,7 @@ class Pipeline:
             matrix_error = to_matrix_error(
                 RuntimeError("cancelled from within").with_traceback(error.__traceback__), route=exchange.route_name
             )
+        matrix_error.__traceback__ = None  # with which it would keep itself, and the body, until garbage is collected
         return respond_to_error(matrix_error, request_id, _allowed_methods(matrix_error, exchange.router, request))
 
     async def _answer(self, request: BaseRequest, exchange: Exchange) -> StreamResponse:
@@ -159,32 +165,36 @@ class Pipeline:
             route.rate_limit or DEFAULT_BUCKET,
             address_key(exchange.context.client_address) if requester is None else requester.user_id,
         )
-        read = await self._read_body(route, tenant, request, exchange)
-        return (read,) if route.auth is Auth.NONE else (requester, read)
+        data, stream = await self._read_body(route, tenant, request, exchange)
+        body = {} if data is None else decode_object(data, depth_max=self._depth_max(route))
+        return ((body, stream),) if route.auth is Auth.NONE else (requester, (body, stream))
 
     async def _read_as_server(
         self, route: Route, tenant: HostedTenant, request: BaseRequest, exchange: Exchange
     ) -> tuple[Any, ...]:
         """The name of the server that has signed the request, and the body. The address counts towards a limit before
         anything is verified; the origin that the request claims only once it is, else anybody could use up the limit of
-        another."""
+        another. Both pay for a body that took long, which nobody knows before."""
         authenticator = tenant.homeserver.server_authenticator
-        bucket = route.rate_limit or FEDERATION_BUCKET
-        tenant.rate_limits.take(bucket, address_key(exchange.context.client_address))
+        bucket, address = route.rate_limit or FEDERATION_BUCKET, address_key(exchange.context.client_address)
+        tenant.rate_limits.take(bucket, address)
         authorization = request.headers.getall("Authorization", ())
         certificates = self.certificates.of(request, is_proxied=exchange.context.is_proxied)
         is_stranger = not authorization and route.auth is Auth.SERVER_OR_STRANGER and authenticator.admits_strangers
-        signature = None if is_stranger else await authenticator.admit(authorization, certificates)
-        body, stream = await self._read_body(route, tenant, request, exchange)
-        if signature is None:
-            return None, (body, stream)
-        exchange.origin = origin = await authenticator.verify(
-            signature,
-            method=request.method,
-            uri=request.raw_path,
-            content=_signed_form(body) if route.reader.has_json_body and request.body_exists else None,
-        )
+        admitted = None if is_stranger else await authenticator.admit(authorization, certificates)
+        data, stream = await self._read_body(route, tenant, request, exchange)
+        began_s = thread_time()
+        try:
+            body, content = ({}, None) if data is None else decode_signed(data, depth_max=self._depth_max(route))
+            if admitted is None:
+                return None, (body, stream)
+            origin = authenticator.verify(admitted, method=request.method, uri=request.raw_path, content=content)
+        finally:
+            price = (thread_time() - began_s - FREE_S) / REQUEST_S
+            tenant.rate_limits.charge(bucket, address, price)
+        exchange.origin = origin
         tenant.rate_limits.take(bucket, origin)
+        tenant.rate_limits.charge(bucket, origin, price)
         return origin, (body, stream)
 
     async def _authenticate(
@@ -210,24 +220,27 @@ class Pipeline:
 
     async def _read_body(
         self, route: Route, tenant: HostedTenant, request: BaseRequest, exchange: Exchange
-    ) -> tuple[dict[str, Any], BodyStream | None]:
+    ) -> tuple[bytes | None, BodyStream | None]:
+        """The bytes of a body that should be JSON, or one that the endpoint reads."""
         reader = route.reader
         size_bytes_max = route.body_size_max_of(tenant.homeserver) or self.limits.body_size_bytes_max
         timeout_seconds = self.limits.body_timeout_seconds
         if reader.stream_key is not None:
             stream = BodyStream(request, size_bytes_max=size_bytes_max, chunk_timeout_seconds=timeout_seconds)
-            return {}, stream
+            return None, stream
         if not request.body_exists and not reader.is_body_required:
-            return {}, None
+            return None, None
         exchange.share = share = self.memory.share(address_key(exchange.context.client_address))
         data = await read_body(request, share, size_bytes_max=size_bytes_max, timeout_seconds=timeout_seconds)
-        if not reader.has_json_body or (not data and not reader.is_body_required):
-            return {}, None
-        if not data:
+        if not reader.has_json_body:
+            return None, None
+        if not data and reader.is_body_required:
             raise NotJson("The request has no body")
         share.take_json(data)
-        depth_max = None if route.deep_json_ok else self.limits.json_depth_max
-        return decode_object(data, depth_max=depth_max, nul_ok=route.auth in _SERVERS), None
+        return data or b"{}", None
+
+    def _depth_max(self, route: Route) -> int | None:
+        return None if route.deep_json_ok else self.limits.json_depth_max
 
 
 def _allowed_methods(error: MatrixError, router: Router | None, request: BaseRequest) -> dict[str, str] | None:
@@ -235,14 +248,6 @@ def _allowed_methods(error: MatrixError, router: Router | None, request: BaseReq
         return None
     methods = router.methods(path_segments(split_target(request.raw_path)[0]))
     return {"Allow": ", ".join((*methods, "OPTIONS"))}
-
-
-def _signed_form(body: dict[str, Any]) -> bytes:
-    """The bytes of a body that its sender has signed; raises BadJson where there are none."""
-    try:
-        return encode_relaxed(body)
-    except CanonicalJsonError:
-        raise BadJson("The JSON has no canonical form") from None
 
 
 def _bearer_token(header: str | None) -> str | None:

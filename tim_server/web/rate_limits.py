@@ -63,17 +63,29 @@ class RateLimits:
         limit = self._limits.get(bucket)
         if limit is None or key in self._exempt:
             return
+        tokens = self._spend(limit, bucket, key, 1.0)
+        if tokens < 0.0:
+            raise LimitExceeded(retry_after_ms=max(1, round(-tokens / limit.per_second * 1000)))
+
+    def charge(self, bucket: str, key: str, tokens: float) -> None:
+        """Take more tokens of `key`, for what a granted request has turned out to cost; those that there are not it
+        owes."""
+        limit = self._limits.get(bucket)
+        if limit is not None and key not in self._exempt and tokens > 0.0:
+            self._spend(limit, bucket, key, tokens, owing_ok=True)
+
+    def _spend(self, limit: RateLimit, bucket: str, key: str, count: float, *, owing_ok: bool = False) -> float:
+        """The tokens that are left; a negative number is what is missing, where they were not taken."""
         now = self._now()
         name = (bucket, key)
         tokens, updated = self._buckets.get(name, (float(limit.burst), now))
         tokens = min(float(limit.burst), tokens + (now - updated) * limit.per_second)
-        is_granted = tokens >= 1.0
-        self._buckets[name] = (tokens - 1.0 if is_granted else tokens, now)
+        left = tokens - count
+        self._buckets[name] = (left if left >= 0.0 or owing_ok else tokens, now)
         self._buckets.move_to_end(name)
         if len(self._buckets) > self._buckets_max:
             self._buckets.popitem(last=False)
-        if not is_granted:
-            raise LimitExceeded(retry_after_ms=max(1, round((1.0 - tokens) / limit.per_second * 1000)))
+        return left
 
     def __len__(self) -> int:
         """How many buckets are remembered."""

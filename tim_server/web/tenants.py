@@ -6,8 +6,8 @@ from typing import Protocol
 
 from tim_server.matrix.errors import Unrecognized
 from tim_server.matrix.identifiers import ServerName
-from tim_server.matrix.request_auth import RequestSignature
 from tim_server.services.accounts.requester import Requester
+from tim_server.services.servers.authenticate import Admitted
 from tim_server.web.rate_limits import RateLimits
 
 
@@ -28,14 +28,12 @@ class ServerAuthenticator(Protocol):
         """Whether any server may be talked to, so that who asks need not be known for what anybody may know."""
         ...
 
-    def admit(self, authorization: Sequence[str], certificates: Sequence[bytes], /) -> Awaitable[RequestSignature]:
+    def admit(self, authorization: Sequence[str], certificates: Sequence[bytes], /) -> Awaitable[Admitted]:
         """What the headers say; raises Unauthorized, or Forbidden for a server that this one does not talk to.
         `certificates` (DER) are what the client has presented, its own first."""
         ...
 
-    def verify(
-        self, signature: RequestSignature, /, *, method: str, uri: str, content: bytes | None
-    ) -> Awaitable[ServerName]:
+    def verify(self, admitted: Admitted, /, *, method: str, uri: str, content: bytes | None) -> ServerName:
         """The server whose signature over the request is verified; raises Unauthorized."""
         ...
 

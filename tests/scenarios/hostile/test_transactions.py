@@ -5,6 +5,7 @@ Spec: https://spec.matrix.org/v1.19/server-server-api/#transactions
 """
 
 import asyncio
+import gc
 import random
 from collections import deque
 from collections.abc import AsyncIterator
@@ -16,6 +17,7 @@ import pytest
 from tests.eventually import eventually
 from tests.peer import Asked
 from tests.scenarios.hostile.conftest import PEER, V1, A, B
+from tests.scenarios.hostile.memory import growth_bytes
 from tests.shared_rooms import SharedRoom
 from tim_server.federation_api.transactions import TRANSACTION_BYTES_MAX
 from tim_server.matrix.events.record import Event
@@ -65,7 +67,7 @@ async def test_a_peer_that_does_not_wait_for_answers_is_told_to(room: SharedRoom
 HUGE: dict[str, bytes] = {
     "empty arrays": b'{"pdus":[' + b"[]," * 500_000 + b"[]]}",
     "tiny objects": b'{"pdus":[' + b'{"a":0},' * 200_000 + b"{}]}",
-    "arrays that take a gigabyte": b'{"pdus":["' + b"[" * 9_000_000 + b'"]}',
+    "arrays that take half a gigabyte": b'{"pdus":[' + (b"[" * 100 + b"]" * 100 + b",") * 45_000 + b"0]}",
     "keys": b'{"edus":[],"pdus":[{' + b",".join(b'"%d":0' % number for number in range(200_000)) + b"}]}",
     "more than may come at all": b'{"pdus":["' + b"x" * TRANSACTION_BYTES_MAX + b'"]}',
     "no end": b'{"pdus":[' * 5_000,
@@ -77,6 +79,20 @@ async def test_a_huge_transaction_ends_soon_and_changes_nothing(room: SharedRoom
     async with asyncio.timeout(60):
         status, answer = await room.peer.ask(A, "PUT", f"{V1}/send/huge", HUGE[what], headers=JSON)
     assert status in (400, 401, 413), answer
+
+
+async def test_what_was_refused_leaves_nothing_behind_that_has_to_be_collected(room: SharedRoom) -> None:
+    """Each takes fifty megabytes while it is looked at."""
+    gc.collect()
+    gc.disable()
+    try:
+        with growth_bytes() as growth:
+            for _ in range(10):
+                body = b'{"edus":[],"pdus":[' + b"[]," * 600_000 + b"[]]}"
+                assert (await room.peer.ask(A, "PUT", f"{V1}/send/refused", body))[0] == 400
+            assert growth() < 200 * 2**20
+    finally:
+        gc.enable()
 
 
 async def test_a_hundred_megabytes_are_refused_before_they_are_sent(room: SharedRoom) -> None:

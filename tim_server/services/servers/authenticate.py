@@ -34,9 +34,18 @@ class ClientProof(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Admitted:
+    """What a request's header says, of an origin that may talk to us, and the key that the signature must be of, 32
+    bytes."""
+
+    signature: RequestSignature
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServerAuthenticator:
-    """Authenticates requests of other servers, in two steps: what the header says before the body is read, and the
-    signature over it."""
+    """Authenticates requests of other servers, in two steps: what the header says and the origin's key before the body
+    is read, and the signature over it, for which nothing has to be waited for while the body takes memory."""
 
     server_name: ServerName
     keys: KeyRing
@@ -49,10 +58,10 @@ class ServerAuthenticator:
     heard: Callable[[ServerName], None] = lambda server: None
     """Told of each server that has signed a request."""
 
-    async def admit(self, authorization: Sequence[str], certificates: Sequence[bytes] = ()) -> RequestSignature:
-        """What the `Authorization` headers say; raises `Unauthorized` where they can't be right, or are for somebody
-        else, and `Forbidden` where the trust gate refuses the origin, or where it must have presented a certificate
-        (DER, with what came along) and these do not prove that it is the origin."""
+    async def admit(self, authorization: Sequence[str], certificates: Sequence[bytes] = ()) -> Admitted:
+        """What the `Authorization` headers say; raises `Unauthorized` where they can't be right, are for somebody else,
+        or name a key that can't be had, and `Forbidden` where the trust gate refuses the origin, or where it must have
+        presented a certificate (DER, with what came along) and these do not prove that it is the origin."""
         if not authorization:
             raise Unauthorized("The Authorization header of the scheme X-Matrix is missing")
         signature = parse_authorization(authorization[0])
@@ -65,18 +74,17 @@ class ServerAuthenticator:
         await self.gate.require(ChokePoint.INCOMING_FEDERATION, [signature.origin])
         if self.client_certificates is not None:
             await self.client_certificates.require(signature.origin, certificates)
-        return signature
+        return Admitted(signature=signature, key=await self._key(signature.origin, signature.key_id))
 
-    async def verify(self, signature: RequestSignature, *, method: str, uri: str, content: bytes | None) -> ServerName:
+    def verify(self, admitted: Admitted, *, method: str, uri: str, content: bytes | None) -> ServerName:
         """The origin, once its signature over the request is verified; raises `Unauthorized`. `content` are the
         canonical bytes of the body."""
-        origin = signature.origin
-        key = await self._key(origin, signature.key_id)
+        signature, origin = admitted.signature, admitted.signature.origin
         message = signed_request(
             method=method, uri=uri, origin=origin, destination=signature.destination, content=content
         )
         try:
-            verify_message(message, signature.signature, key)
+            verify_message(message, signature.signature, admitted.key)
         except BadSignature:
             raise Unauthorized("The signature of the request does not verify") from None
         self.heard(origin)
