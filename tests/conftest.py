@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import structlog
 
 from tests.hospitals import Network, NetworkedHospital, run_hospitals
 from tests.peer import Peer, run_peer
@@ -31,6 +32,14 @@ def open_tmp_path() -> Iterator[Path]:
         folder.chmod(0o711)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def usual_logging() -> Iterator[None]:
+    """Commands that a test runs configure logging; the next test finds it as it was."""
+    configuration = structlog.get_config()
+    yield
+    structlog.configure(**configuration)
 
 
 @pytest.fixture(scope="session")

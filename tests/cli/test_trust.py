@@ -11,19 +11,23 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from tests.certificates import DAY, NOW
+from tests.certificates import DAY, NOW, make_certificate, make_crl
 from tests.cli.test_commands import invoke
-from tests.services.trust.site import token_of
-from tests.trust.circle import ROOT
+from tests.services.trust.site import directory_of, token_of
+from tests.trust.circle import ROOT, SIGNING
 from tim_server.storage.embedded import EmbeddedPostgres
+from tim_server.trust.signed_directory import sign_directory
 
 
 @dataclass
 class Site:
-    """The configuration of a homeserver, and what its directory's server has; None: an error."""
+    """The configuration of a homeserver, and what its directory's server has; None: an error. `crl` is what the server
+    has at `crl_url`."""
 
     config: Path
     published: list[bytes | None] = field(default_factory=lambda: [None])
+    crl: bytes = b""
+    crl_url: str = ""
 
     def publish(self, document: bytes | None) -> None:
         self.published[:] = [document]
@@ -38,7 +42,7 @@ def site(tmp_path: Path, postgres: EmbeddedPostgres) -> Iterator[Site]:
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            (document,) = site.published
+            (document,) = site.published if self.path != "/list.crl" else (site.crl,)
             self.send_response(503 if document is None else 200)
             self.end_headers()
             self.wfile.write(document or b"")
@@ -47,6 +51,7 @@ def site(tmp_path: Path, postgres: EmbeddedPostgres) -> Iterator[Site]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    site.crl_url = f"http://127.0.0.1:{server.server_port}/list.crl"
     role = f"cli_{os.urandom(4).hex()}"
     dsn = asyncio.run(postgres.provision_tenant(role))
     anchors = tmp_path / "circle.pem"
@@ -56,7 +61,7 @@ def site(tmp_path: Path, postgres: EmbeddedPostgres) -> Iterator[Site]:
         "federation: {hosts: {'a.example': '127.0.0.1:9'}}\n"
         "trust:\n  profile: directory\n"
         f"  sources: {{directory: {{urls: ['http://127.0.0.1:{server.server_port}/'], anchors_file: circle.pem}}}}\n"
-        "  certificates: {anchors_file: circle.pem}\n"
+        f"  certificates: {{anchors_file: circle.pem, revocation_hosts: ['127.0.0.1:{server.server_port}']}}\n"
     )
     yield site
     server.shutdown()
@@ -102,6 +107,19 @@ def test_what_is_published_is_verified_and_nothing_is_changed(site: Site, tmp_pa
     site.publish(None)
     assert site.run("verify").exit_code == 1
     assert "cannot be read" in site.run("verify", tmp_path / "missing").stderr
+
+
+def test_a_directory_of_a_revoked_signer_is_refused_as_the_server_refuses_it(site: Site) -> None:
+    revoked, valid = (make_certificate(ROOT, [], [SIGNING], crl_urls=[site.crl_url]) for _ in range(2))
+    site.crl = make_crl(ROOT, [revoked])
+    site.publish(sign_directory(directory_of("a"), key=revoked.key, certificates=revoked.chain))
+    for command in ("verify", "refresh"):
+        result = site.run(command)
+        assert (result.exit_code, "the directory's signer is not accepted" in result.output) == (1, True)
+    assert "nobody is talked to" in site.run("show").output
+    site.publish(sign_directory(directory_of("a"), key=valid.key, certificates=valid.chain))
+    result = site.run("verify")
+    assert (result.exit_code, "1 servers of 1 organisations" in result.output) == (0, True), result.output
 
 
 def test_only_an_operator_goes_back_to_an_older_directory(site: Site) -> None:

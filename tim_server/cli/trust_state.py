@@ -6,7 +6,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,7 +34,7 @@ from tim_server.storage.migrations import migrate
 from tim_server.storage.store import Store, open_store
 from tim_server.trust.directory import Directory, DirectoryRefused
 from tim_server.trust.publication import directory_request_url
-from tim_server.trust.signed_directory import SignedDirectory, check_succession, verify_directory
+from tim_server.trust.signed_directory import SignedDirectory, check_succession
 from tim_server.trust.verdict import Verdict
 
 T = TypeVar("T")
@@ -111,11 +110,12 @@ def refresh(config: Path, *, server_name: str | None, allow_rollback: bool) -> s
 
 
 def verify(config: Path, file: Path | None, *, server_name: str | None) -> Verified:
-    """Verify the document in `file`, or what is published, and change nothing. Raises what `failures_told` tells."""
+    """Verify the document in `file`, or what is published, as the server would, and put nothing in force. Raises what
+    `failures_told` tells."""
 
     async def check(opened: OpenTrust) -> Verified:
         if file is not None:
-            return _verified(opened, str(file), _read(file))
+            return await _verified(opened, str(file), _read(file))
         found = []
         for url in opened.directory.source.urls:
             try:
@@ -124,7 +124,7 @@ def verify(config: Path, file: Path | None, *, server_name: str | None) -> Verif
                 found.append(Verified(lines=[f"{url}: {error}"], is_accepted=False))
                 continue
             assert token is not None, "nothing is said to be known already"
-            found.append(_verified(opened, url, token))
+            found.append(await _verified(opened, url, token))
         lines = [line for each in found for line in each.lines]
         return Verified(lines=lines, is_accepted=any(each.is_accepted for each in found))
 
@@ -168,9 +168,9 @@ def _read(file: Path) -> bytes:
         raise CommandFailed(f"{file} cannot be read: {error.strerror}") from None
 
 
-def _verified(opened: OpenTrust, place: str, token: bytes) -> Verified:
+async def _verified(opened: OpenTrust, place: str, token: bytes) -> Verified:
     try:
-        signed = verify_directory(token, rules=opened.directory.source.rules, now=datetime.now(UTC))
+        signed = await opened.directory.verify(token)
     except DirectoryRefused as error:
         return Verified(lines=[f"{place}: {error}"], is_accepted=False)
     lines = [f"{place}: {line}" for line in _description(signed)]

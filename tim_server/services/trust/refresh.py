@@ -147,6 +147,14 @@ class DirectoryRefresh:
             raise DirectoryRefused(problem or "there is no directory")
         return self.knowledge.copy.signed
 
+    async def verify(self, token: bytes) -> SignedDirectory:
+        """The directory in `token` as it would be accepted now, whatever is in force: with a signer that is not known
+        to be revoked. Raises `DirectoryRefused`."""
+        now = datetime.fromtimestamp(self.now_ms() / 1000, UTC)
+        signed = await self._verify(token, now)
+        check_signer(signed.signer, await self.revocation(signed.signer), now)
+        return signed
+
     @property
     def accepted(self) -> AcceptedVersion | None:
         """What the next directory is held against."""
@@ -245,9 +253,7 @@ class DirectoryRefresh:
             await self._note_checked()
             return
         now_ms = self.now_ms()
-        now = datetime.fromtimestamp(now_ms / 1000, UTC)
-        signed = await self._verify(token, now)
-        check_signer(signed.signer, await self.revocation(signed.signer), now)
+        signed = await self.verify(token)
         try:
             succession = check_succession(signed, self.accepted)
         except DirectoryRefused:
