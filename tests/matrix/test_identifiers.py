@@ -18,6 +18,24 @@ def test_server_names(text):
 
 
 @pytest.mark.parametrize(
+    ("name", "host", "has_port", "is_ip_literal"),
+    [
+        ("a.example", "a.example", False, False),
+        ("A.example:8448", "A.example", True, False),
+        ("10.0.0.1", "10.0.0.1", False, True),
+        ("10.0.0.1:8448", "10.0.0.1", True, True),
+        ("999.0.0.1", "999.0.0.1", False, False),
+        ("[2001:db8::1]", "[2001:db8::1]", False, True),
+        ("[::1]:99", "[::1]", True, True),
+        ("[...]", "[...]", False, False),
+    ],
+)
+def test_a_server_name_is_a_host_and_perhaps_a_port(name, host, has_port, is_ip_literal):
+    parsed = ServerName.parse(name)
+    assert (parsed.host, parsed.has_port, parsed.is_ip_literal) == (host, has_port, is_ip_literal)
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "",

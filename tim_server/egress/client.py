@@ -351,7 +351,7 @@ def contact_at(url: str, server_name: ServerName) -> ServerName | None:
 
 def _is_within(host: str, server_name: ServerName) -> bool:
     """Whether `host` is the server's own, or a name below it, which the same organisation gives out."""
-    own = server_name.lower().partition(":")[0]
+    own = server_name.host.lower()
     return host.lower() == own or host.lower().endswith(f".{own}")
 
 

@@ -6,7 +6,6 @@ Names in the static map `hosts` are not looked up at all.
 Spec: https://spec.matrix.org/v1.19/server-server-api/#resolving-server-names
 """
 
-import ipaddress
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from time import monotonic
@@ -50,14 +49,12 @@ class Discovery:
         """Where the server is. Raises `GateRefused` where the trust gate refuses the server, before anything is looked
         up; what can't be found is looked for at port 8448."""
         await self._outgoing.admit(server_name)
-        host, has_port = host_of(server_name)
-        if has_port or is_ip_literal(host) or server_name.lower() in self._mapped:
+        if server_name.has_port or server_name.is_ip_literal or server_name.lower() in self._mapped:
             return _direct(server_name)
         delegated = await self._files.delegated(server_name)
         if delegated is None:
             return await self._by_srv(server_name)
-        delegated_host, has_port = host_of(delegated)
-        if has_port or is_ip_literal(delegated_host):
+        if delegated.has_port or delegated.is_ip_literal:
             return _direct(delegated)
         return await self._by_srv(delegated)
 
@@ -77,24 +74,5 @@ class Discovery:
 
 def _direct(server_name: ServerName) -> Located:
     """At the port that the name has, or else 8448."""
-    host, has_port = host_of(server_name)
-    authority = server_name if has_port else f"{host}:{DEFAULT_PORT}"
-    return Located(authority=authority, host=server_name, tls_name=host.strip("[]"))
-
-
-def host_of(server_name: ServerName) -> tuple[str, bool]:
-    """The host of a server name, IPv6 in brackets, and whether a port follows."""
-    if server_name.startswith("["):
-        literal, _, port = server_name.partition("]")
-        return f"{literal}]", bool(port)
-    host, colon, _ = server_name.partition(":")
-    return host, bool(colon)
-
-
-def is_ip_literal(host: str) -> bool:
-    """Whether a host, IPv6 in brackets, is an address."""
-    try:
-        ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        return False
-    return True
+    authority = server_name if server_name.has_port else f"{server_name}:{DEFAULT_PORT}"
+    return Located(authority=authority, host=server_name, tls_name=server_name.host.strip("[]"))

@@ -3,6 +3,7 @@
 Spec: https://spec.matrix.org/v1.19/appendices/#common-identifier-format
 """
 
+import ipaddress
 import re
 from typing import Self
 
@@ -37,6 +38,27 @@ class ServerName(str):
         if len(value) > 255 or not _SERVER_NAME.fullmatch(value):
             raise InvalidIdentifier("not a server name")
         return cls(value)
+
+    @property
+    def host(self) -> str:
+        """The name without its port; an IPv6 address in brackets."""
+        if self.startswith("["):
+            return self.partition("]")[0] + "]"
+        return self.partition(":")[0]
+
+    @property
+    def has_port(self) -> bool:
+        """Whether a port follows the host."""
+        return self.host != self
+
+    @property
+    def is_ip_literal(self) -> bool:
+        """Whether the host is an address."""
+        try:
+            ipaddress.ip_address(self.host.strip("[]"))
+        except ValueError:
+            return False
+        return True
 
 
 class _Identifier(str):

@@ -3,7 +3,6 @@
 Spec: https://spec.matrix.org/v1.19/client-server-api/#server-access-control-lists-acls-for-rooms
 """
 
-import ipaddress
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -22,8 +21,8 @@ def is_allowed_by_acl(content: Mapping[str, Any] | None, server_name: ServerName
     """
     if content is None:
         return True
-    host = _host_of(server_name)
-    if content.get("allow_ip_literals") is False and _is_ip_literal(host):
+    host = server_name.host
+    if content.get("allow_ip_literals") is False and server_name.is_ip_literal:
         return False
     if any(glob.matches(host) for glob in _globs(content.get("deny"))):
         return False
@@ -40,17 +39,3 @@ def _globs(patterns: Any) -> list[Glob]:
 @lru_cache(maxsize=10_000)
 def _glob(pattern: str) -> Glob:
     return whole_value_glob(pattern)
-
-
-def _host_of(server_name: str) -> str:
-    if server_name.startswith("["):
-        return server_name.partition("]")[0] + "]"
-    return server_name.partition(":")[0]
-
-
-def _is_ip_literal(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        return False
-    return True

@@ -78,10 +78,7 @@ def is_authority(certificate: x509.Certificate) -> bool:
 
 def host_of(server_name: ServerName) -> str:
     """The server name without its port, in lower case; IPv6 addresses without brackets."""
-    host = server_name.lower()
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0]
+    return server_name.host.lower().strip("[]")
 
 
 def names_host(certificate: x509.Certificate, host: str) -> bool:
