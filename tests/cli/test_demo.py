@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ import tim_server
 from tests.cli.test_commands import invoke
 from tests.ports import free_ports
 from tim_server.config.load import load_settings
+from tim_server.storage.embedded_process import processes_in
 from tim_server.trust.profiles import Profile
 
 STEPS = (
@@ -144,4 +146,24 @@ def test_one_that_is_stopped_before_its_end_has_failed_and_leaves_nothing(folder
             break
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1 and "stopped before the end" in errors
+    assert list(folder.iterdir()) == []
+
+
+def test_one_that_is_killed_leaves_nothing_either(folder: Path, port: int) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "--port", str(port)], env=environment(folder), stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    with process.stdout:
+        for line in process.stdout:
+            if "answers clients" in line:
+                break
+        (data,) = folder.glob("*/postgresql/data")
+        assert processes_in(data)
+        process.kill()
+        process.wait()
+        deadline = time.monotonic() + 60
+        while (processes_in(data) or list(folder.iterdir())) and time.monotonic() < deadline:
+            time.sleep(0.1)
+    assert not processes_in(data)
     assert list(folder.iterdir()) == []

@@ -3,12 +3,10 @@ between them, for a person to follow."""
 
 import asyncio
 import contextlib
-import shutil
 import sys
-import tempfile
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from tim_server.cli.demo_circle import found_circle
 from tim_server.cli.demo_client import DemoClient, DemoFailed
 from tim_server.cli.demo_conversation import Clinician, converse
 from tim_server.cli.demo_encryption import check_installed, make_device
+from tim_server.cli.demo_folder import POSTGRES_FOLDER, passing_folder
 from tim_server.cli.demo_places import ADDRESS, Place, Places, folder_mode, make_places, write_configurations
 from tim_server.cli.demo_stranger import Stranger, show_directory
 from tim_server.cli.demo_watch import watched_door
@@ -51,14 +50,15 @@ def run_demo(data_dir: Path | None, *, once: bool, port: int | None) -> None:
     """
     check_installed()
     console = Console(highlight=False, soft_wrap=True)
-    with _folder(data_dir) as folder:
+    kept = None if data_dir is None else contextlib.nullcontext(data_dir.absolute())
+    with kept or passing_folder(folder_mode()) as folder:
         places = make_places(folder, port=port)
         for each in places.ports:
             check_port(ADDRESS, each)
         console.print(f"[bold]A demonstration of tim-server.[/] Everything it keeps is in {escape(str(folder))}")
         console.print("Starting the embedded PostgreSQL …")
         postgres = EmbeddedPostgres(
-            folder / "postgresql", durable=data_dir is not None, max_connections=CONNECTIONS_MAX
+            folder / POSTGRES_FOLDER, durable=data_dir is not None, max_connections=CONNECTIONS_MAX
         )
         with postgres:
             if not postgres.is_owner:
@@ -66,20 +66,6 @@ def run_demo(data_dir: Path | None, *, once: bool, port: int | None) -> None:
             demo = _Demo(places=places, postgres=postgres, console=console, is_kept=data_dir is not None)
             run(lambda stop: demo.run(stop, once=once))
     console.print("Stopped.")
-
-
-@contextmanager
-def _folder(data_dir: Path | None) -> Iterator[Path]:
-    """The folder to work in: one that is removed again, where none is named."""
-    if data_dir is not None:
-        yield data_dir.absolute()
-        return
-    folder = Path(tempfile.mkdtemp(prefix="tim-server-demo-"))
-    try:
-        folder.chmod(folder_mode())
-        yield folder / "demo"
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
