@@ -20,6 +20,7 @@ from tim_server.matrix.events.signatures import verify_event_signature
 from tim_server.matrix.identifiers import RoomId, ServerName, UserId
 from tim_server.matrix.room_versions import ROOM_VERSIONS
 from tim_server.services.rooms.remote.member_template import check_template, member_event
+from tim_server.storage.events import load_events_by_id
 
 V1, V2 = "/_matrix/federation/v1", "/_matrix/federation/v2"
 ALL_VERSIONS = "&".join(f"ver={version}" for version in ROOM_VERSIONS)
@@ -198,6 +199,22 @@ async def test_a_server_that_the_acl_denies_is_refused(neighbourhood: Neighbourh
     await alice.set_state(room_id, "m.room.server_acl", {"allow": ["*"], "deny": ["peer.example"]})
     assert (await joining.make())[0] == 403
     assert (await joining.send(event))[0] == 403
+
+
+async def test_of_a_join_that_the_room_does_not_allow_any_more_nothing_is_kept(neighbourhood: Neighbourhood) -> None:
+    """Nobody else is told of it either, so nothing may ever stand on it; and it may be allowed again."""
+    alice, room_id = await public_room(neighbourhood)
+    joining = Joining(neighbourhood.peer, room_id)
+    event = await joining.event()
+    await alice.set_state(room_id, "m.room.join_rules", {"join_rule": "invite"})
+    status, answer = await joining.send(event)
+    assert (status, answer["error"]) == (403, "The room does not allow it")
+    store = neighbourhood.a.process.homeservers[0].homeserver.room_sender.queues.store
+    async with store.database.connection() as connection:
+        assert not await load_events_by_id(connection, store.codec, [event.event_id])
+    await alice.set_state(room_id, "m.room.join_rules", {"join_rule": "public"})
+    assert (await joining.send(event))[0] == 200
+    assert CAROL in (await alice.get(f"rooms/{room_id}/joined_members"))["joined"]
 
 
 async def test_a_room_that_does_not_federate_lets_nobody_in(neighbourhood: Neighbourhood) -> None:

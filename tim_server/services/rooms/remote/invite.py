@@ -5,6 +5,7 @@ Spec: https://spec.matrix.org/v1.19/server-server-api/#inviting-to-a-room
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,6 +37,7 @@ from tim_server.services.rooms.draft import DraftGroup
 from tim_server.services.rooms.member_content import MEMBER
 from tim_server.services.rooms.queue import RoomQueues
 from tim_server.services.rooms.receive import Incoming
+from tim_server.services.rooms.relay import NotTakenIn
 from tim_server.services.rooms.resident.tell_state import StateTelling, told_of_new_room
 from tim_server.services.trust.gate import ChokePoint, TrustGate
 
@@ -86,9 +88,10 @@ class Invites:
             await self._check_federates(room_id)
             signed = await self._have_signed(proposed, await self._told(proposed))
             # Meanwhile the room may have changed: the event stands where it was made, like one that arrives.
-            accepted = await self.queues.submit(room_id, Incoming(events=(signed,), is_relayed=True))
-            if signed.event_id in accepted:
-                return signed.event_id
+            with suppress(NotTakenIn):
+                accepted = await self.queues.submit(room_id, Incoming(events=(signed,), is_relayed=True))
+                if signed.event_id in accepted:
+                    return signed.event_id
         raise Unavailable("The room is changing too quickly; try again")
 
     async def sign_new_room(self, decision: Decision) -> Decision:

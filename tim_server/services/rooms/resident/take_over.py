@@ -19,6 +19,7 @@ from tim_server.services.rooms.head import RoomHead
 from tim_server.services.rooms.member_content import MEMBER
 from tim_server.services.rooms.queue import RoomQueues
 from tim_server.services.rooms.receive import EventsMissing, Incoming
+from tim_server.services.rooms.relay import NotTakenIn
 from tim_server.storage.events import EventRow, load_events_by_id
 
 
@@ -75,6 +76,5 @@ class EventTakeOver:
         async with store.database.connection() as connection:
             row = (await load_events_by_id(connection, store.codec, [event.event_id])).get(event.event_id)
         if row is None or row.rejected is not None or row.soft_failed:
-            reason = "" if row is None or row.rejected is None else f": {row.rejected}"
-            raise Forbidden(f"The room does not allow it{reason}")
+            raise NotTakenIn.because(None if row is None else row.rejected)
         return row
