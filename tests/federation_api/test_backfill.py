@@ -7,9 +7,11 @@ from urllib.parse import quote, urlencode
 import pytest
 
 from tests.conftest import Neighbourhood
-from tests.peer_in_room import HISTORY_VISIBILITY, TEXT, PeerInRoom, room_with_peer
+from tests.peer_in_room import HISTORY_VISIBILITY, TEXT, PeerInRoom, queues_of, room_with_peer
 from tests.people import Person
+from tim_server.federation.errors import RemoteError
 from tim_server.matrix.events.hashes import event_id_of
+from tim_server.matrix.identifiers import ServerName
 from tim_server.matrix.room_versions import room_version
 
 _names = itertools.count()
@@ -149,11 +151,25 @@ async def test_servers_that_the_room_denies_are_told_nothing(alice: Person, room
     await room.refused(403, "M_FORBIDDEN", backfill(room, event_id))
 
 
-async def test_rooms_that_the_server_is_not_in_are_not_found(alice: Person, room: PeerInRoom) -> None:
-    event_id = await alice.send(room.room_id)
-    await alice.leave(room.room_id)
-    await room.refused(404, "M_NOT_FOUND", backfill(room, event_id))
+async def test_rooms_that_the_server_never_was_in_are_not_found(alice: Person, room: PeerInRoom) -> None:
     await room.refused(404, "M_NOT_FOUND", "backfill/%21nowhere%3Aa.example?v=%24event&limit=1")
+
+
+async def test_who_was_there_is_told_what_a_server_knew_when_it_left(
+    neighbourhood: Neighbourhood, alice: Person, room: PeerInRoom
+) -> None:
+    """Its last events may not have come to everybody, and nobody else may have them."""
+    known, last = [await alice.send(room.room_id) for _ in range(2)]
+    await alice.leave(room.room_id)
+    assert (await backfilled(room, last))[:2] == [last, known]
+    head = await queues_of(neighbourhood.a).heads.get(room.room_id)
+    assert head is not None
+    ((_, leave),) = head.extremities
+    assert await missing(room, [leave], [known]) == [last]
+    assert (await room.get(f"state_ids/{quote(room.room_id)}?event_id={quote(leave)}"))["pdu_ids"]
+    stranger = neighbourhood.b.process.homeservers[0].federation.client
+    with pytest.raises(RemoteError, match="403"):
+        await stranger.get(ServerName("a.example"), f"/_matrix/federation/v1/{backfill(room, last)}")
 
 
 async def test_a_long_history_is_bounded(alice: Person, room: PeerInRoom) -> None:

@@ -269,9 +269,10 @@ class WaitingEvents:
 
 
 def _may_pass(error: Exception) -> bool:
-    """Whether the server may help later."""
+    """Whether the server may help later, or another one: that it is not in the room any more, or takes this one for not
+    being in it yet, says nothing of the events."""
     if isinstance(error, RemoteError):
-        return error.status == 429 or error.status >= 500
+        return error.status in (403, 404, 429) or error.status >= 500
     return isinstance(error, RemoteUnreachable)
 
 

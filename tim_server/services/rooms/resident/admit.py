@@ -21,7 +21,8 @@ class Admitted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
-    """Admits servers. Both raise `NotFound` unless this server is in the room, and `Forbidden`."""
+    """Admits servers. Both raise `NotFound` unless this server is in the room, or was: then they who were there with it
+    are told what it knew. Both raise `Forbidden`."""
 
     participation: Participation
     database: Database
@@ -32,7 +33,7 @@ class Admission:
 
     async def to_history(self, room_id: RoomId, origin: ServerName) -> Admitted:
         """For what a server that has left may still be told, as far as it could see it."""
-        head = await self.participation.check_acl(room_id, origin)
+        head = await self.participation.check_acl_then(room_id, origin)
         admitted = _admitted(head, origin)
         if not admitted.asking.is_joined:
             async with self.database.connection() as tx:

@@ -42,8 +42,8 @@ class ResidentHistory:
     async def before(
         self, origin: ServerName, room_id: RoomId, event_ids: Sequence[EventId], limit: int
     ) -> list[bytes]:
-        """The PDUs of these events and of what precedes them, nearest first. Raises `NotFound` unless this server is in
-        the room, `Forbidden` for servers that never were."""
+        """The PDUs of these events and of what precedes them, nearest first. Raises `NotFound` unless this server is
+        or was in the room, `Forbidden` for servers that never were."""
         admitted = await self.admission.to_history(room_id, origin)
         async with self.database.read() as tx:
             nids = await walk_backwards(

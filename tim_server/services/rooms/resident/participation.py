@@ -12,6 +12,7 @@ from tim_server.matrix.identifiers import RoomId, ServerName
 from tim_server.matrix.server_acls import SERVER_ACL, is_allowed_by_acl
 from tim_server.services.rooms.auth_events import ParsedEvents
 from tim_server.services.rooms.head import RoomHead, RoomHeads
+from tim_server.services.rooms.queue import NOT_IN_ROOM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,17 +28,29 @@ class Participation:
         this server is in the room, `Forbidden` where the room's access control list denies the origin."""
         head = await self.heads.get(room_id)
         if head is None or head.joined_servers.get(self.server_name, 0) < 1:
-            raise NotFound("This server is not in the room")
-        if not is_allowed_by_acl(await self.acl_of(head), origin):
-            raise Forbidden("The room's access control list denies your server")
+            raise NotFound(NOT_IN_ROOM)
+        await self._check_not_denied(head, origin)
+        return head
+
+    async def check_acl_then(self, room_id: RoomId, origin: ServerName) -> RoomHead:
+        """As `check_acl`, and where this server has left the room, as it was then: what its users said last may have
+        reached some of those who were there only, or none."""
+        head = await self.heads.get(room_id)
+        if head is None or not head.extremities:
+            raise NotFound(NOT_IN_ROOM)
+        await self._check_not_denied(head, origin)
         return head
 
     async def check(self, room_id: RoomId, origin: ServerName) -> RoomHead:
-        """As `check_acl`, for what only servers in the room are told: raises `Forbidden` for others."""
-        head = await self.check_acl(room_id, origin)
+        """As `check_acl_then`, for what only servers in the room are told: raises `Forbidden` for others."""
+        head = await self.check_acl_then(room_id, origin)
         if head.joined_servers.get(origin, 0) < 1:
             raise Forbidden("Your server is not in the room")
         return head
+
+    async def _check_not_denied(self, head: RoomHead, origin: ServerName) -> None:
+        if not is_allowed_by_acl(await self.acl_of(head), origin):
+            raise Forbidden("The room's access control list denies your server")
 
     async def acl_of(self, head: RoomHead) -> Mapping[str, Any] | None:
         """The content of the room's access control list; None where it has none."""

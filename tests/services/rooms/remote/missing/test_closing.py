@@ -4,6 +4,7 @@ import pytest
 from aiohttp import web
 
 from tests.conftest import Neighbourhood
+from tests.eventually import eventually
 from tests.peer import make_author
 from tests.peer_history import V1
 from tests.services.rooms.remote.missing.conftest import Gap
@@ -102,6 +103,24 @@ async def test_events_wait_until_the_server_can_be_asked(gap: Gap) -> None:
     gap.peer.answers["POST", f"{V1}/get_missing_events/{gap.room.room_id}"] = missing
     assert (await gap.sees("after it"))[-2:] == ["lost 0", "after it"]
     await gap.nothing_waits()
+
+
+@pytest.mark.parametrize("status", [403, 404])
+async def test_events_wait_where_their_server_does_not_help_because_it_has_left(gap: Gap, status: int) -> None:
+    """What lies before them may be on its way from others."""
+    path = f"{V1}/get_missing_events/{gap.room.room_id}"
+    gap.peer.answers["POST", path] = web.json_response({"errcode": "M_FORBIDDEN", "error": "Gone"}, status=status)
+    (before,) = gap.lose(1)
+    await gap.send(gap.room.say("after it"))
+    await eventually(lambda: asked_for(gap, 2))
+    await gap.send(before)
+    assert (await gap.sees("after it"))[-2:] == ["lost 0", "after it"]
+    await gap.nothing_waits()
+
+
+async def asked_for(gap: Gap, times: int) -> bool:
+    """Whether missing events were asked for so often."""
+    return gap.asked("get_missing_events") >= times
 
 
 async def test_what_a_server_does_not_tell_is_asked_for_again_with_the_next_event(gap: Gap) -> None:
