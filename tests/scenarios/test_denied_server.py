@@ -5,6 +5,7 @@ Spec: https://spec.matrix.org/v1.19/client-server-api/#server-access-control-lis
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -66,6 +67,45 @@ async def test_a_denied_server_is_told_nothing_and_not_listened_to_until_it_is_l
     await hear(unheard, room_id, alice, bob)
     await hear(withheld[0], room_id, dora)
     await clinics.agree(room_id, (alice, bob, dora), but_for=known)
+
+
+async def test_a_denied_server_is_not_told_who_types_and_who_reads(clinics: Clinics) -> None:
+    alice, dora = await clinics[A].person(), await clinics[C].person()
+    room_id, other_id = [await alice.create_room(room_version="11") for _ in range(2)]
+    for room in (room_id, other_id):
+        await dora.join(room, A)
+        await hear(await alice.say(room, "welcome"), room, dora)
+    denial = await alice.set_state(room_id, SERVER_ACL, DENIAL)
+    await hear(denial, room_id, dora)
+    await type_and_read(alice, room_id, denial)
+    last = await alice.say(other_id, "here she is told")
+    await type_and_read(alice, other_id, last)
+    await eventually(
+        partial(told_of, alice, dora, other_id), lambda told: told == {"m.typing": True, "m.receipt": last}
+    )
+    assert await told_of(alice, dora, room_id) == {"m.typing": False, "m.receipt": None}
+
+    let_in = await alice.set_state(room_id, SERVER_ACL, {"allow": ["*"]})
+    await hear(let_in, room_id, dora)
+    await type_and_read(alice, room_id, let_in)
+    await eventually(partial(told_of, alice, dora, room_id), lambda told: told["m.receipt"] == let_in)
+
+
+async def type_and_read(person: Person, room_id: str, event_id: str) -> None:
+    """Somebody has read an event and begins to type."""
+    await person.post(f"rooms/{room_id}/receipt/m.read/{event_id}")
+    await person.put(f"rooms/{room_id}/typing/{person.user_id}", {"typing": True, "timeout": 30_000})
+
+
+async def told_of(person: Person, other: Person, room_id: str) -> dict[str, Any]:
+    """Whether the other one is told that somebody types, and what they have read."""
+    events = (await other.sync_now())["rooms"]["join"][room_id].get("ephemeral", {"events": []})["events"]
+    contents = {event["type"]: event["content"] for event in events}
+    read = contents.get("m.receipt", {}).items()
+    return {
+        "m.typing": person.user_id in contents.get("m.typing", {}).get("user_ids", ()),
+        "m.receipt": next((e for e, receipts in read if person.user_id in receipts.get("m.read", {})), None),
+    }
 
 
 async def refuses_all(clinics: Clinics, room_id: str, event_id: str) -> None:

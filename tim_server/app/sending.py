@@ -1,7 +1,7 @@
 """What sends to other servers: one process of the homeserver, which is elected."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -9,7 +9,7 @@ from tim_server.app.accounts import Services
 from tim_server.app.cache_budget import OUTGOING_EVENTS
 from tim_server.app.parts import Parts, now_ms
 from tim_server.background.elect import elected_loop
-from tim_server.matrix.identifiers import RoomId, UserId
+from tim_server.matrix.identifiers import UserId
 from tim_server.matrix.presence import UserPresence
 from tim_server.services.keys.edus import DeviceListEdus
 from tim_server.services.presence.audience import PresenceAudience
@@ -25,13 +25,12 @@ from tim_server.services.transactions.failing import FailingServers
 from tim_server.services.transactions.gather_edus import EduGathering
 from tim_server.services.transactions.keep_sending import FederationSending, Repeat
 from tim_server.services.transactions.review import DestinationReview
+from tim_server.services.transactions.rooms_to_tell import RoomsToTell
 from tim_server.services.transactions.send import SendingOptions, TransactionSender
 from tim_server.services.transactions.watch_edus import EduWatch
 from tim_server.services.typing.edus import REPEAT_INTERVAL_S as TYPING_INTERVAL_S
 from tim_server.services.typing.edus import TypingEdus
-from tim_server.storage.database import Connection
 from tim_server.storage.election import Elections
-from tim_server.storage.rooms import load_room_ids
 
 POST = "send to other servers"
 
@@ -102,9 +101,9 @@ def _make_job(parts: Parts, audience: PresenceAudience) -> FederationSending:
 def _make_sources(parts: Parts, audience: PresenceAudience) -> tuple[Sequence[EduSource], Sequence[Repeat]]:
     """In the order in which they get places in a transaction."""
     store, server_name = parts.store, parts.author.server_name
-    room_ids = SharedLookUps(database=store.database, read=_read_room_ids)
+    rooms = RoomsToTell(store=store)
     presences: SharedLookUps[UserId, UserPresence] = SharedLookUps(database=store.database, read=audience.of_users)
-    typing = TypingEdus(server_name=server_name, room_ids=room_ids)
+    typing = TypingEdus(server_name=server_name, rooms=rooms)
     presence = PresenceEdus(
         server_name=server_name,
         audience=audience,
@@ -112,13 +111,14 @@ def _make_sources(parts: Parts, audience: PresenceAudience) -> tuple[Sequence[Ed
         arrivals=SharedLookUps(database=store.database, read=audience.arrivals),
         now_ms=now_ms,
     )
-    store.commit_log.subscribe(presence.follow)
-    store.writer.on_restored += [presence.clear]
+    for remembering in (rooms, presence):
+        store.commit_log.subscribe(remembering.follow)
+        store.writer.on_restored.append(remembering.clear)
     sources: tuple[EduSource, ...] = (
         ToDeviceEdus(codec=store.codec),
         DeviceListEdus(store=store, server_name=server_name),
         typing,
-        ReceiptEdus(server_name=server_name, room_ids=room_ids),
+        ReceiptEdus(server_name=server_name, rooms=rooms),
         presence,
     )
     repeats = (
@@ -126,7 +126,3 @@ def _make_sources(parts: Parts, audience: PresenceAudience) -> tuple[Sequence[Ed
         Repeat(source=presence.name, interval_s=PRESENCE_INTERVAL_S, rooms=presence.rooms_to_repeat),
     )
     return sources, repeats
-
-
-async def _read_room_ids(tx: Connection, room_nids: Collection[int]) -> Mapping[int, RoomId]:
-    return {nid: room_id for nid, (room_id, _) in (await load_room_ids(tx, list(room_nids))).items()}

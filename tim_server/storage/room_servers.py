@@ -1,6 +1,6 @@
 """Which servers take part in which rooms, and when they did. Reads memberships; owns no table."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from tim_server.matrix.identifiers import RoomId, ServerName, UserId
@@ -153,6 +153,26 @@ async def find_joined(tx: Connection, wanted: Sequence[tuple[RoomId, UserId]]) -
     """Those of these users who are joined to these rooms."""
     rows = await tx.fetch(FIND_JOINED, [room_id for room_id, _ in wanted], [user_id for _, user_id in wanted])
     return [JoinedMember(row[0], RoomId(row[1]), row[2], UserId(row[3]), row[4]) for row in rows]
+
+
+class AccessList(NamedTuple):
+    """A room's id, and the event that is its access control list, if it has one."""
+
+    room_id: RoomId
+    event_nid: int | None
+
+
+LOAD_ACCESS_LISTS = """
+SELECT r.nid, r.room_id, acl.event_nid FROM rooms AS r
+LEFT JOIN current_state AS acl ON acl.room_nid = r.nid AND acl.type = 'm.room.server_acl' AND acl.state_key = ''
+WHERE r.nid = ANY($1)
+"""
+
+
+async def load_access_lists(tx: Connection, room_nids: Collection[int]) -> dict[int, AccessList]:
+    """The access control lists of these rooms, by nid."""
+    rows = await tx.fetch(LOAD_ACCESS_LISTS, list(room_nids))
+    return {row["nid"]: AccessList(RoomId(row["room_id"]), row["event_nid"]) for row in rows}
 
 
 FIND_JOINED_ANYWHERE = """

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tim_server.matrix.identifiers import EventId, RoomId, ServerName, UserId
-from tim_server.services.shared_look_ups import SharedLookUps
 from tim_server.services.transactions.edus import NOBODY, Asked, Concerned, DueEdus, Edu, EduSource
+from tim_server.services.transactions.rooms_to_tell import RoomsToTell
 from tim_server.storage.commit_log import CommitEntry, Fact
 from tim_server.storage.database import Connection
 from tim_server.storage.receipts import (
@@ -30,10 +30,10 @@ NEWEST_PER_ROOM = 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptEdus(EduSource):
-    """Receipts of users of this server, for the servers in the room. `room_ids` by nid."""
+    """Receipts of users of this server, for the servers in the room."""
 
     server_name: ServerName
-    room_ids: SharedLookUps[int, RoomId]
+    rooms: RoomsToTell
     name: str = "receipts"
 
     def concerned(self, entry: CommitEntry) -> Concerned:
@@ -53,7 +53,7 @@ class ReceiptEdus(EduSource):
             for fact in entry.facts[nid]
             if self._is_told(fact)
         ]
-        ids = await self.room_ids.load({receipt.room_nid for receipt in receipts})
+        ids = await self.rooms.of(asked.destination, {receipt.room_nid for receipt in receipts})
         return DueEdus(edus=receipt_edus(receipts, ids), cursor=asked.up_to)
 
     async def from_database(self, tx: Connection, asked: Asked) -> DueEdus:
@@ -66,7 +66,7 @@ class ReceiptEdus(EduSource):
         )
         newest = await load_newest_receipts(tx, self.server_name, asked.whole, limit=NEWEST_PER_ROOM)
         receipts = [*newest, *since]
-        ids = await self.room_ids.read(tx, {receipt.room_nid for receipt in receipts})
+        ids = await self.rooms.read(tx, asked.destination, {receipt.room_nid for receipt in receipts})
         more = len(since) >= RECEIPTS_PER_READ
         return DueEdus(edus=receipt_edus(receipts, ids), cursor=since[-1].position if more else asked.up_to, more=more)
 
@@ -82,9 +82,10 @@ def _read(fact: Fact, position: int) -> PublicReceipt:
 
 
 def receipt_edus(receipts: Iterable[PublicReceipt], room_ids: Mapping[int, RoomId]) -> list[Edu]:
-    """EDUs that tell these receipts, the newest last: of several for one user, room and thread only that. An EDU has
-    place for one receipt of a user in a room, so that those for several threads take several EDUs."""
-    newest = {(each.room_nid, each.user_id, each.thread_id): each for each in receipts}
+    """EDUs that tell these receipts of the rooms that have an id here, the newest last: of several for one user, room
+    and thread only that. An EDU has place for one receipt of a user in a room, so that those for several threads take
+    several EDUs."""
+    newest = {(each.room_nid, each.user_id, each.thread_id): each for each in receipts if each.room_nid in room_ids}
     contents: list[dict[str, dict[str, dict[str, Any]]]] = []
     sizes: list[int] = []
     for each in newest.values():

@@ -9,8 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tim_server.matrix.identifiers import RoomId, ServerName, UserId
-from tim_server.services.shared_look_ups import SharedLookUps
 from tim_server.services.transactions.edus import NOBODY, Asked, Concerned, DueEdus, Edu, EduSource
+from tim_server.services.transactions.rooms_to_tell import RoomsToTell
 from tim_server.storage.commit_log import CommitEntry, Fact
 from tim_server.storage.database import Connection
 from tim_server.storage.typing import TYPING, TypingKey, find_rooms_with_typing, load_typing
@@ -20,10 +20,10 @@ REPEAT_INTERVAL_S = 20.0
 
 @dataclass(slots=True, kw_only=True)
 class TypingEdus(EduSource):
-    """Users of this server who begin or cease to type, for the servers in the room. `room_ids` by nid."""
+    """Users of this server who begin or cease to type, for the servers in the room."""
 
     server_name: ServerName
-    room_ids: SharedLookUps[int, RoomId]
+    rooms: RoomsToTell
     name: str = "typing"
     _may_go_on: bool = field(default=True)
 
@@ -46,7 +46,7 @@ class TypingEdus(EduSource):
             for fact in entry.facts[nid]
             if self._is_told(fact)
         }
-        return self._due(asked, types, await self.room_ids.load({key.room_nid for key in types}))
+        return self._due(asked, types, await self.rooms.of(asked.destination, {key.room_nid for key in types}))
 
     async def from_database(self, tx: Connection, asked: Asked) -> DueEdus:
         """Who types now. Who has ceased while a server was away, the server knows by itself."""
@@ -57,7 +57,7 @@ class TypingEdus(EduSource):
             for user_id in users
             if user_id.server_name == self.server_name
         }
-        return self._due(asked, types, await self.room_ids.read(tx, {key.room_nid for key in types}))
+        return self._due(asked, types, await self.rooms.read(tx, asked.destination, {key.room_nid for key in types}))
 
     async def rooms_to_repeat(self, tx: Connection) -> Collection[int]:
         """The rooms in which our users go on typing. Asks the database only while anybody may be typing."""
@@ -78,5 +78,6 @@ class TypingEdus(EduSource):
                 content={"room_id": str(ids[key.room_nid]), "typing": is_typing, "user_id": str(key.user_id)},
             )
             for key, is_typing in types.items()
+            if key.room_nid in ids
         ]
         return DueEdus(edus=edus, cursor=asked.up_to)
