@@ -8,12 +8,16 @@ from dataclasses import dataclass
 
 from tim_server.matrix.identifiers import UserId
 from tim_server.storage.codec import Codec
+from tim_server.storage.commit_log import Fact
 from tim_server.storage.database import Connection
 from tim_server.storage.holes import HoleRow, insert_holes, load_hole, move_hole
 from tim_server.storage.new_events import PlacedEvent, insert_events
 from tim_server.storage.relations import NewRelation, insert_relations
 from tim_server.storage.room_commits import mark_redacted
 from tim_server.storage.state import SnapshotRow, bigint_array, insert_snapshots
+
+FILLED = "filled"
+"""The stream of facts that say that history came into a room; no client is told of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +48,11 @@ class HistoryFill:
     def resets(self) -> Sequence[int]:
         """The room, where what the commit log's tail holds of it may be redacted now."""
         return (self.hole.room_nid,) if self.redactions else ()
+
+    @property
+    def facts(self) -> Sequence[Fact]:
+        """That there may be events now for which something waits."""
+        return (Fact(FILLED, self.hole.room_nid, ()),)
 
     async def store(self, tx: Connection, position: int) -> bool:
         """Write all of it; False where the hole is not as it was found, or an event that was an outlier has got its

@@ -1,6 +1,7 @@
 """What other servers say of how far their users have read: `m.receipt`.
 
-A receipt for an event that has not come yet, since it takes another way, waits for it a while.
+A receipt for an event that has not come yet, since it takes another way or is history that nobody here has read, waits
+for it a while.
 
 Spec: https://spec.matrix.org/v1.19/server-server-api/#receipts
 """
@@ -18,6 +19,7 @@ from tim_server.matrix.identifiers import EventId, InvalidIdentifier, ServerName
 from tim_server.services.transactions.admit_members import Admission, RoomAndUser, room_and_user
 from tim_server.storage.commit_log import CommitEntry, Fact
 from tim_server.storage.database import Connection, Database
+from tim_server.storage.history_fill import FILLED
 from tim_server.storage.receipts import (
     MAIN_THREAD,
     READ,
@@ -69,10 +71,13 @@ class ReceiptReceiver:
             await self._set(said)
 
     def follow(self, entry: CommitEntry) -> None:
-        """Set the receipts that waited for these events."""
+        """Set the receipts that waited for these events, or for history of these rooms."""
         if not self._early:
             return
         came = {row.event_id for rows in entry.events.values() for row in rows} & self._early.keys()
+        filled = {nid for nid, facts in entry.facts.items() if any(fact.stream == FILLED for fact in facts)}
+        if filled:
+            came |= {e for e, waiting in self._early.items() if any(each.room_nid in filled for each in waiting)}
         if came:
             said = [each for event_id in came for each in self._early.pop(event_id)]
             self._early_count -= len(said)

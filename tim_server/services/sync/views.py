@@ -19,6 +19,7 @@ from tim_server.services.accounts.open_session import DEVICES
 from tim_server.services.keys.upload import ONE_TIME_KEYS
 from tim_server.services.to_device.queue import TO_DEVICE
 from tim_server.storage.commit_log import MEMBERSHIPS, CommitEntry, CommitLog
+from tim_server.storage.history_fill import FILLED
 from tim_server.storage.memberships import UserRoom
 from tim_server.storage.presence import PRESENCE_STREAM
 from tim_server.storage.push_rules import PUSH_RULES
@@ -164,9 +165,9 @@ class Views:
         for room_nid in entry.events:
             self._touch(self._by_room.get(room_nid, ()), entry.position)
         for room_nid, facts in entry.facts.items():
-            readers = {reader_of_private(fact) for fact in facts}
+            readers = {reader_of_private(fact) for fact in facts if fact.stream != FILLED}
             views = self._by_room.get(room_nid, ())
-            told = views if None in readers else [view for view in views if view.user_id in readers]
+            told = views if None in readers else [view for view in views if readers and view.user_id in readers]
             self._touch(told, entry.position)
         for room_nid in entry.resets:
             for view in self._by_room.get(room_nid, ()):

@@ -105,3 +105,23 @@ async def test_history_in_which_branches_with_states_of_their_own_come_together_
         room.prev = tuple(side.event_id for side in sides)
     await joined.join()
     assert await joined.texts() == ["first"]
+
+
+async def test_who_has_read_what_was_not_here_is_told_once_it_is(joined: Joined) -> None:
+    """As a server is told when it comes into a room, of which it knows no history yet."""
+    read, reader = joined.room.say("read by who was there"), str(joined.room.creator)
+    await joined.join()
+    receipt = {reader: {"event_ids": [read.event_id], "data": {"ts": 1}}}
+    edu = {"edu_type": "m.receipt", "content": {joined.room.room_id: {"m.read": receipt}}}
+    await push(joined.peer, "a.example", edus=[edu])
+    assert await receipts_of(joined) == {}
+    assert await joined.texts() == ["read by who was there"]
+    told = await eventually(lambda: receipts_of(joined))
+    assert told[read.event_id]["m.read"].keys() == {reader}
+
+
+async def receipts_of(joined: Joined) -> dict[str, Any]:
+    """The receipts in the room that Alice is told of, by event."""
+    of_room = (await joined.alice.sync_now())["rooms"]["join"][joined.room.room_id]
+    events = of_room.get("ephemeral", {"events": []})["events"]
+    return next((event["content"] for event in events if event["type"] == "m.receipt"), {})
