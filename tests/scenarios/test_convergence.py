@@ -14,10 +14,12 @@ from tests.eventually import eventually
 from tests.hospitals import NetworkedHospital
 from tests.people import Person
 from tests.scenarios.clinics import Clinics, inside, run_clinics, seen
-from tests.scenarios.unrest import Unrest, power_levels
+from tests.scenarios.unrest import Unrest, power_levels, server_of
 
 A, B, C = NAMES = ("a.example", "b.example", "c.example")
+D = "d.example"
 PARTITIONS = (({A}, {B, C}), ({A, B}, {C}), ({A, C}, {B}), ({A}, {B}, {C}))
+PARTITIONS_OF_FOUR = (({A, D}, {B, C}), ({A, B}, {C, D}), ({A, C}, {B}, {D}), ({A, B, C}, {D}), ({A}, {B}, {C, D}))
 ROUNDS, ACTS = 3, 10
 
 
@@ -27,6 +29,15 @@ async def clinics(
 ) -> AsyncIterator[Clinics]:
     dsns = [await make_tenant_dsn() for _ in NAMES]
     async with run_clinics(NAMES, dsns, tmp_path_factory.mktemp("clinics")) as clinics:
+        yield clinics
+
+
+@pytest.fixture(scope="module")
+async def four_clinics(
+    make_tenant_dsn: Callable[[], Awaitable[str]], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Clinics]:
+    dsns = [await make_tenant_dsn() for _ in (*NAMES, D)]
+    async with run_clinics((*NAMES, D), dsns, tmp_path_factory.mktemp("four-clinics")) as clinics:
         yield clinics
 
 
@@ -74,6 +85,36 @@ async def test_hospitals_that_lost_each_other_agree_again(clinics: Clinics, vers
 @pytest.mark.parametrize("version", ["10", "11", "12"])
 async def test_hospitals_agree_again_however_it_went(clinics: Clinics, version: str, seed: int) -> None:
     await part_and_mend(clinics, version, seed)
+
+
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 32))])
+async def test_hospitals_agree_on_those_of_another_that_come_and_go(four_clinics: Clinics, seed: int) -> None:
+    dice, clinics = Random(seed), four_clinics
+    unrest = await begin_unrest(clinics, dice.choice(("10", "11", "12")), dice)
+    visitors = unrest.visitors = [await clinics[D].person() for _ in range(2)]
+    for chief in unrest.chiefs:  # who is out of reach later can't be asked for keys then
+        await visitors[0].join(await chief.create_room(), server_of(chief))
+    before = await clinics.events(unrest.room_id, clinics[A])
+    for _ in range(ROUNDS):
+        sides = dice.choice(PARTITIONS_OF_FOUR)
+        clinics.wires.part(*sides)
+        await unrest.rage(sides, ACTS)
+        clinics.wires.mend()
+        await unrest.rage([{name} for name in (*NAMES, D)], dice.randrange(4))
+    await clinics.agree(unrest.room_id, unrest.chiefs, but_for=before)
+    for visitor in visitors:  # they may believe to be in the room when those whose word counts say that they are not
+        await visitor.request("POST", f"rooms/{unrest.room_id}/leave", {})
+    await clinics.agree(unrest.room_id, unrest.chiefs, but_for=before)
+    await let_in(unrest, visitors[0])
+    everything = set(before).union(*[await clinics.events(unrest.room_id, clinics[name]) for name in (*NAMES, D)])
+    await clinics.agree(unrest.room_id, (*unrest.chiefs, visitors[0]), but_for=everything)
+
+
+async def let_in(unrest: Unrest, visitor: Person) -> None:
+    """Have a visitor join, whatever has happened to them."""
+    await unrest.chiefs[0].request("POST", f"rooms/{unrest.room_id}/unban", {"user_id": visitor.user_id})
+    await unrest.chiefs[0].request("POST", f"rooms/{unrest.room_id}/invite", {"user_id": visitor.user_id})
+    await visitor.join(unrest.room_id, A)
 
 
 @dataclass

@@ -16,13 +16,15 @@ LEVELS = (0, 25, 50, 75, 75)
 @dataclass(repr=False)
 class Unrest:
     """`staff` are people who may come and go and be made or unmade by others; `chiefs`, one at each hospital, are
-    always in the room; the `named` ones have their power by the room's power levels."""
+    always in the room; the `named` ones have their power by the room's power levels. `visitors` are of a hospital that
+    is in the room only while they are; they join through any of the others."""
 
     room_id: str
     chiefs: Sequence[Person]
     staff: Sequence[Person]
     dice: Random
     named: Sequence[Person] = ()
+    visitors: Sequence[Person] = ()
     acts: int = 0
     refused: int = 0
 
@@ -31,22 +33,21 @@ class Unrest:
         await asyncio.gather(*(self._rage(side, acts, Random(self.dice.random())) for side in sides))
 
     async def _rage(self, side: Collection[str], acts: int, dice: Random) -> None:
-        chiefs, staff = (
-            [p for p in group if p.user_id.partition(":")[2] in side] for group in (self.chiefs, self.staff)
-        )
+        groups = [[p for p in group if server_of(p) in side] for group in (self.chiefs, self.staff, self.visitors)]
+        present = [group for group in groups if group]
         for _ in range(acts):
-            await self._act(dice.choice(dice.choice((chiefs, staff))), dice)
+            await self._act(dice.choice(dice.choice(present)), dice)
 
     async def _act(self, person: Person, dice: Random) -> None:
         method, path, body = self._choose(person, dice)
-        status, answer = await person.request(method, f"rooms/{self.room_id}/{path}", body)
+        status, answer = await person.request(method, path, body)
         self.acts += 1
         self.refused += status != 200
         assert status == 200 or status in REFUSALS, (method, path, status, answer)
 
     def _choose(self, person: Person, dice: Random) -> tuple[str, str, Any]:
         """What somebody does next."""
-        other, number = dice.choice(self.staff).user_id, dice.randrange(10**9)
+        other, number = dice.choice((*self.staff, *self.visitors)).user_id, dice.randrange(10**9)
         acts: list[tuple[str, str, Any]] = [
             ("PUT", f"send/m.room.message/{number}", {"msgtype": "m.text", "body": f"number {number}"}),
             ("PUT", f"send/m.room.message/{number}", {"msgtype": "m.text", "body": f"again {number}"}),
@@ -62,11 +63,20 @@ class Unrest:
         ]
         if person in self.staff:
             acts += [("POST", "leave", {}), ("POST", "join", {})]
-        return dice.choice(acts)
+        if person in self.visitors:
+            join = ("POST", f"join?server_name={server_of(dice.choice(self.chiefs))}", {})
+            acts = [*acts[:4], ("POST", "leave", {}), *[join] * 4]
+        method, path, body = dice.choice(acts)
+        return method, f"rooms/{self.room_id}/{path}", body
 
     def _levels(self, dice: Random) -> dict[str, Any]:
         """Power levels that leave the chiefs theirs."""
         return power_levels(self.named, {each.user_id: dice.choice(LEVELS) for each in self.staff})
+
+
+def server_of(person: Person) -> str:
+    """The name of somebody's server."""
+    return person.user_id.partition(":")[2]
 
 
 def power_levels(chiefs: Sequence[Person], others: dict[str, int]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -13,8 +14,10 @@ from tim_server.services.rooms.holes import FAILURES_MAX
 from tim_server.services.rooms.receive import Incoming
 from tim_server.services.rooms.remote.backfill import Backfill
 from tim_server.storage.events import load_events_by_id
+from tim_server.storage.history_fill import HistoryFill
 from tim_server.storage.holes import claim_hole
 from tim_server.storage.rebuild import rebuild_derived
+from tim_server.storage.room_commit_records import RoomCommit
 from tim_server.storage.store import Store
 
 # Several readers, several processes, and what remains
@@ -96,6 +99,45 @@ async def test_where_nobody_is_left_to_ask_a_hole_bars_nobody(joined: Joined, se
     await server.room_sender.queues.submit(joined.room.room_id, Incoming(events=(leave,)))
     assert "end" not in await joined.alice.history(joined.room.room_id, from_=joined.start)
     assert joined.asked == 0
+
+
+@pytest.mark.parametrize("holds", ["state", "state and messages"])
+@pytest.mark.parametrize("comes_first", ["fetched", "sent"])
+async def test_what_is_fetched_and_sent_at_the_same_moment_is_told_once(
+    joined: Joined, server: Homeserver, store: Store, monkeypatch: pytest.MonkeyPatch, comes_first: str, holds: str
+) -> None:
+    """Both are decided before either is written: of state events as of outliers, of messages as of new ones."""
+    if holds == "state and messages":
+        root = joined.room.say("root").event_id
+        joined.room.add("m.reaction", {"m.relates_to": {"rel_type": "m.annotation", "event_id": root, "key": "+"}})
+    joined.room.add("m.room.topic", {"topic": "known since the join"}, state_key="")
+    await joined.join()
+    *sent, _ = joined.room.events.values()
+    commit_room, write = store.writer.commit_room, store.writer.write
+
+    async def fetch_first(commit: RoomCommit) -> Any:
+        monkeypatch.undo()
+        assert joined.room.joins[0].prev_events[0] in await joined.page(limit=100)
+        return await commit_room(commit)
+
+    async def send_first(asked: Any) -> Any:
+        if isinstance(asked, HistoryFill):
+            monkeypatch.undo()
+            await server.room_sender.queues.submit(joined.room.room_id, Incoming(events=tuple(sent)))
+        return await write(asked)
+
+    if comes_first == "fetched":
+        monkeypatch.setattr(store.writer, "commit_room", fetch_first)
+        await server.room_sender.queues.submit(joined.room.room_id, Incoming(events=tuple(sent)))
+    else:
+        monkeypatch.setattr(store.writer, "write", send_first)
+        await joined.texts()
+    assert (store.writer.commit_room, store.writer.write) == (commit_room, write), "nothing came in between"
+    page = await joined.alice.history(joined.room.room_id, limit=100)
+    assert sorted(event["event_id"] for event in page["chunk"]) == sorted(joined.room.events)
+    assert "end" not in page
+    async with store.database.transaction() as tx:
+        assert (await rebuild_derived(tx, store.codec)).mended == 0
 
 
 async def test_what_is_derived_from_events_is_as_if_made_anew(joined: Joined, store: Store) -> None:
