@@ -15,6 +15,7 @@ from tim_server.services.media.download import MediaDownload
 from tim_server.services.media.expire import CopyExpiry
 from tim_server.services.media.fetch import REFUSALS, WAITING_MAX, RemoteMedia
 from tim_server.services.media.keep import MediaKeeping
+from tim_server.services.media.moderate import MediaModeration
 from tim_server.services.media.policy import MediaPolicy
 from tim_server.services.media.reap import LeftoverReaping
 from tim_server.services.media.scan import MediaScan, ScanPolicy
@@ -62,6 +63,9 @@ def media_services(parts: Parts) -> Services:
                 server_name=server_name, database=store.database, keeping=keeping, policy=policy, now_ms=now_ms
             ),
             "media_thumbnails": thumbnails,
+            "media_moderation": MediaModeration(
+                server_name=server_name, database=store.database, writer=store.writer, codec=codec, now_ms=now_ms
+            ),
             "media_announcement": MediaAnnouncement(writer=store.writer, policy=policy, now_ms=now_ms),
             "media_download": MediaDownload(
                 server_name=server_name,

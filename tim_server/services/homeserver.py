@@ -41,6 +41,7 @@ from tim_server.services.keys.upload import KeyUpload
 from tim_server.services.keys.user_devices import UserDevices
 from tim_server.services.media.announce import MediaAnnouncement
 from tim_server.services.media.download import MediaDownload
+from tim_server.services.media.moderate import MediaModeration
 from tim_server.services.media.thumbnails import MediaThumbnails
 from tim_server.services.media.upload import MediaUpload
 from tim_server.services.notifications.list import NotificationList
@@ -141,6 +142,7 @@ class Homeserver:
     media_announcement: MediaAnnouncement
     media_upload: MediaUpload
     media_download: MediaDownload
+    media_moderation: MediaModeration
     media_thumbnails: MediaThumbnails
     well_known: WellKnown
     capabilities: Capabilities

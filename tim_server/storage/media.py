@@ -33,7 +33,8 @@ TABLES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Medium:
-    """A file. `user_id` is who uploaded it, None for a copy of another server's. `file_name` is what it was called."""
+    """A file. `user_id` is who uploaded it, None for a copy of another server's. `file_name` is what it was called.
+    `is_quarantined`: it, or a file of the same bytes, is withdrawn."""
 
     server_name: ServerName
     media_id: MediaId
@@ -46,6 +47,7 @@ class Medium:
     sha256: bytes
     created_ts: int
     last_access_ts: int
+    is_quarantined: bool = False
 
 
 class Details(msgspec.Struct, omit_defaults=True):
@@ -125,7 +127,11 @@ async def _insert(tx: Connection, codec: Codec, medium: Medium) -> bool:
 
 
 FIND_MEDIUM = """
-SELECT user_id, object_name, details, size_bytes, sha256, created_ts, last_access_ts
+SELECT user_id, object_name, details, size_bytes, sha256, created_ts, last_access_ts,
+    EXISTS (
+        SELECT FROM quarantined_media AS q
+        WHERE (q.server_name = lower($1) AND q.media_id = $2) OR q.sha256 = media.sha256
+    ) AS is_quarantined
 FROM media WHERE server_name = $1 AND media_id = $2
 """
 
@@ -148,6 +154,7 @@ async def find_medium(tx: Connection, codec: Codec, server_name: ServerName, med
         sha256=row["sha256"],
         created_ts=row["created_ts"],
         last_access_ts=row["last_access_ts"],
+        is_quarantined=row["is_quarantined"],
     )
 
 

@@ -12,7 +12,7 @@ import structlog
 
 from tim_server.matrix.errors import InternalError, NotFound
 from tim_server.matrix.identifiers import MediaId, ServerName, UserId
-from tim_server.matrix.media_errors import NotYetUploaded
+from tim_server.matrix.media_errors import MalwareFound, NotYetUploaded
 from tim_server.media_store.errors import MediaStoreError
 from tim_server.media_store.files import MediaFiles
 from tim_server.services.media.arrivals import MediaArrivals
@@ -24,6 +24,7 @@ from tim_server.storage.announced_media import find_announcement
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection, Database
 from tim_server.storage.media import Medium, find_medium, touch_medium
+from tim_server.storage.quarantined_media import find_quarantine
 from tim_server.storage.writer import Writer
 from tim_server.trust.contacts import is_same_server
 
@@ -35,7 +36,7 @@ _log = structlog.get_logger("media")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaDownload:
-    """Finds and reads files, of this server and of others."""
+    """Finds and reads files, of this server and of others, unless they are withdrawn."""
 
     server_name: ServerName
     database: Database
@@ -53,13 +54,14 @@ class MediaDownload:
     ) -> Medium:
         """A file for a user. What another server has is fetched unless it is here; `timeout_ms` is how long to wait for
         the upload of what is announced only. Raises `NotFound`, `Forbidden` where the trust gate refuses that server,
-        and for other servers' faults `BadGateway`, `RemoteFileTooLarge` and `NotYetUploaded`."""
+        `MalwareFound`, and for other servers' faults `BadGateway`, `RemoteFileTooLarge` and `NotYetUploaded`."""
         await self.gate.require(ChokePoint.CLIENT_REQUEST, [server_name])
         if is_same_server(server_name, self.server_name):
             return await self.find_own(media_id, timeout_ms=timeout_ms)
         medium = await self._load(server_name, media_id)
         if medium is None and may_fetch:
-            medium = await self.remote.fetch(server_name, media_id, timeout_ms=timeout_ms)
+            await self.remote.fetch(server_name, media_id, timeout_ms=timeout_ms)
+            medium = await self._load(server_name, media_id)  # of which is known now what its bytes are
         return await self._touched(medium)
 
     async def find_own(self, media_id: MediaId, *, timeout_ms: int) -> Medium:
@@ -95,16 +97,29 @@ class MediaDownload:
         return _with_first(piece, pieces)
 
     async def _load(self, server_name: ServerName, media_id: MediaId) -> Medium | None:
+        """The file, if it is here; raises `NotFound` and `MalwareFound` for what is withdrawn, here or not."""
         async with self.database.connection() as connection:
-            return await find_medium(connection, self.codec, server_name, media_id)
+            medium = await find_medium(connection, self.codec, server_name, media_id)
+            if medium is None and server_name != self.server_name:
+                quarantine = await find_quarantine(connection, server_name, media_id)
+                if quarantine is not None:
+                    raise MalwareFound() if quarantine.cause == "malware" else _not_found()
+        if medium is not None and medium.is_quarantined:
+            raise _not_found()
+        return medium
 
     async def _touched(self, medium: Medium | None) -> Medium:
         if medium is None:
-            raise NotFound("There is no such file")
+            raise _not_found()
         now = self.now_ms()
         if now - medium.last_access_ts > ACCESS_PRECISION_MS:
             await self.writer.write(_Touch(medium=medium, now=now))
         return medium
+
+
+def _not_found() -> NotFound:
+    """The same for what is withdrawn, which is nobody's business."""
+    return NotFound("There is no such file")
 
 
 async def _with_first(piece: bytes, others: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -19,7 +19,7 @@ from tim_server.federation.errors import RemoteError
 from tim_server.federation.media import RemoteFile, download_media
 from tim_server.matrix.errors import Forbidden, LimitExceeded, NotFound, Unavailable
 from tim_server.matrix.federation_errors import BadGateway
-from tim_server.matrix.identifiers import MediaId, ServerName
+from tim_server.matrix.identifiers import MediaId, ServerName, UserId
 from tim_server.matrix.media_errors import (
     MalwareFound,
     NotYetUploaded,
@@ -31,9 +31,12 @@ from tim_server.services.media.keep import ArrivingMedium, MediaKeeping
 from tim_server.services.media.policy import MediaPolicy
 from tim_server.services.servers.told import errors_told
 from tim_server.services.shared_work import RETRY_AFTER_MS, SharedWork
-from tim_server.storage.database import Database
+from tim_server.storage.database import Connection, Database
 from tim_server.storage.media import Medium, find_medium
+from tim_server.storage.quarantined_media import note_malware
 
+MALWARE_NOTED_MS = 7 * 24 * 60 * 60 * 1000
+"""How long a file is not fetched again in which malware was found."""
 FETCHES_MAX = 40
 FETCHES_PER_SERVER_MAX = 8
 WAITING_MAX = 1_000
@@ -134,6 +137,9 @@ class RemoteMedia:
             medium = await self.keeping.keep(arriving, timeout_s=self.policy.remote_timeout_s)
         except TimeoutError:
             raise BadGateway("The other server takes too long to send the file") from None
+        except MalwareFound:
+            await self.keeping.writer.write(_NoteMalware(name=name, now=self.keeping.now_ms()))
+            raise
         return medium or await self._kept_meanwhile(name)
 
     async def _bounded(self, file: RemoteFile) -> AsyncIterator[bytes]:
@@ -151,3 +157,14 @@ class RemoteMedia:
         if medium is None:
             raise BadGateway("The file took too long to be kept")
         return medium
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _NoteMalware:
+    name: _Name
+    now: int
+    users: tuple[UserId, ...] = ()
+    streams: tuple[str, ...] = ()
+
+    async def store(self, tx: Connection, position: int) -> None:
+        await note_malware(tx, *self.name, now=self.now, expires_ts=self.now + MALWARE_NOTED_MS)
