@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,15 +29,17 @@ class StandIn:
     at_once_most: int = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with closing(writer), suppress(ConnectionError, asyncio.IncompleteReadError):
+            writer.write(await self._counted_answer_to(reader))
+            await writer.drain()
+
+    async def _counted_answer_to(self, reader: asyncio.StreamReader) -> bytes:
         self.at_once += 1
         self.at_once_most = max(self.at_once, self.at_once_most)
         try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError):
-                writer.write(await self._answer_to(reader))
-                await writer.drain()
-        finally:
+            return await self._answer_to(reader)
+        finally:  # before it is sent, as the next may come once it has arrived
             self.at_once -= 1
-            writer.close()
 
     async def _answer_to(self, reader: asyncio.StreamReader) -> bytes:
         assert await reader.readexactly(10) == b"zINSTREAM\0"
