@@ -93,12 +93,15 @@ async def test_what_is_known_of_a_file_is_shown(admin: Person, alice: Person, au
     medium = known["medium"]
     assert known == {
         "medium": {
+            "server_name": SERVER,
+            "media_id": file.partition("/")[2],
             "user_id": alice.user_id,
             "content_type": "image/png",
             "file_name": "photo.png",
             "size_bytes": 5,
             "created_ts": medium["created_ts"],
             "last_access_ts": medium["created_ts"],
+            "is_quarantined": False,
         },
         "quarantine": None,
     }

@@ -58,3 +58,23 @@ async def test_what_comes_at_once_counts_together(alice: Person, folder: Path) -
     got = await asyncio.gather(*(upload(alice, bytes(QUOTA // 3)) for _ in range(6)))
     assert sorted(status for status, _ in got) == [200, 200, 200, 403, 403, 403]
     await eventually(lambda: stored_bytes(folder), lambda size: size < QUOTA + 1_000)
+
+
+async def test_all_users_upload_so_much_and_no_more(make_tenant_dsn, tmp_path: Path) -> None:
+    async with run_hospital(await make_tenant_dsn(), tmp_path, media={"quota_bytes": QUOTA}) as clinic:
+        alice, bob = await clinic.person(), await clinic.person()
+        file = await uploaded(alice, bytes(QUOTA // 2))
+        status, answer = await upload(bob, in_chunks(QUOTA // 2 + 1))
+        assert (status, answer["errcode"]) == (507, "M_UNKNOWN")
+        await uploaded(bob, in_chunks(QUOTA // 2))
+        for person, place in ((alice, None), (bob, await announced(bob))):
+            assert (await upload(person, b"x", place=place))[0] == 507
+        assert (await download(bob, file)).status == 200
+
+
+async def test_what_was_there_before_counts(make_tenant_dsn, tmp_path: Path) -> None:
+    dsn = await make_tenant_dsn()
+    async with run_hospital(dsn, tmp_path) as clinic:
+        await uploaded(await clinic.person(), bytes(QUOTA))
+    async with run_hospital(dsn, tmp_path, media={"quota_bytes": QUOTA}) as clinic:
+        assert (await upload(await clinic.person(), b"x"))[0] == 507

@@ -5,6 +5,7 @@ from pydantic import Field
 from tim_server.services.accounts.requester import Requester
 from tim_server.services.homeserver import Homeserver
 from tim_server.services.media.moderate import KnownMedium
+from tim_server.storage.media import Medium, UploadsRange
 from tim_server.storage.quarantined_media import Quarantine
 from tim_server.web.fields import MediaId, ServerName, UserId
 from tim_server.web.request_model import InPath, InQuery, RequestModel
@@ -35,12 +36,15 @@ class MediumBody(ResponseModel):
     """A file that is here. `user_id` is who uploaded it, null for a copy of another server's; times are in
     milliseconds, that of the last look to the day."""
 
+    server_name: str
+    media_id: str
     user_id: str | None
     content_type: str
     file_name: str | None
     size_bytes: int
     created_ts: int
     last_access_ts: int
+    is_quarantined: bool
 
 
 class GetMediumResponse(ResponseModel):
@@ -115,20 +119,50 @@ async def quarantine_of_user(
     return QuarantineOfUserResponse(quarantined=await server.media_moderation.quarantine_of(admin, request.user_id))
 
 
+class ListUploadsRequest(UserMediaRequest):
+    """Whose files, and which page: `from` counts those that come before it."""
+
+    start: InQuery[int] = Field(default=0, alias="from", ge=0, le=NUMBER_MAX)
+    limit: InQuery[int] = Field(default=100, ge=1)
+
+
+class ListUploadsResponse(ResponseModel):
+    """Files, newest first, and how many there are; without `next_batch` there are no more behind them."""
+
+    media: list[MediumBody]
+    total: int
+    next_batch: int | UnsetType = UNSET
+
+
+async def list_uploads(server: Homeserver, admin: Requester, request: ListUploadsRequest) -> ListUploadsResponse:
+    """`GET /_tim-server/admin/v1/users/{userId}/media`: what a user has uploaded. Written to the audit log."""
+    within = UploadsRange(limit=request.limit, offset=request.start)
+    page = await server.media_moderation.uploads(admin, request.user_id, within)
+    return ListUploadsResponse(
+        media=[_medium_body(medium) for medium in page.media],
+        total=page.total,
+        next_batch=request.start + len(page.media) if page.has_more else UNSET,
+    )
+
+
 def _known_body(known: KnownMedium) -> GetMediumResponse:
-    medium = known.medium
-    body = None
-    if medium is not None:
-        body = MediumBody(
-            user_id=medium.user_id,
-            content_type=medium.content_type,
-            file_name=medium.file_name,
-            size_bytes=medium.size_bytes,
-            created_ts=medium.created_ts,
-            last_access_ts=medium.last_access_ts,
-        )
     return GetMediumResponse(
-        medium=body, quarantine=None if known.quarantine is None else _quarantine_body(known.quarantine)
+        medium=None if known.medium is None else _medium_body(known.medium),
+        quarantine=None if known.quarantine is None else _quarantine_body(known.quarantine),
+    )
+
+
+def _medium_body(medium: Medium) -> MediumBody:
+    return MediumBody(
+        server_name=medium.server_name,
+        media_id=medium.media_id,
+        user_id=medium.user_id,
+        content_type=medium.content_type,
+        file_name=medium.file_name,
+        size_bytes=medium.size_bytes,
+        created_ts=medium.created_ts,
+        last_access_ts=medium.last_access_ts,
+        is_quarantined=medium.is_quarantined,
     )
 
 
@@ -149,5 +183,6 @@ ROUTES = (
     Route("PUT", _PATH + "/quarantine", quarantine_medium, auth=Auth.ADMIN),
     Route("DELETE", _PATH + "/quarantine", release_medium, auth=Auth.ADMIN),
     Route("GET", "/_tim-server/admin/v1/quarantined_media", list_quarantined, auth=Auth.ADMIN),
+    Route("GET", "/_tim-server/admin/v1/users/{userId}/media", list_uploads, auth=Auth.ADMIN),
     Route("PUT", "/_tim-server/admin/v1/users/{userId}/media/quarantine", quarantine_of_user, auth=Auth.ADMIN),
 )

@@ -3,8 +3,8 @@
 import asyncio
 
 from tim_server.app.accounts import Services
+from tim_server.app.media_retention import media_retention
 from tim_server.app.parts import Parts, now_ms
-from tim_server.background.supervise import Loop
 from tim_server.media_store.clamd import Clamd
 from tim_server.media_store.files import MediaFiles
 from tim_server.media_store.objects import open_objects
@@ -12,19 +12,14 @@ from tim_server.services.media import thumbnails as thumbnail_rules
 from tim_server.services.media.announce import MediaAnnouncement
 from tim_server.services.media.arrivals import MediaArrivals
 from tim_server.services.media.download import MediaDownload
-from tim_server.services.media.expire import CopyExpiry
 from tim_server.services.media.fetch import REFUSALS, WAITING_MAX, RemoteMedia
 from tim_server.services.media.keep import MediaKeeping
-from tim_server.services.media.moderate import MediaModeration
 from tim_server.services.media.policy import MediaPolicy
-from tim_server.services.media.reap import LeftoverReaping
 from tim_server.services.media.scan import MediaScan, ScanPolicy
 from tim_server.services.media.thumbnails import MediaThumbnails
 from tim_server.services.media.upload import MediaUpload
+from tim_server.services.media.used_space import UsedSpace
 from tim_server.services.shared_work import SharedWork
-
-REAP_INTERVAL_S = 600.0
-EXPIRY_INTERVAL_S = 3_600.0
 
 
 def media_services(parts: Parts) -> Services:
@@ -55,17 +50,19 @@ def media_services(parts: Parts) -> Services:
     )
     arrivals = MediaArrivals()
     store.commit_log.subscribe(arrivals.follow)
-    expiry = CopyExpiry(database=store.database, policy=policy, now_ms=now_ms)
-    reaping = LeftoverReaping(database=store.database, objects=objects, now_ms=now_ms)
+    retention = media_retention(parts, policy, objects)
     return Services(
         fields={
+            **retention.fields,
             "media_upload": MediaUpload(
-                server_name=server_name, database=store.database, keeping=keeping, policy=policy, now_ms=now_ms
+                server_name=server_name,
+                database=store.database,
+                keeping=keeping,
+                policy=policy,
+                used_space=UsedSpace(database=store.database, now_ms=now_ms),
+                now_ms=now_ms,
             ),
             "media_thumbnails": thumbnails,
-            "media_moderation": MediaModeration(
-                server_name=server_name, database=store.database, writer=store.writer, codec=codec, now_ms=now_ms
-            ),
             "media_announcement": MediaAnnouncement(writer=store.writer, policy=policy, now_ms=now_ms),
             "media_download": MediaDownload(
                 server_name=server_name,
@@ -81,10 +78,7 @@ def media_services(parts: Parts) -> Services:
             ),
         },
         closers=(remote.close, thumbnails.close, objects.close),
-        loops=(
-            Loop(name="reap media_leftovers", interval_s=REAP_INTERVAL_S, work=reaping.reap),
-            Loop(name="expire copies of media", interval_s=EXPIRY_INTERVAL_S, work=expiry.expire),
-        ),
+        loops=retention.loops,
     )
 
 
@@ -118,5 +112,8 @@ def _policy(parts: Parts) -> MediaPolicy:
         thumbnail_source_bytes_max=media.thumbnail_source_bytes_max,
         thumbnail_pixels_max=media.thumbnail_pixels_max,
         thumbnail_timeout_s=media.thumbnail_timeout_s,
+        quota_bytes=media.quota_bytes,
+        local_lifetime_s=media.local_lifetime_s,
+        remote_kept_bytes_max=media.remote_kept_bytes_max,
         unauthenticated_downloads=media.unauthenticated_downloads,
     )

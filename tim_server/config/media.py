@@ -92,14 +92,32 @@ class MediaSettings(Section):
     quota_bytes_per_user: int | None = Field(
         default=10_240 * MIB, ge=0, description="Size of all files that a user has uploaded; null for no limit."
     )
+    quota_bytes: int | None = Field(
+        default=None,
+        ge=0,
+        description="Size of all files that all users have uploaded; null for no limit. They are counted once a "
+        "minute, so that what is uploaded within one may exceed it.",
+    )
     upload_timeout_s: float = Field(
         default=3_600.0, ge=1.0, description="How many seconds a client has to upload a file."
+    )
+    local_lifetime_s: float | None = Field(
+        default=None,
+        ge=3_600.0,
+        description="How many seconds uploads are kept after somebody has last looked at them, other servers included; "
+        "null for ever. What is gone is gone, but the avatars of users and rooms stay.",
     )
     remote_lifetime_s: float | None = Field(
         default=14 * 86_400.0,
         ge=3_600.0,
         description="How many seconds copies of other servers' files are kept after somebody has last looked at them; "
         "null for ever. Who wants one later has it fetched anew.",
+    )
+    remote_kept_bytes_max: int | None = Field(
+        default=51_200 * MIB,
+        ge=0,
+        description="Size of all copies of other servers' files; beyond, those that nobody has looked at for longest "
+        "go within minutes. null for no limit.",
     )
     announced_lifetime_s: float = Field(
         default=86_400.0,

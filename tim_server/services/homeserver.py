@@ -40,6 +40,7 @@ from tim_server.services.keys.sign import SignatureUpload
 from tim_server.services.keys.upload import KeyUpload
 from tim_server.services.keys.user_devices import UserDevices
 from tim_server.services.media.announce import MediaAnnouncement
+from tim_server.services.media.delete import MediaDeletion
 from tim_server.services.media.download import MediaDownload
 from tim_server.services.media.moderate import MediaModeration
 from tim_server.services.media.thumbnails import MediaThumbnails
@@ -142,6 +143,7 @@ class Homeserver:
     media_announcement: MediaAnnouncement
     media_upload: MediaUpload
     media_download: MediaDownload
+    media_deletion: MediaDeletion
     media_moderation: MediaModeration
     media_thumbnails: MediaThumbnails
     well_known: WellKnown

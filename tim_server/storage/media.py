@@ -6,6 +6,7 @@ commit that makes its row here takes the note away. So whatever happens in betwe
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -18,9 +19,9 @@ TABLES = (
     TableContract(
         name="media",
         owner="services.media",
-        bound="media.quota_bytes_per_user for each user, and what they look at of other servers within "
-        "media.remote_lifetime_s",
-        reaper="services.media.expire for copies of other servers' files; none for what users upload",
+        bound="media.quota_bytes_per_user and media.quota_bytes for uploads, media.remote_lifetime_s and "
+        "media.remote_kept_bytes_max for copies of other servers' files",
+        reaper="services.media.expire, services.media.expire_uploads, services.media.delete",
     ),
     TableContract(
         name="media_leftovers",
@@ -139,8 +140,11 @@ FROM media WHERE server_name = $1 AND media_id = $2
 async def find_medium(tx: Connection, codec: Codec, server_name: ServerName, media_id: MediaId) -> Medium | None:
     """The medium, if it is here."""
     row = await tx.fetchrow(FIND_MEDIUM, server_name, media_id)
-    if row is None:
-        return None
+    return None if row is None else medium_of(row, codec, server_name, media_id)
+
+
+def medium_of(row: Any, codec: Codec, server_name: ServerName, media_id: MediaId) -> Medium:
+    """The medium in a row that has all of the other columns, and whether it is withdrawn."""
     details = decode_details(codec, row["details"])
     return Medium(
         server_name=server_name,
@@ -156,6 +160,50 @@ async def find_medium(tx: Connection, codec: Codec, server_name: ServerName, med
         last_access_ts=row["last_access_ts"],
         is_quarantined=row["is_quarantined"],
     )
+
+
+UPLOADS_NEWEST_FIRST = """
+SELECT server_name, media_id, user_id, object_name, details, size_bytes, sha256, created_ts, last_access_ts,
+    EXISTS (
+        SELECT FROM quarantined_media AS q
+        WHERE (q.server_name = lower(media.server_name) AND q.media_id = media.media_id) OR q.sha256 = media.sha256
+    ) AS is_quarantined
+FROM media WHERE user_id = $1 ORDER BY created_ts DESC, media_id DESC OFFSET $2 LIMIT $3
+"""
+UPLOADS_OLDEST_FIRST = """
+SELECT server_name, media_id, user_id, object_name, details, size_bytes, sha256, created_ts, last_access_ts,
+    EXISTS (
+        SELECT FROM quarantined_media AS q
+        WHERE (q.server_name = lower(media.server_name) AND q.media_id = media.media_id) OR q.sha256 = media.sha256
+    ) AS is_quarantined
+FROM media WHERE user_id = $1 ORDER BY created_ts, media_id OFFSET $2 LIMIT $3
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadsRange:
+    """Which page of a user's uploads."""
+
+    limit: int
+    offset: int = 0
+    newest_first: bool = True
+
+
+async def list_uploads(tx: Connection, codec: Codec, user_id: UserId, within: UploadsRange) -> list[Medium]:
+    """A page of what a user has uploaded, in the order in which it came, or the other way round."""
+    sql = UPLOADS_NEWEST_FIRST if within.newest_first else UPLOADS_OLDEST_FIRST
+    return [
+        medium_of(row, codec, ServerName(row["server_name"]), MediaId(row["media_id"]))
+        for row in await tx.fetch(sql, user_id, within.offset, within.limit)
+    ]
+
+
+COUNT_UPLOADS = "SELECT count(*) FROM media WHERE user_id = $1"
+
+
+async def count_uploads(tx: Connection, user_id: UserId) -> int:
+    """How many files a user has uploaded that are still here."""
+    return int(await tx.fetchval(COUNT_UPLOADS, user_id))
 
 
 KNOWS_MEDIUM = "SELECT EXISTS (SELECT FROM media WHERE server_name = $1 AND media_id = $2)"
@@ -176,35 +224,28 @@ async def touch_medium(tx: Connection, server_name: ServerName, media_id: MediaI
     await tx.execute(TOUCH_MEDIUM, server_name, media_id, now)
 
 
+SUM_ALL_UPLOADS = "SELECT coalesce(sum(size_bytes), 0)::bigint FROM media WHERE user_id IS NOT NULL"
+
+
+async def sum_all_uploads(tx: Connection) -> int:
+    """How many bytes all users have uploaded that are still here."""
+    return int(await tx.fetchval(SUM_ALL_UPLOADS))
+
+
+SUM_COPIES = "SELECT coalesce(sum(size_bytes), 0)::bigint FROM media WHERE user_id IS NULL"
+
+
+async def sum_copies(tx: Connection) -> int:
+    """How many bytes the copies of other servers' files have."""
+    return int(await tx.fetchval(SUM_COPIES))
+
+
 SUM_UPLOADS = "SELECT coalesce(sum(size_bytes), 0)::bigint FROM media WHERE user_id = $1"
 
 
 async def sum_uploads(tx: Connection, user_id: UserId) -> int:
     """How many bytes a user has uploaded that are still here."""
     return int(await tx.fetchval(SUM_UPLOADS, user_id))
-
-
-REMOVE_OLD_COPIES = """
-WITH gone AS (
-    DELETE FROM media WHERE (server_name, media_id) IN (
-        SELECT server_name, media_id FROM media WHERE user_id IS NULL AND last_access_ts < $1
-        ORDER BY last_access_ts LIMIT $3 FOR UPDATE SKIP LOCKED
-    ) RETURNING server_name, media_id, object_name
-), smaller AS (
-    DELETE FROM thumbnails AS t USING gone AS g
-    WHERE t.server_name = g.server_name AND t.media_id = g.media_id RETURNING t.object_name
-), doomed AS (
-    INSERT INTO media_leftovers (object_name, due_ts, is_doomed)
-    SELECT object_name, $2, true FROM (SELECT object_name FROM gone UNION ALL SELECT object_name FROM smaller) AS each
-)
-SELECT count(*) FROM gone
-"""
-
-
-async def remove_old_copies(tx: Connection, *, before: int, due_ts: int, limit: int) -> int:
-    """Remove copies of other servers' files that were last looked at before this time; how many they were. Their bytes
-    are left over from `due_ts` on."""
-    return int(await tx.fetchval(REMOVE_OLD_COPIES, before, due_ts, limit))
 
 
 DOOM_LEFTOVERS = """

@@ -1,5 +1,6 @@
 """Copies of other servers' files go when nobody looks at them any more; what users have uploaded stays."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from tim_server.matrix.identifiers import MediaId, ServerName, UserId
 from tim_server.media_store.files import MediaFiles
 from tim_server.media_store.objects import open_objects
 from tim_server.media_store.thumbnails import Thumbnail
-from tim_server.services.media.expire import COPIES_PER_STEP, GRACE_MS, CopyExpiry
+from tim_server.services.media.expire import GRACE_MS, MEDIA_PER_STEP, CopyExpiry
 from tim_server.services.media.keep import ArrivingMedium, MediaKeeping
 from tim_server.services.media.policy import MediaPolicy
 from tim_server.services.media.reap import LeftoverReaping
@@ -21,6 +22,7 @@ CODEC = make_codec(bytes(32))
 LIFETIME_S = 14 * 86_400.0
 LIFETIME_MS = int(LIFETIME_S * 1000)
 OURS, THEIRS = ServerName("hospital.example"), ServerName("other.example")
+CONTENT = b"content"
 THUMBNAIL = Thumbnail(content=b"smaller", content_type="image/png")
 
 
@@ -50,7 +52,9 @@ async def keeping(store: Store, files: MediaFiles, time: Time) -> MediaKeeping:
     return MediaKeeping(writer=store.writer, codec=CODEC, files=files, now_ms=time.now)
 
 
-def expiry_of(store: Store, time: Time, lifetime_s: float | None = LIFETIME_S) -> CopyExpiry:
+def expiry_of(
+    store: Store, time: Time, lifetime_s: float | None = LIFETIME_S, kept_bytes_max: int | None = None
+) -> CopyExpiry:
     policy = MediaPolicy(
         upload_bytes_max=1,
         upload_timeout_s=1,
@@ -63,13 +67,14 @@ def expiry_of(store: Store, time: Time, lifetime_s: float | None = LIFETIME_S) -
         thumbnail_source_bytes_max=1,
         thumbnail_pixels_max=1,
         thumbnail_timeout_s=1,
+        remote_kept_bytes_max=kept_bytes_max,
     )
     return CopyExpiry(database=store.database, policy=policy, now_ms=time.now)
 
 
 async def keep(keeping: MediaKeeping, server_name: ServerName, media_id: str) -> Medium:
     async def pieces() -> AsyncIterator[bytes]:
-        yield b"content"
+        yield CONTENT
 
     arriving = ArrivingMedium(
         server_name=server_name,
@@ -133,7 +138,7 @@ async def test_no_thumbnail_is_kept_of_what_is_gone(
 
 
 async def test_many_copies_expire_in_steps(store: Store, keeping: MediaKeeping, time: Time) -> None:
-    for number in range(COPIES_PER_STEP + 1):
+    for number in range(MEDIA_PER_STEP + 1):
         await keep(keeping, THEIRS, str(number))
     time.ms += LIFETIME_MS + 1
     await expiry_of(store, time).expire()
@@ -146,3 +151,32 @@ async def test_copies_may_be_kept_for_ever(store: Store, keeping: MediaKeeping, 
     time.ms += 100 * LIFETIME_MS
     await expiry_of(store, time, lifetime_s=None).expire()
     assert await are_here(store, copy) == [True]
+
+
+async def test_copies_take_so_much_and_no_more(store: Store, keeping: MediaKeeping, time: Time) -> None:
+    """Those that nobody has looked at for longest go; what users upload is not meant."""
+    media = []
+    for name in ((OURS, "own"), (THEIRS, "a"), (THEIRS, "b"), (THEIRS, "c"), (THEIRS, "d")):
+        media.append(await keep(keeping, *name))
+        time.ms += 1
+    async with store.database.transaction() as tx:
+        await touch_medium(tx, THEIRS, MediaId("b"), now=time.ms)
+    for kept_bytes_max, here in (
+        (None, [True, True, True, True, True]),
+        (4 * len(CONTENT), [True, True, True, True, True]),
+        (3 * len(CONTENT), [True, False, True, True, True]),
+        (2 * len(CONTENT) - 1, [True, False, True, False, False]),
+        (0, [True, False, False, False, False]),
+    ):
+        await expiry_of(store, time, kept_bytes_max=kept_bytes_max).shrink()
+        assert await are_here(store, *media) == here
+
+
+async def test_copies_go_in_steps_and_only_once(store: Store, keeping: MediaKeeping, time: Time) -> None:
+    """Several processes remove no more than is enough."""
+    for number in range(2 * MEDIA_PER_STEP + 20):
+        await keep(keeping, THEIRS, str(number))
+    expiry = expiry_of(store, time, kept_bytes_max=10 * len(CONTENT))
+    await asyncio.gather(*(expiry.shrink() for _ in range(3)))
+    async with store.database.connection() as connection:
+        assert await connection.fetchval("SELECT count(*) FROM media") == 10

@@ -13,7 +13,14 @@ from tim_server.services.accounts.requester import Requester
 from tim_server.storage.audit_log import AuditEntry, append_audit
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection, Database
-from tim_server.storage.media import Medium, find_medium, knows_medium
+from tim_server.storage.media import (
+    Medium,
+    UploadsRange,
+    count_uploads,
+    find_medium,
+    knows_medium,
+    list_uploads,
+)
 from tim_server.storage.quarantined_media import (
     Quarantine,
     delete_quarantine,
@@ -38,6 +45,15 @@ class KnownMedium:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UploadsPage:
+    """A page of what a user has uploaded, whether there are more behind it, and how many they are in all."""
+
+    media: Sequence[Medium]
+    has_more: bool
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MediaModeration:
     """Shows, withdraws and releases files."""
 
@@ -57,6 +73,16 @@ class MediaModeration:
             raise NotFound("There is no such file here")
         await self.writer.write(_Audited(audit=_entry(admin, "media.read", uri_of(server_name, media_id))))
         return KnownMedium(medium=medium, quarantine=quarantine)
+
+    async def uploads(self, admin: Requester, user_id: UserId, within: UploadsRange) -> UploadsPage:
+        """A page of what a user has uploaded, of at most `LIMIT_MAX`."""
+        limit = min(within.limit, LIMIT_MAX)
+        one_more = UploadsRange(limit=limit + 1, offset=within.offset, newest_first=within.newest_first)
+        async with self.database.read() as tx:
+            found = await list_uploads(tx, self.codec, user_id, one_more)
+            total = await count_uploads(tx, user_id)
+        await self.writer.write(_Audited(audit=_entry(admin, "media.list_of_user", user_id)))
+        return UploadsPage(media=found[:limit], has_more=len(found) > limit, total=total)
 
     async def quarantined(self, *, before: int | None, limit: int) -> tuple[Sequence[Quarantine], bool]:
         """What is withdrawn, newest first, at most `LIMIT_MAX`, and whether there is more."""

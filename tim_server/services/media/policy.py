@@ -21,3 +21,6 @@ class MediaPolicy:
     thumbnail_pixels_max: int
     thumbnail_timeout_s: int
     unauthenticated_downloads: bool = False
+    quota_bytes: int | None = None
+    local_lifetime_s: float | None = None
+    remote_kept_bytes_max: int | None = None

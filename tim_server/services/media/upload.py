@@ -7,18 +7,23 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 
+import structlog
+
 from tim_server.matrix.content_disposition import clean_content_type, clean_file_name
-from tim_server.matrix.errors import Forbidden, NotFound, Unavailable, UserSuspended
+from tim_server.matrix.errors import Forbidden, MatrixError, NotFound, Unavailable, UserSuspended
 from tim_server.matrix.identifiers import MediaId, ServerName
-from tim_server.matrix.media_errors import CannotOverwriteMedia, QuotaExceeded, UploadTooSlow
+from tim_server.matrix.media_errors import CannotOverwriteMedia, QuotaExceeded, StorageFull, UploadTooSlow
 from tim_server.services.accounts.requester import Requester
 from tim_server.services.media.keep import ArrivingMedium, MediaKeeping
 from tim_server.services.media.policy import MediaPolicy
+from tim_server.services.media.used_space import UsedSpace
 from tim_server.storage.announced_media import find_announcement
 from tim_server.storage.database import Database
 from tim_server.storage.media import knows_medium, sum_uploads
 
 _MEDIA_ID_BYTES = 18
+
+_log = structlog.get_logger("media")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +46,13 @@ class MediaUpload:
     now_ms: Callable[[], int]
     keeping: MediaKeeping
     policy: MediaPolicy
+    used_space: UsedSpace
 
     async def upload(
         self, requester: Requester, pieces: AsyncIterator[bytes], *, content_type: str | None, file_name: str | None
     ) -> str:
         """Store a file; the `mxc://` URI that it has from now on. Raises `UserSuspended`, `QuotaExceeded`,
-        `UploadTooSlow`, what `keep` raises, and what `pieces` raise, which bound the size."""
+        `StorageFull`, `UploadTooSlow`, what `keep` raises, and what `pieces` raise, which bound the size."""
         arriving = ArrivingMedium(
             server_name=self.server_name,
             media_id=new_media_id(),
@@ -89,10 +95,14 @@ class MediaUpload:
             raise UserSuspended()
         if self.policy.quota_bytes_per_user is not None:
             arriving = await self._within_quota(requester, arriving, self.policy.quota_bytes_per_user)
+        if self.policy.quota_bytes is not None:
+            arriving = await self._within_quota_of_all(arriving, self.policy.quota_bytes)
         try:
-            return await self.keeping.keep(arriving, timeout_s=self.policy.upload_timeout_s) is not None
+            medium = await self.keeping.keep(arriving, timeout_s=self.policy.upload_timeout_s)
         except TimeoutError:
             raise UploadTooSlow() from None
+        self.used_space.add(0 if medium is None else medium.size_bytes)
+        return medium is not None
 
     async def _within_quota(self, requester: Requester, arriving: ArrivingMedium, quota_bytes: int) -> ArrivingMedium:
         """The file, which is broken off where it is too much. What arrives at the same time is counted once it is
@@ -101,15 +111,23 @@ class MediaUpload:
             left_bytes = quota_bytes - await sum_uploads(connection, requester.user_id)
         if left_bytes <= 0:
             raise QuotaExceeded()
-        return replace(arriving, pieces=_bounded(arriving.pieces, left_bytes), quota_bytes=quota_bytes)
+        pieces = _bounded(arriving.pieces, left_bytes, QuotaExceeded)
+        return replace(arriving, pieces=pieces, quota_bytes=quota_bytes)
+
+    async def _within_quota_of_all(self, arriving: ArrivingMedium, quota_bytes: int) -> ArrivingMedium:
+        left_bytes = quota_bytes - await self.used_space.bytes()
+        if left_bytes <= 0:
+            _log.error("the quota of all uploads is used up")
+            raise StorageFull()
+        return replace(arriving, pieces=_bounded(arriving.pieces, left_bytes, StorageFull))
 
 
-async def _bounded(pieces: AsyncIterator[bytes], size_bytes_max: int) -> AsyncIterator[bytes]:
+async def _bounded(pieces: AsyncIterator[bytes], size_bytes_max: int, error: type[MatrixError]) -> AsyncIterator[bytes]:
     size_bytes = 0
     async for piece in pieces:
         size_bytes += len(piece)
         if size_bytes > size_bytes_max:
-            raise QuotaExceeded()
+            raise error()
         yield piece
 
 
