@@ -317,6 +317,25 @@ async def test_an_answer_that_never_ends_is_not_waited_for(
     assert time.monotonic() - started < 4
 
 
+async def test_a_server_that_takes_no_join_back_is_not_waited_for(
+    neighbourhood: Neighbourhood, alice: Person, remote: RemoteJoin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "take_back_s", 0.2)
+    room = served_room(neighbourhood)
+    room.alter = lambda answer: {**answer, "state": []}
+    asked = asyncio.Event()
+
+    async def slow(question: Asked) -> Any:
+        asked.set()
+        await asyncio.sleep(15)
+        return {}
+
+    neighbourhood.peer.answers["GET", f"{FEDERATION}/v1/make_leave/{room.room_id}/*"] = slow
+    async with asyncio.timeout(10):
+        await refused(alice, room)
+    assert asked.is_set()
+
+
 async def test_a_hundred_thousand_events_that_are_none_cost_a_bounded_time(
     neighbourhood: Neighbourhood, alice: Person
 ) -> None:

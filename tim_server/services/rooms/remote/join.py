@@ -66,6 +66,7 @@ class RemoteJoin:
     now_ms: Callable[[], int]
     asking: AskingBounds = field(default_factory=AskingBounds)
     answers: JoinAnswerBounds = field(default_factory=JoinAnswerBounds)
+    take_back_s: float = 5.0
     _running: "dict[tuple[RoomId, UserId], asyncio.Task[EventId | None]]" = field(default_factory=dict)
 
     async def join(self, wanted: WantedJoin) -> EventId | None:
@@ -134,8 +135,9 @@ class RemoteJoin:
 
     async def _take_back(self, server: ServerName, event: Event) -> None:
         """The server has taken the user in, but its answer is of no use: so that nobody there takes them for a member,
-        the user leaves again. Raises nothing."""
+        the user leaves again, before another server is asked. The user waits for it: not for long. Raises nothing."""
         try:
-            await self.leaving.leave_through(server, event.sender, event.room_id, {"membership": "leave"})
-        except (RemoteError, OutgoingError) as error:
+            async with asyncio.timeout(self.take_back_s):
+                await self.leaving.leave_through(server, event.sender, event.room_id, {"membership": "leave"})
+        except (RemoteError, OutgoingError, TimeoutError) as error:
             log.info("a join could not be taken back", room_id=event.room_id, server=server, error=type(error).__name__)
