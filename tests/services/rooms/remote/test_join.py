@@ -1,15 +1,14 @@
 """Joining rooms of another server, which a test plays itself: what is asked, checked, stored and shown."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from aiohttp import web
 
 from tests.conftest import Neighbourhood
+from tests.joining import NURSE, PEER, refused, served_room
 from tests.peer import Asked, make_author
 from tests.peer_room import FEDERATION, MEMBER, PeerRoom
 from tests.people import Person
@@ -21,39 +20,12 @@ from tim_server.services.rooms.remote.join import RemoteJoin
 from tim_server.storage.events import load_nodes_by_id
 from tim_server.storage.store import Store
 
-PEER, NURSE = "peer.example", "@nurse:peer.example"
 Answer = dict[str, Any]
-
-
-@pytest.fixture
-async def alice(neighbourhood: Neighbourhood) -> Person:
-    return await neighbourhood.a.person(displayname="Alice")
-
-
-@pytest.fixture
-def remote(neighbourhood: Neighbourhood) -> RemoteJoin:
-    """What joins rooms, inside the hospital."""
-    return neighbourhood.a.process.homeservers[0].homeserver.room_join.remote
 
 
 @pytest.fixture
 def store(remote: RemoteJoin) -> Store:
     return remote.known_rooms.store
-
-
-def served_room(neighbourhood: Neighbourhood, version: str = "11", **options: Any) -> PeerRoom:
-    """A room of the peer's with a nurse in it."""
-    room = PeerRoom.create(neighbourhood.peer.author, version, **options)
-    room.join(NURSE)
-    room.serve(neighbourhood.peer)
-    return room
-
-
-async def refused(person: Person, room: PeerRoom, status: int = 502, errcode: str = "M_UNKNOWN") -> None:
-    """A join that must fail like this, and leave nothing that anybody could see."""
-    await person.refused(status, errcode, "POST", f"join/{room.room_id}?via={PEER}", {})
-    assert room.room_id not in (await person.get("sync")).get("rooms", {}).get("join", {})
-    assert (await person.request("GET", f"rooms/{room.room_id}/state"))[0] in (403, 404)
 
 
 async def stored_nodes(store: Store, event_ids: Any) -> dict[EventId, Any]:
@@ -278,73 +250,6 @@ async def test_nothing_but_signatures_is_taken_of_the_event_that_comes_back(
     await alice.join(room.room_id, PEER)
     member = await alice.state(room.room_id, MEMBER, alice.user_id)
     assert member == {"membership": "join", "displayname": "Alice"}
-
-
-async def test_more_events_than_allowed_are_refused_before_they_have_come(
-    neighbourhood: Neighbourhood, alice: Person, remote: RemoteJoin, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(remote, "answers", replace(remote.answers, events_max=1_000))
-    room = served_room(neighbourhood)
-    sent = 0
-
-    async def endless() -> AsyncIterator[bytes]:
-        nonlocal sent
-        event = b'{"type":"m.room.message","content":{"body":"' + b"x" * 900 + b'"}}'
-        yield b'{"state":[' + event
-        while True:
-            yield b"," + event
-            sent += 1
-            await asyncio.sleep(0)  # or who writes faster than the connection's end is noticed fills all memory
-
-    room.alter = lambda _: web.Response(body=endless())
-    await refused(alice, room)
-    assert sent < 100_000
-
-
-async def test_an_answer_that_never_ends_is_not_waited_for(
-    neighbourhood: Neighbourhood, alice: Person, remote: RemoteJoin, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(remote, "answers", replace(remote.answers, timeout_s=0.3))
-    room = served_room(neighbourhood)
-
-    async def slow(asked: Asked) -> Any:
-        await asyncio.sleep(5)
-        return {}
-
-    neighbourhood.peer.answers["PUT", f"{FEDERATION}/v2/send_join/{room.room_id}/*"] = slow
-    started = time.monotonic()
-    await refused(alice, room)
-    assert time.monotonic() - started < 4
-
-
-async def test_a_server_that_takes_no_join_back_is_not_waited_for(
-    neighbourhood: Neighbourhood, alice: Person, remote: RemoteJoin, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(remote, "take_back_s", 0.2)
-    room = served_room(neighbourhood)
-    room.alter = lambda answer: {**answer, "state": []}
-    asked = asyncio.Event()
-
-    async def slow(question: Asked) -> Any:
-        asked.set()
-        await asyncio.sleep(15)
-        return {}
-
-    neighbourhood.peer.answers["GET", f"{FEDERATION}/v1/make_leave/{room.room_id}/*"] = slow
-    async with asyncio.timeout(10):
-        await refused(alice, room)
-    assert asked.is_set()
-
-
-async def test_a_hundred_thousand_events_that_are_none_cost_a_bounded_time(
-    neighbourhood: Neighbourhood, alice: Person
-) -> None:
-    room = served_room(neighbourhood)
-    junk = b",".join([b'{"type":"m.room.member","state_key":"x","sender":"@a:b","content":{}}'] * 99_000)
-    room.alter = lambda _: web.Response(body=b'{"state":[' + junk + b'],"auth_chain":[]}')
-    started = time.monotonic()
-    await refused(alice, room)
-    assert time.monotonic() - started < 30
 
 
 async def test_what_a_join_stored_before_it_failed_is_used_by_the_next(
