@@ -66,6 +66,22 @@ async def test_what_a_peer_says_of_users_of_others_is_dropped(
     }
 
 
+async def test_of_a_message_to_many_only_what_is_not_as_it_should_be_is_dropped(room: SharedRoom) -> None:
+    """Users and devices that can't be, contents that are none or too large."""
+    name, alice = room.alice.user_id, await room.alice.get("account/whoami")
+    messages = {
+        "nobody": {"*": {}},
+        "@\0:a.example": {"*": {}},
+        "@eve:": {"*": {}},
+        "@dave:a.example": ["*"],
+        name: {alice["device_id"]: {"key": "good"}, "\0": {}, "OTHER": "none", "LARGE": {"a": "x" * 70_000}},
+    }
+    said = {"sender": room.user_id, "type": "m.x", "message_id": "mixed"}
+    await room.push(edus=[edu("m.direct_to_device", messages=messages, **said)])
+    told = (await room.alice.sync_now())["to_device"]["events"]
+    assert [(event["sender"], event["content"]) for event in told] == [(room.user_id, {"key": "good"})]
+
+
 async def test_messages_to_a_hundred_thousand_users_and_devices_fill_nothing(room: SharedRoom, tables: Tables) -> None:
     floods: list[dict[str, Any]] = [
         {f"@user{number}:a.example": {"*": {}} for number in range(4_000)},
