@@ -27,6 +27,17 @@ def test_what_the_server_asks_for_counts_up_to_an_hour() -> None:
     assert delay_s(1, Problem(outcome="status_4xx", text="", retry_after_s=10**9), 0.5) == DELAY_S_MAX
 
 
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_what_will_never_be_taken_is_final(status: int) -> None:
+    assert problem_of(RemoteError.of("b.example", status, None)).is_final
+
+
+@pytest.mark.parametrize("status", [200, 302, 401, 403, 404, 405, 429, 500, 503])
+def test_what_may_be_taken_another_time_is_not(status: int) -> None:
+    problem = problem_of(RemoteError.of("b.example", status, {"errcode": "M_UNRECOGNIZED"}))
+    assert not problem.is_final and problem.may_have_arrived
+
+
 @pytest.mark.parametrize(
     ("error", "outcome", "may_have_arrived", "waits_s"),
     [

@@ -1,16 +1,17 @@
 """What is remembered of a server: the events that wait for it, and what sources of EDUs may owe it."""
 
+import orjson
+
 from tim_server.matrix.identifiers import ServerName
-from tim_server.services.transactions.backoff import Problem
 from tim_server.services.transactions.destination import (
     EVENTS_REMEMBERED_MAX,
     ROOMS_TOUCHED_MAX,
     Destination,
     Touched,
-    Transaction,
     WaitingEvents,
 )
 from tim_server.services.transactions.keep_sending import by_destination
+from tim_server.services.transactions.transaction import OwedPdu, Transaction
 from tim_server.storage.commit_log import OwedEvent
 
 
@@ -22,8 +23,16 @@ def positions(waiting: WaitingEvents, count: int = 1_000) -> list[int]:
     return [event.position for event in waiting.first(count)]
 
 
-def transaction(up_to: int | None = None, edus: int = 0) -> Transaction:
-    return Transaction(txn_id="id", body=b"{}", up_to=up_to, events=20, edus=edus, cursors={"typing": 7})
+def transaction(*positions: int, edus: int = 0) -> Transaction:
+    return Transaction(
+        txn_id="id",
+        origin=ServerName("a.example"),
+        ts=1,
+        pdus=[OwedPdu(nid=1_000 + position, position=position, body=b"%d" % position) for position in positions],
+        edus=[b"{}"] * edus,
+        up_to=positions[-1] if positions else None,
+        cursors={"typing": 7},
+    )
 
 
 def test_events_are_remembered_in_order_and_dropped_once_the_server_has_them() -> None:
@@ -129,17 +138,40 @@ def test_what_was_not_asked_for_is_put_back_beside_what_came_meanwhile() -> None
 def test_a_transaction_that_may_have_arrived_is_held_and_others_are_put_together_anew() -> None:
     destination = Destination(name=ServerName("b.example"))
     destination.waiting.append(owed(1, 2))
-    maybe = Problem(outcome="unreachable", text="no answer")
-    destination.give_back(transaction(up_to=2), maybe, hold=True)
+    destination.give_back(transaction(1, 2), hold=True)
     assert destination.held is not None and positions(destination.waiting) == [1, 2]
-    destination.give_back(transaction(up_to=2), maybe, hold=False)
+    destination.give_back(transaction(1, 2), hold=False)
     assert destination.held is None and destination.asks_all and destination.waiting.is_behind
 
 
-def test_after_one_that_was_too_large_fewer_events_go_together() -> None:
+def test_what_is_not_taken_comes_in_halves_until_one_thing_is_left() -> None:
     destination = Destination(name=ServerName("b.example"))
-    too_large = Problem(outcome="status_4xx", text="413", may_have_arrived=False, is_too_large=True)
-    destination.give_back(transaction(up_to=2), too_large, hold=False)
-    assert destination.pdus_max == 10
-    destination.acknowledge(transaction(up_to=2))
-    assert destination.pdus_max == 50 and destination.cursors == {"typing": 7} and destination.txn_id == "id"
+    destination.waiting.append(owed(1, 2))
+    destination.take_apart(transaction(1, 2, edus=1))
+    both, edu = destination.parts
+    assert [len(part.pdus) for part in (both, edu)] == [2, 0] and (edu.up_to, both.cursors) == (None, {})
+    assert destination.pending is both
+    destination.take_apart(both)
+    assert [part.up_to for part in destination.parts] == [1, 2, None]
+    assert destination.acknowledge(destination.parts[0]) == 1
+    assert destination.pending is destination.parts[0] and positions(destination.waiting) == [2]
+    destination.take_apart(destination.parts[0])
+    probe = destination.pending
+    assert destination.refused is destination.parts[0] and probe is not None and probe.is_empty
+    assert len({"id", destination.txn_id, probe.txn_id, *(part.txn_id for part in destination.parts)}) == 5
+    destination.give_back(probe, hold=False)
+    assert destination.pending is destination.refused is None and not destination.parts and destination.cursors == {}
+
+
+def test_halves_hold_the_same_and_the_last_tells_of_everything() -> None:
+    whole, parts = transaction(*range(1, 8), edus=5), list[Transaction]()
+    left = [whole]
+    while left:
+        halves = (part := left.pop(0)).halves()
+        left[:0] = halves or ()
+        parts += [] if halves else [part]
+    assert [pdu for part in parts for pdu in part.pdus] == whole.pdus
+    assert [edu for part in parts for edu in part.edus] == whole.edus
+    assert [part.cursors for part in parts] == [{}] * 11 + [{"typing": 7}]
+    assert [part.up_to for part in parts] == [*range(1, 8), *[None] * 5]
+    assert orjson.loads(parts[0].body) == {"origin": "a.example", "origin_server_ts": 1, "pdus": [1], "edus": []}

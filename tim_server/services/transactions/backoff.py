@@ -10,20 +10,21 @@ from tim_server.federation.errors import RemoteError
 
 FIRST_DELAY_S = 1.0
 DELAY_S_MAX = 3_600.0
-HTTP_TOO_LARGE = 413
+NOT_ABOUT_CONTENT = frozenset({401, 403, 404, 405, 407, 408, 421, 425, 429})
+"""Statuses from 400 to 499 that say nothing of what was sent: the same may be taken another time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """Why a transaction was not delivered. `outcome` is for figures, `text` for people. `retry_after_s`: what the other
     server asks for. `may_have_arrived`: the same transaction must come again, so that nothing is taken in twice.
-    `is_too_large`: never the same, but a smaller one."""
+    `is_final`: it will never be taken as it is."""
 
     outcome: str
     text: str
     retry_after_s: float = 0.0
     may_have_arrived: bool = True
-    is_too_large: bool = False
+    is_final: bool = False
 
 
 def problem_of(error: OutgoingError | RemoteError) -> Problem:
@@ -32,13 +33,14 @@ def problem_of(error: OutgoingError | RemoteError) -> Problem:
         # It may be trusted again one day, but asking often does not help.
         return Problem(outcome="refused", text=str(error), retry_after_s=DELAY_S_MAX, may_have_arrived=False)
     if isinstance(error, RemoteError):
+        is_final = 400 <= error.status < 500 and error.status not in NOT_ABOUT_CONTENT
         outcome = "malformed" if error.status == 200 else f"status_{error.status // 100}xx"
         return Problem(
             outcome=outcome,
             text=f"answers {error.status} {error.errcode}",
             retry_after_s=(error.retry_after_ms or 0) / 1000,
-            may_have_arrived=error.status != HTTP_TOO_LARGE,
-            is_too_large=error.status == HTTP_TOO_LARGE,
+            may_have_arrived=not is_final,
+            is_final=is_final,
         )
     return Problem(outcome="unreachable" if isinstance(error, RemoteUnreachable) else "malformed", text=str(error))
 

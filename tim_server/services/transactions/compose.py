@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from tim_server.matrix.identifiers import ServerName
-from tim_server.services.transactions.destination import Destination, Transaction
+from tim_server.matrix.identifiers import EventId, ServerName
+from tim_server.services.transactions.destination import Destination
 from tim_server.services.transactions.gather_edus import EduGathering
+from tim_server.services.transactions.receive import PDUS_MAX
+from tim_server.services.transactions.transaction import OwedPdu, Transaction
 from tim_server.storage.commit_log import CommitEntry, OwedEvent
-from tim_server.storage.events import load_bodies
+from tim_server.storage.events import load_bodies, load_events
 from tim_server.storage.outbox import load_owed
 from tim_server.storage.store import Store
 
@@ -69,25 +71,25 @@ class Composer:
 
     async def compose(self, destination: Destination) -> Transaction:
         """The next transaction; an empty one where there is nothing to send."""
-        events = await self._events(destination, destination.pdus_max)
+        events = await self._events(destination, PDUS_MAX)
         pdus, up_to = await self._pdus(events)
         gathered = await self.edus.gather(destination)
-        edus = b",".join(gathered.edus)
-        origin = orjson.dumps(str(self.server_name))
-        body = b'{"edus":[%b],"origin":%b,"origin_server_ts":%d,"pdus":[%b]}' % (
-            edus,
-            origin,
-            self.now_ms(),
-            b",".join(pdus),
-        )
+        nids = [event.nid for event in events if event.position <= (up_to or 0)]
         return Transaction(
-            txn_id=_txn_id(destination.txn_id, [event.nid for event in events if event.position <= (up_to or 0)], edus),
-            body=body,
+            txn_id=_txn_id(destination.txn_id, nids, b",".join(gathered.edus)),
+            origin=self.server_name,
+            ts=self.now_ms(),
+            pdus=pdus,
+            edus=gathered.edus,
             up_to=up_to,
-            events=len(pdus),
-            edus=len(gathered.edus),
             cursors=gathered.cursors,
         )
+
+    async def event_ids(self, transaction: Transaction) -> list[EventId]:
+        """The ids of its events; those that are forgotten meanwhile are left out."""
+        async with self.store.database.connection() as connection:
+            events = await load_events(connection, self.store.codec, [pdu.nid for pdu in transaction.pdus])
+        return [event.event_id for event in events.values()]
 
     async def _events(self, destination: Destination, count: int) -> list[OwedEvent]:
         waiting = destination.waiting
@@ -98,14 +100,14 @@ class Composer:
             waiting.end_read(read, is_all=len(read) < EVENTS_PER_READ)
         return waiting.first(count)
 
-    async def _pdus(self, events: Sequence[OwedEvent]) -> tuple[list[bytes], int | None]:
+    async def _pdus(self, events: Sequence[OwedEvent]) -> tuple[list[OwedPdu], int | None]:
         """The JSON of as many of the events as fit, and the position of the last of them."""
         found = self.bodies.find([event.nid for event in events])
         missing = [event.nid for event in events if event.nid not in found]
         if missing:
             async with self.store.database.connection() as connection:
                 found |= await load_bodies(connection, self.store.codec, missing)
-        pdus: list[bytes] = []
+        pdus: list[OwedPdu] = []
         size_bytes, up_to = 0, None
         for event in events:
             body = found.get(event.nid)
@@ -113,7 +115,7 @@ class Composer:
                 size_bytes += len(body)
                 if pdus and size_bytes > PDU_BYTES_MAX:
                     break
-                pdus.append(body)
+                pdus.append(OwedPdu(nid=event.nid, position=event.position, body=body))
             up_to = event.position
         return pdus, up_to
 

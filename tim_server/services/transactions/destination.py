@@ -2,14 +2,13 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
 from tim_server.matrix.identifiers import ServerName
-from tim_server.services.transactions.backoff import Problem
 from tim_server.services.transactions.edus import DueEdus
-from tim_server.services.transactions.receive import PDUS_MAX
+from tim_server.services.transactions.transaction import Transaction
 from tim_server.storage.commit_log import OwedEvent
 from tim_server.storage.destinations import DestinationRow
 
@@ -90,30 +89,12 @@ class Touched:
         self.whole |= other.whole
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transaction:
-    """A transaction put together: its id and canonical JSON. `up_to`: the position of its last event, where it has any;
-    `cursors` of sources once it is acknowledged."""
-
-    txn_id: str
-    body: bytes
-    up_to: int | None
-    events: int
-    edus: int
-    cursors: Mapping[str, int]
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to send: the events are gone, and sources had nothing, which need not be asked for
-        again."""
-        return not self.events and not self.edus
-
-
 @dataclass(slots=True, eq=False)
 class Destination:
     """One server. `cursors` are those that it has acknowledged; unless it `is_recorded`, none of them is recorded yet.
     `asks_all`: what sources owe it is not known, so that each must be asked. `left_over` are EDUs of which it has
-    others. `held`: a transaction that may have arrived. `failures` in a row are the server's, `stumbles` our own.
+    others. `held`: a transaction that may have arrived. `parts` of one that it did not take, one after the other;
+    `refused`: what it does not take by itself. `failures` in a row are the server's, `stumbles` our own.
     `is_slow`: until it has shown that it is not. `behind_since` is a time of the event loop."""
 
     name: ServerName
@@ -125,10 +106,11 @@ class Destination:
     touched: dict[str, Touched] = field(default_factory=dict)
     left_over: dict[str, tuple[DueEdus, Touched]] = field(default_factory=dict)
     held: Transaction | None = None
+    parts: deque[Transaction] = field(default_factory=deque)
+    refused: Transaction | None = None
     failures: int = 0
     failing_since_ts: int | None = None
     stumbles: int = 0
-    pdus_max: int = PDUS_MAX
     is_slow: bool = True
     behind_since: float | None = None
     tried_at: float = float("-inf")
@@ -153,6 +135,8 @@ class Destination:
         """Whether there is, or may be, anything to send."""
         return bool(
             self.held
+            or self.parts
+            or self.refused
             or self.waiting.events
             or self.waiting.is_behind
             or self.asks_all
@@ -191,19 +175,42 @@ class Destination:
         self.touched.clear()
         self.left_over.clear()
 
+    @property
+    def pending(self) -> Transaction | None:
+        """What is to be sent before anything else is put together. Where something was refused, it is asked first
+        whether anything is taken at all."""
+        if self.held is None and self.refused is not None:
+            return self.refused.empty()
+        return self.held or (self.parts[0] if self.parts else None)
+
+    def take_apart(self, transaction: Transaction) -> None:
+        """The server will never take the transaction as it is."""
+        halves = transaction.halves()
+        self.held = None
+        if halves is None:
+            self.refused = transaction
+            return
+        self._remove(transaction)
+        self.parts.extendleft(reversed(halves))
+
+    def _remove(self, transaction: Transaction) -> None:
+        if self.parts and self.parts[0] is transaction:
+            self.parts.popleft()
+
     def acknowledge(self, transaction: Transaction) -> int:
-        """The server has the transaction; how many events wait no longer."""
-        self.held, self.pdus_max, self.stumbles = None, PDUS_MAX, 0
+        """The server has the transaction, or will never take it; how many events wait no longer."""
+        self._remove(transaction)
+        self.held, self.stumbles = None, 0
         self.txn_id = self.txn_id if transaction.is_empty else transaction.txn_id
         self.cursors |= transaction.cursors
         return 0 if transaction.up_to is None else self.waiting.drop(transaction.up_to)
 
-    def give_back(self, transaction: Transaction, problem: Problem, *, hold: bool) -> None:
+    def give_back(self, transaction: Transaction, *, hold: bool) -> None:
         """The server may not have the transaction: `hold` it, or put together what is owed anew when it is tried next;
         little of it is remembered until then."""
         self.held = transaction if hold else None
         if not hold:
+            self.parts.clear()
+            self.refused = None
             self.ask_all()
             self.waiting.forget()
-        if problem.is_too_large:
-            self.pdus_max = max(transaction.events // 2, 1)

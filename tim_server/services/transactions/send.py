@@ -27,9 +27,10 @@ from tim_server.matrix.identifiers import ServerName
 from tim_server.services.transactions.acknowledge import Acknowledgements
 from tim_server.services.transactions.backoff import DELAY_S_MAX, Problem, delay_s, problem_of
 from tim_server.services.transactions.compose import Composer
-from tim_server.services.transactions.destination import Destination, Transaction
+from tim_server.services.transactions.destination import Destination
 from tim_server.services.transactions.receive import PDUS_MAX
 from tim_server.services.transactions.record_failures import RecordFailure, TellOfServer
+from tim_server.services.transactions.transaction import Transaction
 from tim_server.storage.commit_log import OwedEvent
 from tim_server.storage.destinations import WORKING, Delivered, DestinationRow, Failure
 from tim_server.storage.writer import Writer
@@ -221,21 +222,43 @@ class TransactionSender:
 
     async def _send_next(self, destination: Destination) -> bool:
         """Send one transaction, if there is anything; False where the server must be left alone now."""
-        transaction = destination.held or await self.composer.compose(destination)
-        if transaction.is_empty:
+        transaction = destination.pending or await self.composer.compose(destination)
+        if transaction.is_empty and destination.refused is None:
             self._record(destination, transaction)
             return True
         destination.tried_at = began = asyncio.get_running_loop().time()
         try:
             refused = await send_transaction(self.client, destination.name, transaction.txn_id, transaction.body)
         except (OutgoingError, RemoteError) as error:
-            self._fail(destination, transaction, problem_of(error))
-            return False
+            return self._was_not_taken(destination, transaction, problem_of(error))
         destination.is_slow = asyncio.get_running_loop().time() - began > SLOW_S
         if refused:
             log.warning("a server does not take events", destination=destination.name, event_ids=refused[:PDUS_MAX])
         self._succeed(destination, transaction)
+        if destination.refused is not None:
+            await self._give_up(destination, destination.refused)
         return True
+
+    def _was_not_taken(self, destination: Destination, transaction: Transaction, problem: Problem) -> bool:
+        """Whether to go on, with parts of it."""
+        self.counts[problem.outcome] += 1
+        if problem.is_final and not transaction.is_empty:
+            destination.take_apart(transaction)
+            return True
+        self._fail(destination, transaction, problem)
+        return False
+
+    async def _give_up(self, destination: Destination, refused: Transaction) -> None:
+        """One event, or one EDU, is refused by a server that takes transactions: what comes after it must go on."""
+        log.warning(
+            "a server refuses what it is sent, for ever",
+            destination=destination.name,
+            event_ids=await self.composer.event_ids(refused),
+            edus=len(refused.edus),
+        )
+        self.counts["given_up"] += 1
+        destination.refused = None
+        self._record(destination, refused)
 
     def _succeed(self, destination: Destination, transaction: Transaction) -> None:
         self.counts["delivered"] += 1
@@ -258,14 +281,13 @@ class TransactionSender:
         self.acknowledgements.add(destination.name, delivered)
 
     def _fail(self, destination: Destination, transaction: Transaction, problem: Problem) -> None:
-        self.counts[problem.outcome] += 1
         destination.failures += 1
         now_ms = self.now_ms()
         destination.failing_since_ts = destination.failing_since_ts or now_ms
         wait_s = delay_s(destination.failures, problem, random.random())
         if destination.failures == 1:
             log.warning("a server does not take transactions", destination=destination.name, problem=problem.text)
-        destination.give_back(transaction, problem, hold=problem.may_have_arrived and wait_s <= HELD_FOR_S)
+        destination.give_back(transaction, hold=problem.may_have_arrived and wait_s <= HELD_FOR_S)
         self._retry_in(destination, wait_s)
         failure = Failure(
             since_ts=destination.failing_since_ts,
