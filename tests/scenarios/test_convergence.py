@@ -10,6 +10,7 @@ from random import Random
 
 import pytest
 
+from tests.durability.form import MORE_SEEDS
 from tests.eventually import eventually
 from tests.hospitals import NetworkedHospital
 from tests.people import Person
@@ -81,13 +82,13 @@ async def test_hospitals_that_lost_each_other_agree_again(clinics: Clinics, vers
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", range(2, 22))
+@pytest.mark.parametrize("seed", MORE_SEEDS)
 @pytest.mark.parametrize("version", ["10", "11", "12"])
 async def test_hospitals_agree_again_however_it_went(clinics: Clinics, version: str, seed: int) -> None:
     await part_and_mend(clinics, version, seed)
 
 
-@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 32))])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in MORE_SEEDS)])
 async def test_hospitals_agree_on_those_of_another_that_come_and_go(four_clinics: Clinics, seed: int) -> None:
     dice, clinics = Random(seed), four_clinics
     unrest = await begin_unrest(clinics, dice.choice(("10", "11", "12")), dice)

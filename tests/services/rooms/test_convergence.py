@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.durability.form import MORE_SEEDS
 from tests.peer import make_author
 from tests.peer_room import PeerRoom
 from tests.services.rooms.conftest import Rooms, make_rooms
@@ -120,7 +121,7 @@ def forked(version: str, chance: random.Random) -> tuple[PeerRoom, list[Event]]:
     return room, list(room.events.values())
 
 
-@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 12))])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in MORE_SEEDS)])
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_the_state_is_the_same_in_whichever_order_events_come(
     servers: list[Rooms], version: str, seed: int
