@@ -102,8 +102,10 @@ class MediaModeration:
 
     async def quarantine_of(self, admin: Requester, user_id: UserId) -> int:
         """Withdraw all that a user has uploaded; how many files were not withdrawn before."""
-        audit = _entry(admin, "media.quarantine_of_user", user_id)
-        return await self.writer.write(_QuarantineUploads(user_id=user_id, now=self.now_ms(), audit=audit))
+        async with self.database.transaction() as tx:  # of its own: it may be many
+            count = await quarantine_uploads(tx, user_id, decided_by=admin.user_id, now=self.now_ms())
+            await append_audit(tx, _entry(admin, "media.quarantine_of_user", user_id))
+        return count
 
     async def release(self, admin: Requester, server_name: ServerName, media_id: MediaId) -> None:
         """Have a file given out again; raises `NotFound` where it is not withdrawn."""
@@ -149,20 +151,6 @@ class _Quarantine:
             raise NotFound("There is no such file here")
         await put_quarantine(tx, *self.name, decided_by=UserId(self.audit.actor), now=self.now)
         await append_audit(tx, self.audit)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _QuarantineUploads:
-    user_id: UserId
-    now: int
-    audit: AuditEntry
-    users: tuple[UserId, ...] = ()
-    streams: tuple[str, ...] = ()
-
-    async def store(self, tx: Connection, position: int) -> int:
-        count = await quarantine_uploads(tx, self.user_id, decided_by=UserId(self.audit.actor), now=self.now)
-        await append_audit(tx, self.audit)
-        return count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
