@@ -105,13 +105,13 @@ async def open_homeserver(settings: Settings, tenant: TenantSettings, *, worker_
 
 
 def _build(parts: Parts) -> OpenHomeserver:
-    accounts, rooms = account_services(parts), room_services(parts)
+    elections = Elections(parts.store.database)
+    accounts, rooms = account_services(parts), room_services(parts, elections)
     presence = presence_tracking(parts)
     ephemeral = ephemeral_services(parts, accounts.fields["account_data"], presence)
     sync = sync_services(parts, accounts.fields["filters"], presence, rooms.fields)
     fields = accounts.fields | rooms.fields | directory_services(parts).fields | ephemeral.fields | sync.fields
     edus = edu_receiving(parts, ephemeral.fields["typing"], presence.audience)
-    elections = Elections(parts.store.database)
     sending = make_sending(parts, presence.audience, elections)
     federation = federation_services(parts, edus.fields["edu_receiver"], sending.failing, elections)
     membership, media = membership_services(parts), media_services(parts)

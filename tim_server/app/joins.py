@@ -7,6 +7,7 @@ from tim_server.federation.joining import JoinAnswerBounds
 from tim_server.services.rooms.remote.ask_in_turn import AskingBounds
 from tim_server.services.rooms.remote.check_join import JoinCheck
 from tim_server.services.rooms.remote.check_pdus import PduCheck
+from tim_server.services.rooms.remote.complete_state import StateCompletion
 from tim_server.services.rooms.remote.enter import RoomEntry
 from tim_server.services.rooms.remote.join import RemoteJoin
 from tim_server.services.rooms.remote.joins_under_way import JoinsUnderWay
@@ -14,6 +15,7 @@ from tim_server.services.rooms.remote.known_rooms import KnownRooms
 from tim_server.services.rooms.remote.outliers import Outliers
 from tim_server.services.rooms.remote.servers_of_room import ServersOfRoom
 from tim_server.services.rooms.remote.take_in_state import StateIntake
+from tim_server.services.rooms.remote.unverified_members import UnverifiedMembers
 from tim_server.services.rooms.resident.make_join import JoinTemplates, RestrictedJoins
 from tim_server.services.rooms.resident.member_templates import MemberTemplates
 from tim_server.services.rooms.resident.participation import Participation
@@ -48,6 +50,7 @@ def make_remote_join(parts: Parts) -> RemoteJoin:
             queues=parts.queues,
         ),
         leaving=parts.leaving.remote,
+        unverified=UnverifiedMembers(store=store, keys=federation.keys, now_ms=now_ms),
         now_ms=now_ms,
         asking=AskingBounds(servers_max=limits.join_servers_max, timeout_s=limits.join_timeout_s),
         answers=JoinAnswerBounds(
@@ -55,6 +58,19 @@ def make_remote_join(parts: Parts) -> RemoteJoin:
             size_bytes_max=limits.join_answer_bytes_max,
             events_max=limits.join_events_max,
         ),
+    )
+
+
+def make_state_completion(parts: Parts, joining: RemoteJoin) -> StateCompletion:
+    """Build what completes rooms' states."""
+    return StateCompletion(
+        server_name=parts.author.server_name,
+        store=parts.store,
+        keys=parts.federation.keys,
+        heads=parts.heads,
+        parsed=parts.parsed,
+        joining=joining,
+        now_ms=now_ms,
     )
 
 

@@ -5,10 +5,11 @@ from typing import Any
 
 from tim_server.app.accounts import Services
 from tim_server.app.history import HistoryFetching, make_history_fetching
-from tim_server.app.joins import make_remote_join
+from tim_server.app.joins import make_remote_join, make_state_completion
 from tim_server.app.membership import make_identity_servers, make_invites, make_knock
 from tim_server.app.parts import Parts, now_ms
 from tim_server.app.push import make_push_rule_change
+from tim_server.background.elect import elected_loop
 from tim_server.background.supervise import Loop
 from tim_server.services.reports.file import Reporting
 from tim_server.services.reports.review import ReportReview
@@ -36,11 +37,13 @@ from tim_server.services.rooms.send import RoomSender
 from tim_server.services.rooms.state import RoomState
 from tim_server.services.rooms.threads import RoomThreads
 from tim_server.services.rooms.upgrade import RoomUpgrade
+from tim_server.storage.election import Elections
 
 GUEST_SWEEP_INTERVAL_S = 1.0
+COMPLETION_POST = "complete states of rooms"
 
 
-def room_services(parts: Parts) -> Services:
+def room_services(parts: Parts, elections: Elections) -> Services:
     """Build them over the store and the room queues."""
     guests = GuestRemoval(database=parts.store.database, codec=parts.store.codec, queues=parts.queues)
     parts.store.commit_log.subscribe(guests.follow)
@@ -49,11 +52,15 @@ def room_services(parts: Parts) -> Services:
     parts.queues.on_received = merge.look
     remote = make_remote_join(parts)
     join = _make_join(parts, remote)
+    completion = make_state_completion(parts, remote)
     fetching = make_history_fetching(parts)
     reading = _reading(parts, fetching)
     return Services(
         fields=_sending(parts, join) | _membership(parts, join) | _naming(parts) | reading | _reports(parts),
-        loops=(Loop(name="remove guests", interval_s=GUEST_SWEEP_INTERVAL_S, work=guests.sweep),),
+        loops=(
+            Loop(name="remove guests", interval_s=GUEST_SWEEP_INTERVAL_S, work=guests.sweep),
+            elected_loop(elections, COMPLETION_POST, completion.run),
+        ),
         closers=(merge.close, remote.close, fetching.backfill.close, fetching.reach.close),
     )
 

@@ -118,6 +118,15 @@ class KeyRing:
                 reasons[event.event_id] = reason
         return reasons
 
+    async def has_any_of(self, server_name: ServerName) -> bool:
+        """Whether any keys of another server are known, which is asked for them unless that was done just now: for who
+        asks seldom. Raises `ContactRefused` where the trust gate refuses it."""
+        await self.client.outgoing.admit(server_name)
+        known = (await self.memory.load([server_name]))[server_name]
+        if not known.keys:
+            await self._await(self._ask_where_due({server_name: known}, pause_ms_max=PAUSE_MS), self.wait_s)
+        return bool(known.keys)
+
     async def document_of(self, server_name: ServerName, *, valid_until_ms: int) -> bytes | None:
         """The newest document of another server, for those who ask this one as a notary; fetched anew where it is good
         for less than wanted. None where there is none. Raises `ContactRefused` where the trust gate refuses it."""

@@ -6,7 +6,7 @@ timeline with a hole before the join, and the memberships of local users visible
 anew, and finds what was done before.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -24,7 +24,7 @@ from tim_server.services.rooms.queue import DecidedAlone, RoomQueues
 from tim_server.services.rooms.resolve_state import StateResolver
 from tim_server.storage.events import EventNode, load_nodes_by_id
 from tim_server.storage.new_events import NewEvent
-from tim_server.storage.room_commit_records import Hole, RoomCommit, StateChange
+from tim_server.storage.room_commit_records import Hole, MembershipChange, RoomCommit, StateChange
 from tim_server.storage.store import Store
 
 CHANGES_PER_COMMIT = 1_000
@@ -149,14 +149,21 @@ class RoomEntry:
             state_changes=tuple(StateChange(type=k[0], state_key=k[1], event_nid=nid) for k, nid in changes.items()),
             memberships=memberships,
             holes=() if arrival is None else arrival.holes,
-            # Of local users whose membership is another now, no event tells their clients.
-            state_was_reset=any(
-                change.user_id.server_name == self.server_name and change.event_nid not in {new.nid for new in events}
-                for change in memberships
-            ),
+            state_was_reset=self._is_told_otherwise(head, changes, memberships, {new.nid for new in events}),
         )
         joins = () if arrival is None else (arrival.join,)
         return Decision(answers=(tuple(e.event_id for e in joins),), commit=commit, head=after, events=joins)
+
+    def _is_told_otherwise(
+        self, head: RoomHead, changes: Changes, memberships: Sequence[MembershipChange], told: Collection[int]
+    ) -> bool:
+        """Whether clients must ask, as no event tells them: of local users whose membership is another now, and where
+        some are in the room already, of whatever has changed."""
+        if self._is_in(head):
+            return any(nid not in told for nid in changes.values())
+        return any(
+            change.user_id.server_name == self.server_name and change.event_nid not in told for change in memberships
+        )
 
     def _extremities(self, head: RoomHead, arrival: _Arrival | None) -> tuple[tuple[int, EventId], ...]:
         """What this server last knew of a room that it was out of is history, behind the hole before the join."""

@@ -31,6 +31,7 @@ from tim_server.services.rooms.remote.leave import RemoteLeave
 from tim_server.services.rooms.remote.member_template import check_template, member_event
 from tim_server.services.rooms.remote.servers_of_room import ServersOfRoom
 from tim_server.services.rooms.remote.take_in_state import StateIntake, StateRefused
+from tim_server.services.rooms.remote.unverified_members import UnverifiedMembers
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +40,8 @@ log = structlog.get_logger(__name__)
 class WantedJoin:
     """Who wants to join which room, with what content of the member event, and the servers that the user named.
 
-    `although_here`: also where this server is in the room, for a restricted join that others must authorise.
+    `although_here`: also where this server is in the room, for a restricted join that others must authorise, or where
+    the user `is_again` to join who is joined already, so that this server is told of the room anew.
     """
 
     user_id: UserId
@@ -47,6 +49,7 @@ class WantedJoin:
     content: Mapping[str, Any]
     servers: Sequence[ServerName] = ()
     although_here: bool = False
+    is_again: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,6 +66,7 @@ class RemoteJoin:
     check: JoinCheck
     entry: RoomEntry
     leaving: RemoteLeave
+    unverified: UnverifiedMembers
     now_ms: Callable[[], int]
     asking: AskingBounds = field(default_factory=AskingBounds)
     answers: JoinAnswerBounds = field(default_factory=JoinAnswerBounds)
@@ -111,15 +115,15 @@ class RemoteJoin:
         head = await self.known_rooms.know(event.room_id, event.room_version)
         await self.under_way.begin(head.nid)
         try:
-            event_id = await self._send(server, event, head)
+            event_id = await self._send(wanted, server, event, head)
         except (RemoteError, OutgoingError, MatrixError) as error:
-            if not isinstance(error, RemoteError) or error.status == 200:
+            if not wanted.is_again and (not isinstance(error, RemoteError) or error.status == 200):
                 await self._take_back(server, event)
             raise
         await self.under_way.succeeded(head.nid)
         return event_id
 
-    async def _send(self, server: ServerName, event: Event, head: RoomHead) -> EventId:
+    async def _send(self, wanted: WantedJoin, server: ServerName, event: Event, head: RoomHead) -> EventId:
         """Have the server let the user in, and enter the room with what it answers."""
         keys = KeyPrefetch(keys=self.check.check.keys, version=event.room_version)
         sending = JoinSending(client=self.client, bounds=self.answers, note=keys.note)
@@ -127,11 +131,12 @@ class RemoteJoin:
         await keys.fetch()
         try:
             event = await self.check.with_signature(event, answer.event)
-            before = await self.intake.take_in(head, answer.state, answer.auth_chain)
-            await self.check.check_allowed(head, event, before)
+            taken_in = await self.intake.take_in(head, answer.state, answer.auth_chain)
+            await self.check.check_allowed(head, event, taken_in.state)
         except StateRefused as error:
             raise RemoteError.malformed(server, str(error)) from None
-        return await self.entry.enter(event, before)
+        await self.unverified.note(head, taken_in.unverified, is_again=wanted.is_again)
+        return await self.entry.enter(event, taken_in.state)
 
     async def _take_back(self, server: ServerName, event: Event) -> None:
         """The server has taken the user in, but its answer is of no use: so that nobody there takes them for a member,

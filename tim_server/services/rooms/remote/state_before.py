@@ -39,9 +39,10 @@ class StateBefore:
         ids = await state_ids(self.client, server, head.room_id, event_id)
         wanted = {*ids.pdu_ids, *ids.auth_chain_ids}
         missing = wanted - (await self._nodes(wanted)).keys()
+        found: StateNids
         if len(missing) > EVENTS_MAX:
             told = await state(self.client, server, head.room_id, event_id)
-            found = await self.intake.take_in(head, told.pdus, told.auth_chain)
+            found = (await self.intake.take_in(head, told.pdus, told.auth_chain)).state
         else:
             if missing:
                 await self.fetching.fetch(head, server, missing)

@@ -9,7 +9,7 @@ Spec: https://spec.matrix.org/v1.19/server-server-api/#checks-performed-on-recei
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -19,10 +19,11 @@ from tim_server.matrix.event_auth import auth_ids
 from tim_server.matrix.events.order import order_of
 from tim_server.matrix.events.read import read_stored_pdu
 from tim_server.matrix.events.record import Event
-from tim_server.matrix.identifiers import EventId
+from tim_server.matrix.identifiers import EventId, ServerName
 from tim_server.matrix.room_versions import EventFormat
 from tim_server.services.rooms.auth_events import ParsedEvents
 from tim_server.services.rooms.head import RoomHead
+from tim_server.services.rooms.member_content import MEMBER
 from tim_server.services.rooms.remote.check_pdus import PduCheck
 from tim_server.services.rooms.remote.outliers import Outliers, in_writes
 from tim_server.storage.events import EventNode, load_nodes_by_id
@@ -38,6 +39,15 @@ class StateRefused(Exception):
     """What a server tells can't be a state of the room."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakenIn:
+    """The nids of the state's events by key. Members of `unverified` servers are not among them, as what they are said
+    to have signed does not verify."""
+
+    state: Mapping[StateKey, int]
+    unverified: Collection[ServerName]
+
+
 @dataclass(slots=True, kw_only=True)
 class _Intake:
     """What has passed so far. `nids` are those of events that are stored, None for those that must not count; `bodies`
@@ -48,6 +58,7 @@ class _Intake:
     nids: dict[EventId, int | None] = field(default_factory=dict)
     bodies: dict[EventId, bytes] = field(default_factory=dict)
     authorised_by: dict[EventId, tuple[EventId, ...]] = field(default_factory=dict)
+    unverified: set[ServerName] = field(default_factory=set)
     refused: int = 0
 
     def is_seen(self, event_id: EventId) -> bool:
@@ -62,9 +73,9 @@ class StateIntake:
     outliers: Outliers
     parsed: ParsedEvents
 
-    async def take_in(self, head: RoomHead, state: list[bytes], auth_chain: list[bytes]) -> dict[StateKey, int]:
-        """The nids of the state's events by key, once they are stored as outliers of the known room. Both lists hold
-        the JSON of PDUs, and are emptied on the way. Raises `StateRefused` where two events have the same key."""
+    async def take_in(self, head: RoomHead, state: list[bytes], auth_chain: list[bytes]) -> TakenIn:
+        """The state, once its events are stored as outliers of the known room. Both lists hold the JSON of PDUs, and
+        are emptied on the way. Raises `StateRefused` where two events have the same key."""
         intake = _Intake(head=head)
         while state:
             self._note_state(intake, await self._check(intake, _some(state)))
@@ -73,7 +84,8 @@ class StateIntake:
         await self._store(intake)
         if intake.refused:
             log.info("events of a room's state did not pass", room_id=head.room_id, count=intake.refused)
-        return {key: nid for key, event_id in intake.state.items() if (nid := intake.nids.get(event_id)) is not None}
+        found = {key: nid for key, event_id in intake.state.items() if (nid := intake.nids.get(event_id)) is not None}
+        return TakenIn(state=found, unverified=intake.unverified)
 
     async def _check(self, intake: _Intake, pdus: Iterable[bytes]) -> Sequence[Event]:
         """The events that pass, of which those that are stored already have done so before."""
@@ -91,6 +103,7 @@ class StateIntake:
             intake.bodies[event.event_id] = encode_relaxed(event.pdu)
             intake.authorised_by[event.event_id] = auth_ids(event)
         intake.refused += len(read.refused) + len(checked.refused)
+        intake.unverified |= {e.sender.server_name for e in fresh if e.event_id in checked.refused and _is_join(e)}
         await asyncio.sleep(0)
         passed = {event.event_id: event for event in checked.events}
         known = [event for event in read.events if event.event_id not in passed and intake.is_seen(event.event_id)]
@@ -121,6 +134,10 @@ class StateIntake:
             for event_id in some:
                 intake.nids[event_id] = None if event_id in kept.rejected else kept.nids.get(event_id)
             intake.refused += sum(intake.nids[event_id] is None for event_id in some)
+
+
+def _is_join(event: Event) -> bool:
+    return event.type == MEMBER and event.content.get("membership") == "join"
 
 
 def _some(pdus: list[bytes]) -> list[bytes]:
