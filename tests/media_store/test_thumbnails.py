@@ -9,6 +9,7 @@ import pytest
 from tests.images import image, opened
 from tim_server.matrix.errors import Unavailable
 from tim_server.media_store import thumbnails
+from tim_server.media_store.confinement import MEMORY_BYTES_MAX
 from tim_server.media_store.thumbnails import NotAnImage, ThumbnailOrder, ThumbnailSize, make_thumbnail
 from tim_server.services.process_pool import ProcessPool
 
@@ -27,7 +28,7 @@ def make_slowly(asked: ThumbnailOrder) -> object:
 
 def make_greedily(asked: ThumbnailOrder) -> object:
     """As if an image took more memory than it may."""
-    thumbnails._make = lambda _order: bytearray(2 * thumbnails.MEMORY_BYTES_MAX)  # type: ignore[assignment,return-value]
+    thumbnails._make = lambda _order: bytearray(2 * MEMORY_BYTES_MAX)  # type: ignore[assignment,return-value]
     return make_thumbnail(asked)
 
 

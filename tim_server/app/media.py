@@ -5,6 +5,7 @@ import asyncio
 from tim_server.app.accounts import Services
 from tim_server.app.media_retention import media_retention
 from tim_server.app.parts import Parts, now_ms
+from tim_server.app.url_previews import url_preview_services
 from tim_server.media_store.clamd import Clamd
 from tim_server.media_store.files import MediaFiles
 from tim_server.media_store.objects import open_objects
@@ -35,22 +36,11 @@ def media_services(parts: Parts) -> Services:
         policy=policy,
         work=SharedWork(refusals=REFUSALS, now_ms=now_ms, waiting_max=WAITING_MAX),
     )
-    thumbnails = MediaThumbnails(
-        server_name=server_name,
-        database=store.database,
-        keeping=keeping,
-        policy=policy,
-        work=SharedWork(
-            refusals=thumbnail_rules.REFUSALS,
-            now_ms=now_ms,
-            waiting_max=thumbnail_rules.WAITING_MAX,
-            refusal_lifetime_ms=thumbnail_rules.REFUSAL_LIFETIME_MS,
-            refused_as=thumbnail_rules.refused_as,
-        ),
-    )
+    thumbnails = _thumbnails(parts, keeping, policy)
     arrivals = MediaArrivals()
     store.commit_log.subscribe(arrivals.follow)
     retention = media_retention(parts, policy, objects)
+    previews = url_preview_services(parts, keeping)
     return Services(
         fields={
             **retention.fields,
@@ -63,6 +53,7 @@ def media_services(parts: Parts) -> Services:
                 now_ms=now_ms,
             ),
             "media_thumbnails": thumbnails,
+            **previews.fields,
             "media_announcement": MediaAnnouncement(writer=store.writer, policy=policy, now_ms=now_ms),
             "media_download": MediaDownload(
                 server_name=server_name,
@@ -77,8 +68,24 @@ def media_services(parts: Parts) -> Services:
                 now_ms=now_ms,
             ),
         },
-        closers=(remote.close, thumbnails.close, objects.close),
-        loops=retention.loops,
+        closers=(remote.close, thumbnails.close, *previews.closers, objects.close),
+        loops=(*retention.loops, *previews.loops),
+    )
+
+
+def _thumbnails(parts: Parts, keeping: MediaKeeping, policy: MediaPolicy) -> MediaThumbnails:
+    return MediaThumbnails(
+        server_name=parts.author.server_name,
+        database=parts.store.database,
+        keeping=keeping,
+        policy=policy,
+        work=SharedWork(
+            refusals=thumbnail_rules.REFUSALS,
+            now_ms=now_ms,
+            waiting_max=thumbnail_rules.WAITING_MAX,
+            refusal_lifetime_ms=thumbnail_rules.REFUSAL_LIFETIME_MS,
+            refused_as=thumbnail_rules.refused_as,
+        ),
     )
 
 

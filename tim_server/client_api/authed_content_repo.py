@@ -6,12 +6,13 @@ import msgspec
 from pydantic import Field
 
 from tim_server.matrix.content_disposition import clean_file_name
+from tim_server.matrix.errors import Unrecognized
 from tim_server.services.accounts.requester import Requester
 from tim_server.services.homeserver import Homeserver
 from tim_server.web.fields import MediaId, ServerName
 from tim_server.web.media import TIMEOUT_MS, ThumbnailRequest, file_response, thumbnail_response
 from tim_server.web.request_model import InHeader, InPath, InQuery, RequestModel
-from tim_server.web.response_model import Binary, ResponseModel
+from tim_server.web.response_model import Binary, RawJson, ResponseModel
 from tim_server.web.route import Auth, Route
 
 
@@ -40,6 +41,13 @@ class GetContentThumbnailRequest(ThumbnailRequest):
 
 class GetConfigRequest(RequestModel):
     """Nothing beside the requester."""
+
+
+class GetUrlPreviewRequest(RequestModel):
+    """Which page; and of when, where there are several previews of it, which there are not."""
+
+    url: InQuery[str]
+    ts: InQuery[int | None] = None
 
 
 class ConfigResponse(ResponseModel):
@@ -99,6 +107,17 @@ async def get_config_authed(server: Homeserver, requester: Requester, request: G
     return ConfigResponse(upload_size=server.media_upload.policy.upload_bytes_max)
 
 
+async def get_url_preview_authed(server: Homeserver, requester: Requester, request: GetUrlPreviewRequest) -> RawJson:
+    """`GET /_matrix/client/v1/media/preview_url`: what a page says of itself, and its picture as a file of this server.
+    Not there unless the configuration and the profile allow it.
+
+    Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1mediapreview_url
+    """
+    if server.url_previews is None:
+        raise Unrecognized()
+    return RawJson(await server.url_previews.of(requester, request.url))
+
+
 ROUTES = (
     Route(
         "GET",
@@ -119,4 +138,5 @@ ROUTES = (
         auth=Auth.GUEST_OK,
     ),
     Route("GET", "/_matrix/client/v1/media/config", get_config_authed, auth=Auth.GUEST_OK),
+    Route("GET", "/_matrix/client/v1/media/preview_url", get_url_preview_authed, rate_limit="preview_url"),
 )

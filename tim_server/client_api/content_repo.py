@@ -8,10 +8,12 @@ from tim_server.client_api.authed_content_repo import (
     ConfigResponse,
     GetConfigRequest,
     GetContentRequest,
+    GetUrlPreviewRequest,
     get_config_authed,
+    get_url_preview_authed,
 )
 from tim_server.matrix.content_disposition import clean_file_name
-from tim_server.matrix.errors import NotFound
+from tim_server.matrix.errors import NotFound, Unrecognized
 from tim_server.services.accounts.requester import Requester
 from tim_server.services.homeserver import Homeserver
 from tim_server.services.media.upload import AnnouncedUpload
@@ -20,7 +22,7 @@ from tim_server.web.fields import MediaId, ServerName
 from tim_server.web.media import ThumbnailRequest, file_response, thumbnail_response
 from tim_server.web.read_body import BodyStream
 from tim_server.web.request_model import InPath, InQuery, RequestModel, StreamedBody
-from tim_server.web.response_model import Binary, EmptyResponse, ResponseModel
+from tim_server.web.response_model import Binary, EmptyResponse, RawJson, ResponseModel
 from tim_server.web.route import Auth, Route
 
 
@@ -180,6 +182,17 @@ async def get_config(server: Homeserver, requester: Requester, request: GetConfi
     return await get_config_authed(server, requester, request)
 
 
+async def get_url_preview(server: Homeserver, requester: Requester, request: GetUrlPreviewRequest) -> RawJson:
+    """`GET /_matrix/media/v3/preview_url`: deprecated; the same, where the configuration serves deprecated endpoints of
+    files.
+
+    Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixmediav3preview_url
+    """
+    if not server.media_download.policy.unauthenticated_downloads:
+        raise Unrecognized()
+    return await get_url_preview_authed(server, requester, request)
+
+
 ROUTES = (
     Route(
         "POST",
@@ -205,4 +218,5 @@ ROUTES = (
     ),
     Route("GET", "/_matrix/media/v3/thumbnail/{serverName}/{mediaId}", get_content_thumbnail, auth=Auth.NONE),
     Route("GET", "/_matrix/media/v3/config", get_config, auth=Auth.GUEST_OK),
+    Route("GET", "/_matrix/media/v3/preview_url", get_url_preview, rate_limit="preview_url"),
 )

@@ -95,6 +95,7 @@ class MediaSettings(Section):
     quota_bytes: int | None = Field(
         default=None,
         ge=0,
+        examples=[1_099_511_627_776],
         description="Size of all files that all users have uploaded; null for no limit. They are counted once a "
         "minute, so that what is uploaded within one may exceed it.",
     )
@@ -104,6 +105,7 @@ class MediaSettings(Section):
     local_lifetime_s: float | None = Field(
         default=None,
         ge=3_600.0,
+        examples=[31_536_000.0],
         description="How many seconds uploads are kept after somebody has last looked at them, other servers included; "
         "null for ever. What is gone is gone, but the avatars of users and rooms stay.",
     )

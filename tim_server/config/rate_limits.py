@@ -64,6 +64,9 @@ class RateLimitSettings(Section):
     upload: BucketSettings = Field(
         default=BucketSettings(per_second=2, burst=100), description="Uploading files, by account."
     )
+    preview_url: BucketSettings = Field(
+        default=BucketSettings(per_second=1, burst=50), description="Previews of web pages, by account."
+    )
     report: BucketSettings = Field(
         default=BucketSettings(per_second=0.2, burst=20), description="Reporting events, rooms and users, by account."
     )

@@ -30,6 +30,7 @@ from tim_server.config.presence import PresenceSettings
 from tim_server.config.rate_limits import RateLimitSettings
 from tim_server.config.rooms import RoomSettings
 from tim_server.config.trust import TrustSettings
+from tim_server.config.url_previews import UrlPreviewSettings
 from tim_server.config.user_directory import UserDirectorySettings
 from tim_server.config.well_known import WellKnownSettings
 from tim_server.matrix.identifiers import ServerName
@@ -64,6 +65,7 @@ class TenantSettings(Section):
         default=UserDirectorySettings(), description="Whom users find when they search for somebody."
     )
     media: MediaSettings = Field(default=MediaSettings(), description="Files.")
+    url_previews: UrlPreviewSettings = Field(default=UrlPreviewSettings(), description="Previews of web pages.")
     presence: PresenceSettings = Field(default=PresenceSettings(), description="Who is told that somebody is there.")
     well_known: WellKnownSettings = Field(
         default=WellKnownSettings(), description="What https://<server_name>/.well-known/matrix/ answers."

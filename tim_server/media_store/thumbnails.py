@@ -8,14 +8,11 @@ Spec: https://spec.matrix.org/v1.19/client-server-api/#thumbnails
 """
 
 import io
-import os
-import resource
-import signal
 import warnings
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tim_server.media_store.confinement import confined
 
 if TYPE_CHECKING:
     from PIL.Image import Image, Transpose
@@ -23,9 +20,6 @@ if TYPE_CHECKING:
 ANIMATED_FORMATS = ("PNG", "GIF", "WEBP", "AVIF")
 FORMATS = ("JPEG", *ANIMATED_FORMATS)
 ANIMATED_FRAMES_MAX = 100
-MEMORY_BYTES_MAX = 2**30
-_PRIORITY = 10
-_FIRST_TO_END = "1000"
 _ORIENTATION = 0x0112
 _JPEG_QUALITY = 80
 _WEBP_QUALITY = 75
@@ -69,25 +63,13 @@ class Thumbnail:
 
 def make_thumbnail(order: ThumbnailOrder) -> Thumbnail:
     """The thumbnail; raises `NotAnImage` or `TooManyPixels`. The process ends where the work takes too long."""
-    _confine()
-    signal.alarm(order.timeout_s)
-    try:
-        return _make(order)
-    except TooManyPixels:
-        raise
-    except Exception as error:  # a decoder raises whatever it likes
-        raise NotAnImage(type(error).__name__) from None
-    finally:
-        signal.alarm(0)
-
-
-def _confine() -> None:
-    """What this process does is less urgent than what the server does, and it gets that much memory."""
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
-    os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
-    with suppress(OSError):  # where there is no Linux
-        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_END)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    with confined(order.timeout_s):
+        try:
+            return _make(order)
+        except TooManyPixels:
+            raise
+        except Exception as error:  # a decoder raises whatever it likes
+            raise NotAnImage(type(error).__name__) from None
 
 
 def _make(order: ThumbnailOrder) -> Thumbnail:

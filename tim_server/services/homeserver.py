@@ -96,6 +96,7 @@ from tim_server.services.transactions.receive import TransactionReceiver
 from tim_server.services.transactions.review import DestinationReview
 from tim_server.services.trust.review import TrustReview
 from tim_server.services.typing.set_typing import Typing
+from tim_server.services.url_previews.preview import UrlPreviews
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +147,8 @@ class Homeserver:
     media_deletion: MediaDeletion
     media_moderation: MediaModeration
     media_thumbnails: MediaThumbnails
+    url_previews: UrlPreviews | None
+    """None where the profile or the configuration forbids them."""
     well_known: WellKnown
     capabilities: Capabilities
     room_creation: RoomCreation

@@ -21,7 +21,8 @@ TABLES = (
         owner="services.media",
         bound="media.quota_bytes_per_user and media.quota_bytes for uploads, media.remote_lifetime_s and "
         "media.remote_kept_bytes_max for copies of other servers' files",
-        reaper="services.media.expire, services.media.expire_uploads, services.media.delete",
+        reaper="services.media.expire, services.media.expire_uploads, services.media.delete, "
+        "services.url_previews.expire for pictures of web pages",
     ),
     TableContract(
         name="media_leftovers",

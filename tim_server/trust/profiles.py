@@ -27,6 +27,8 @@ class ProfileRules:
     needs_destination: bool
     """Its requests say whom they are for: otherwise a third server could hand on to us what it was asked for itself.
     Servers from before version 1.3 of the specification do not say it."""
+    allows_url_previews: bool = True
+    """The server may look at pages that users refer to, if it is configured to. TI-Messenger forbids it (A_26344)."""
 
 
 OPEN = ProfileRules(needs_listing=False, needs_certificate=False, needs_destination=False)

@@ -6,12 +6,9 @@ in any size. Whoever uploads images that take long makes their own wait: of each
 Spec: https://spec.matrix.org/v1.19/client-server-api/#thumbnails
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Hashable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from functools import partial
-from weakref import WeakValueDictionary
 
 import structlog
 
@@ -28,6 +25,7 @@ from tim_server.media_store.thumbnails import (
     TooManyPixels,
     make_thumbnail,
 )
+from tim_server.services.fair_turns import FairTurns
 from tim_server.services.media.keep import MediaKeeping, file_of, identity_of
 from tim_server.services.media.policy import MediaPolicy
 from tim_server.services.process_pool import ProcessPool
@@ -38,7 +36,6 @@ from tim_server.storage.thumbnails import StoredThumbnail, find_thumbnail
 
 SIDE_MAX = 1_920
 WRITE_TIMEOUT_S = 60.0
-TURN_TIMEOUT_S = 60.0
 WAITING_MAX = 200
 IDLE_S = 300.0
 REFUSALS = (Unknown, TooLarge, RemoteFileTooLarge)
@@ -61,8 +58,7 @@ class MediaThumbnails:
     pool: ProcessPool = field(
         default_factory=lambda: ProcessPool(work="make thumbnails", attempts_max=1, idle_s=IDLE_S)
     )
-    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _turns_of_uploaders: "WeakValueDictionary[str, asyncio.Lock]" = field(default_factory=WeakValueDictionary)
+    turns: FairTurns = field(default_factory=lambda: FairTurns(at_once_max=1))
 
     async def of(self, medium: Medium, size: ThumbnailSize) -> Thumbnail:
         """The thumbnail. Raises `Unknown` for what is no image, or can't be made smaller, `TooLarge` (of another
@@ -84,7 +80,7 @@ class MediaThumbnails:
     async def _make(self, medium: Medium, size: ThumbnailSize, variant: str) -> Thumbnail:
         if medium.size_bytes > self.policy.thumbnail_source_bytes_max:
             raise self._too_large(medium)
-        async with self._taking_turns(medium.user_id or medium.server_name):
+        async with self.turns.of(medium.user_id or medium.server_name):
             order = ThumbnailOrder(
                 content=await self._read(file_of(medium)),
                 size=size,
@@ -99,19 +95,6 @@ class MediaThumbnails:
                 raise self._too_large(medium) from None
         await self._keep(medium, variant, thumbnail)
         return thumbnail
-
-    @asynccontextmanager
-    async def _taking_turns(self, uploader: str) -> AsyncIterator[None]:
-        """In this order, so that who waits for the uploader's other images is in nobody's way."""
-        of_uploader = self._turns_of_uploaders.setdefault(uploader, asyncio.Lock())
-        async with AsyncExitStack() as stack:
-            try:
-                async with asyncio.timeout(TURN_TIMEOUT_S):
-                    await stack.enter_async_context(of_uploader)
-                    await stack.enter_async_context(self._turn)
-            except TimeoutError:
-                raise Unavailable("Other thumbnails are being made; try again") from None
-            yield
 
     def _too_large(self, medium: Medium) -> TooLarge | RemoteFileTooLarge:
         if medium.server_name == self.server_name:

@@ -1,0 +1,1 @@
+"""Previews of web pages that users refer to."""
