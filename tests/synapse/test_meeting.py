@@ -13,7 +13,7 @@ VERSION = "/_matrix/federation/v1/version"
 
 async def test_synapse_answers_our_signed_request(pair: Pair) -> None:
     client = pair.ours.process.homeservers[0].federation.client
-    answer = await client.get(pair.synapse.name, VERSION)  # type: ignore[arg-type]
+    answer = await client.get(ServerName(pair.synapse.name), VERSION)
     assert answer["server"]["name"] == "Synapse"
 
 
