@@ -5,6 +5,7 @@ Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1mediapr
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
@@ -32,6 +33,7 @@ from tim_server.app.parts import now_ms
 from tim_server.matrix.identifiers import ServerName
 from tim_server.services.url_previews.expire import PreviewExpiry
 from tim_server.storage.store import Store
+from tim_server.trust.profiles import RULES, Profile
 
 OLD_PREVIEW = "/_matrix/media/v3/preview_url"
 DAY_MS = 86_400_000
@@ -278,6 +280,16 @@ async def test_there_are_none_unless_configured(make_tenant_dsn, tmp_path: Path,
         alice = await hospital.person()
         for path in (PREVIEW, OLD_PREVIEW):
             await alice.refused(404, "M_UNRECOGNIZED", "GET", path, url=site.url("/"))
+    assert site.asked == []
+
+
+async def test_there_are_none_where_the_profile_forbids_them(
+    make_tenant_dsn, tmp_path: Path, site: WebSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RULES, Profile.OPEN, replace(RULES[Profile.OPEN], allows_url_previews=False))
+    async with run_hospital(await make_tenant_dsn(), tmp_path, url_previews=site.options) as hospital:
+        alice = await hospital.person()
+        await alice.refused(404, "M_UNRECOGNIZED", "GET", PREVIEW, url=site.url("/"))
     assert site.asked == []
 
 
