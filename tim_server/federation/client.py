@@ -19,12 +19,15 @@ from tim_server.federation.discovery import Discovery, Located
 from tim_server.federation.errors import RemoteError, retry_after_ms_of
 from tim_server.federation.server_health import ServerHealth
 from tim_server.matrix.canonical_json import CanonicalJsonError, decode_lenient, encode_relaxed
+from tim_server.matrix.decoded_size import decoded_bytes
 from tim_server.matrix.events.build import Author
 from tim_server.matrix.identifiers import ServerName
 from tim_server.matrix.request_auth import RequestSignature, signed_request
 
 OUT_OF_SERVICE = frozenset({502, 503, 504})
 """What reverse proxies answer in place of a server that is down."""
+DECODED_BYTES_MAX = 128 * 2**20
+"""What any answer may take once it is decoded: the longest list of ids that `size_bytes_max` lets in takes less."""
 
 Query = Mapping[str, str | Sequence[str]]
 
@@ -189,6 +192,8 @@ class FederationClient:
         containers_max = (bounds or self.bounds).containers_max
         if containers_max is not None and body.count(b"{") + body.count(b"[") > containers_max:
             raise RemoteError.malformed(destination, f"the answer holds more than {containers_max} objects")
+        if decoded_bytes(body) > DECODED_BYTES_MAX:
+            raise RemoteError.malformed(destination, "the answer takes too much memory")
         try:
             answer = decode_lenient(body)
         except CanonicalJsonError:

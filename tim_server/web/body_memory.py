@@ -5,21 +5,14 @@ Before its signature is verified, a request of another server has been read, dec
 JSON of tiny objects takes many times its size once it is decoded, which is counted before.
 """
 
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 
+from tim_server.matrix.decoded_size import decoded_bytes
 from tim_server.matrix.errors import LimitExceeded, TooLarge
 
 FREE_BYTES = 65_536
 """What each request may take without being counted: who sends little is not held up by who sends much."""
-OBJECT_BYTES, ARRAY_BYTES, TEXT_BYTES, ITEM_BYTES = 192, 96, 64, 40
-"""About what these take at least, once they are decoded, an item in its place and with a number in it."""
-MUCH_BYTES = 16 * 2**20
-"""From here on it is looked at what is within texts, which takes time, unless they are shorter than these:"""
-LONG_BYTES = 128
-
-_TEXTS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,16 +65,3 @@ class BodyShare:
             memory._of_address[self.address] += more
             if not memory._of_address[self.address]:
                 del memory._of_address[self.address]
-
-
-def decoded_bytes(data: bytes) -> int:
-    """About what JSON takes once it is decoded, at most; of what is not JSON, anything."""
-    texts = (data.count(b'"') - data.count(b'\\"')) // 2
-    structure_bytes = _structure_bytes(data)
-    if structure_bytes > MUCH_BYTES and len(data) > LONG_BYTES * texts:
-        structure_bytes = _structure_bytes(_TEXTS.sub(b"", data))  # people may write brackets and commas, too
-    return structure_bytes + TEXT_BYTES * texts
-
-
-def _structure_bytes(data: bytes) -> int:
-    return OBJECT_BYTES * data.count(b"{") + ARRAY_BYTES * data.count(b"[") + ITEM_BYTES * data.count(b",")

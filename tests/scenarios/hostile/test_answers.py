@@ -92,6 +92,7 @@ MALICE: dict[str, Callable[[Asked], Awaitable[Any]]] = {
     "a redirect": lambda asked: of(b"", status=302, headers={"Location": "https://127.0.0.1:1/"}),
     "a status that there is not": lambda asked: of(b"{}", status=799),
     "tiny arrays": lambda asked: of(b'{"a":[' + b"[]," * 1_000_000 + b"0]}"),
+    "arrays in arrays": lambda asked: of(b'{"a":[' + (b"[" * 100 + b"]" * 100 + b",") * 20_000 + b"0]}"),
     "deep JSON": lambda asked: of(b'{"a":' * 200_000),
     "numbers without end": lambda asked: of(b'{"a":' + b"1" * 1_000_000 + b"}"),
     "a header without end": lambda asked: of(b"{}", headers={"X-Long": "x" * 1_000_000}),
