@@ -18,7 +18,7 @@ def decoded_bytes(data: bytes) -> int:
     """About what JSON takes once it is decoded, at most; of what is not JSON, anything."""
     texts = (data.count(b'"') - data.count(b'\\"')) // 2
     structure_bytes = _structure_bytes(data)
-    if structure_bytes > MUCH_BYTES and len(data) > LONG_BYTES * texts:
+    if texts and structure_bytes > MUCH_BYTES and len(data) > LONG_BYTES * texts:
         structure_bytes = _structure_bytes(_TEXTS.sub(b"", data))  # people may write brackets and commas, too
     return structure_bytes + TEXT_BYTES * texts
 

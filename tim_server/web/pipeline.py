@@ -166,6 +166,7 @@ class Pipeline:
             address_key(exchange.context.client_address) if requester is None else requester.user_id,
         )
         data, stream = await self._read_body(route, tenant, request, exchange)
+        _take_json(exchange, data)
         body = {} if data is None else decode_object(data, depth_max=self._depth_max(route))
         return ((body, stream),) if route.auth is Auth.NONE else (requester, (body, stream))
 
@@ -185,6 +186,7 @@ class Pipeline:
         data, stream = await self._read_body(route, tenant, request, exchange)
         began_s = thread_time()
         try:
+            _take_json(exchange, data)
             body, content = ({}, None) if data is None else decode_signed(data, depth_max=self._depth_max(route))
             if admitted is None:
                 return None, (body, stream)
@@ -236,11 +238,16 @@ class Pipeline:
             return None, None
         if not data and reader.is_body_required:
             raise NotJson("The request has no body")
-        share.take_json(data)
         return data or b"{}", None
 
     def _depth_max(self, route: Route) -> int | None:
         return None if route.deep_json_ok else self.limits.json_depth_max
+
+
+def _take_json(exchange: Exchange, data: bytes | None) -> None:
+    """Count what a body is about to take, too."""
+    if data is not None and exchange.share is not None:
+        exchange.share.take_json(data)
 
 
 def _allowed_methods(error: MatrixError, router: Router | None, request: BaseRequest) -> dict[str, str] | None:

@@ -17,7 +17,9 @@ from tim_server.matrix.canonical_json import is_deeper_than
 from tim_server.matrix.errors import Unavailable
 from tim_server.matrix.identifiers import ServerName
 from tim_server.services.transactions.edus import EDUS_MAX
+from tim_server.services.turns import in_turns
 
+EDUS_PER_TURN = 10
 DEPTH_MAX = 200
 """How deep an EDU may be nested: clients get what some of them hold."""
 
@@ -38,7 +40,7 @@ class EduReceiver:
     async def receive(self, origin: ServerName, edus: Sequence[Any]) -> None:
         """Take in the EDUs of one transaction, at most `EDUS_MAX`; raises `Unavailable` if one must come again."""
         unavailable: Unavailable | None = None
-        for edu_type, contents in self._by_type(edus[:EDUS_MAX]).items():
+        for edu_type, contents in (await self._by_type(edus[:EDUS_MAX])).items():
             try:
                 await self.receivers[edu_type](origin, contents)
             except Unavailable as error:
@@ -48,9 +50,9 @@ class EduReceiver:
         if unavailable is not None:
             raise unavailable
 
-    def _by_type(self, edus: Sequence[Any]) -> dict[str, list[Mapping[str, Any]]]:
+    async def _by_type(self, edus: Sequence[Any]) -> dict[str, list[Mapping[str, Any]]]:
         by_type: dict[str, list[Mapping[str, Any]]] = {}
-        for edu in edus:
+        async for edu in in_turns(edus, per_turn=EDUS_PER_TURN):
             edu_type = edu.get("edu_type") if isinstance(edu, dict) else None
             content = edu.get("content") if isinstance(edu, dict) else None
             if not isinstance(edu_type, str) or not isinstance(content, dict) or is_deeper_than(content, DEPTH_MAX):
