@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import Neighbourhood
 from tests.people import Person
+from tim_server.matrix.identifiers import ServerName
 
 VISIBILITY = "m.room.history_visibility"
 
@@ -138,7 +139,8 @@ async def test_history_is_had_of_a_server_that_fetched_it_itself(
     seen = await read_all(bob, room_id)
     federation = neighbourhood.a.process.homeservers[0].federation
     path = f"/_matrix/federation/v1/backfill/{room_id}"
-    answer = await federation.client.get(neighbourhood.b.name, path, {"v": seen[0]["event_id"], "limit": "100"})
+    query = {"v": seen[0]["event_id"], "limit": "100"}
+    answer = await federation.client.get(ServerName(neighbourhood.b.name), path, query)
     given = [pdu["content"] for pdu in answer["pdus"] if pdu["type"] == "m.room.message"]
     assert [content["body"] for content in given] == texts(seen)
 
