@@ -3,12 +3,12 @@
 import asyncio
 
 from tim_server.app.accounts import Services
+from tim_server.app.media_objects import open_objects
 from tim_server.app.media_retention import media_retention
 from tim_server.app.parts import Parts, now_ms
 from tim_server.app.url_previews import url_preview_services
 from tim_server.media_store.clamd import Clamd
 from tim_server.media_store.files import MediaFiles
-from tim_server.media_store.objects import open_objects
 from tim_server.services.media import thumbnails as thumbnail_rules
 from tim_server.services.media.announce import MediaAnnouncement
 from tim_server.services.media.arrivals import MediaArrivals
@@ -24,9 +24,9 @@ from tim_server.services.shared_work import SharedWork
 
 
 def media_services(parts: Parts) -> Services:
-    """Build them over the folder of the homeserver; raises OSError where it can't be made."""
+    """Build them over the objects of the homeserver; raises what `open_objects` raises."""
     store, server_name, codec = parts.store, parts.author.server_name, parts.media_codec
-    objects = open_objects(parts.settings.media_folder / parts.tenant.database_role)
+    objects = open_objects(parts.settings, parts.tenant)
     files, policy = MediaFiles(objects), _policy(parts)
     keeping = MediaKeeping(writer=store.writer, codec=codec, files=files, now_ms=now_ms, scan=_scan(parts, files))
     remote = RemoteMedia(

@@ -13,6 +13,7 @@ import structlog
 from tim_server.app.homeserver import OpenHomeserver, open_homeserver
 from tim_server.app.listeners import make_web_server
 from tim_server.app.media_keys import ensure_media_keys
+from tim_server.app.media_objects import check_objects
 from tim_server.app.memory import give_back_freed_memory
 from tim_server.app.metrics import register_process_metrics
 from tim_server.app.open_files import raise_open_files_limit
@@ -28,7 +29,7 @@ _log = structlog.get_logger("server")
 
 
 async def prepare(settings: Settings) -> None:
-    """What must be there before a process starts: migrated schemas, signing keys, keys of files.
+    """What must be there before a process starts: migrated schemas, signing keys, keys of files, a store for them.
 
     Raises `DatabaseUnreachable`, `SchemaTooNew`, `MigrationFailed`, `ConfigurationError`.
     """
@@ -38,6 +39,7 @@ async def prepare(settings: Settings) -> None:
         dsn = tenant.database.direct_dsn or tenant.database.dsn
         await migrate(dsn.get_secret_value())
         await ensure_media_keys(settings, tenant)
+        await check_objects(settings, tenant)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

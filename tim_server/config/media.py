@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, SecretStr
 
-from tim_server.config.base import PathOption, SecretKeyOption, Section
+from tim_server.config.base import HttpUrlOption, PathOption, SecretKeyOption, Section
 
 MIB = 2**20
 _UNIX = "unix:"
@@ -22,6 +22,53 @@ def _check_clamd(value: str) -> str:
 ClamdOption = Annotated[str, AfterValidator(_check_clamd)]
 
 
+class S3Settings(Section):
+    """A bucket of an S3-compatible store that has the files instead of a folder. The server needs s3:PutObject,
+    s3:GetObject and s3:DeleteObject there."""
+
+    bucket: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
+        examples=["hospital-files"],
+        description="The name of the bucket. Without, files are in a folder.",
+    )
+    endpoint: HttpUrlOption | None = Field(
+        default=None,
+        examples=["https://s3.hospital.example"],
+        description="The URL of the store; without, it is Amazon's.",
+    )
+    region: str = Field(default="us-east-1", pattern=r"^[a-z0-9-]{1,50}$", description="The region of the bucket.")
+    prefix: str = Field(
+        default="",
+        pattern=r"^([A-Za-z0-9_.-]+/)*$",
+        max_length=200,
+        examples=["tim/"],
+        description="What the names of objects begin with: nothing, or folders, each with a slash after it.",
+    )
+    access_key_id: str | None = Field(
+        default=None,
+        examples=["AKIAIOSFODNN7EXAMPLE"],
+        description="Who asks. Without, credentials come from where Amazon's tools look for them: the environment "
+        "(AWS_ACCESS_KEY_ID, ...), the container, the machine.",
+    )
+    secret_access_key: SecretStr | None = Field(
+        default=None,
+        examples=["the key's secret"],
+        description="The secret of access_key_id. Also as secret_access_key_file.",
+    )
+    ca_file: PathOption | None = Field(
+        default=None,
+        examples=["/etc/ssl/hospital-ca.pem"],
+        description="Certificates of authorities, beside the system's, that may have signed the store's.",
+    )
+    timeout_s: float = Field(
+        default=120.0,
+        ge=1.0,
+        le=840.0,
+        description="How many seconds the store may take for a request: to take a whole file, for example.",
+    )
+
+
 class MediaStoreSettings(Section):
     """Where files are kept. They are sealed, each under a key of its own."""
 
@@ -29,8 +76,9 @@ class MediaStoreSettings(Section):
         default=None,
         examples=["/var/lib/tim-server/media"],
         description="The folder of the files; without, the folder media of data_dir. Processes on several machines "
-        "need the same one.",
+        "need the same one. With s3, files only lie there while they arrive, and each machine has its own.",
     )
+    s3: S3Settings = Field(default=S3Settings(), description="A bucket instead of a folder.")
     master_key: SecretKeyOption | None = Field(
         default=None,
         examples=["what the command `openssl rand -base64 32` prints"],

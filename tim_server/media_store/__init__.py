@@ -1,1 +1,1 @@
-"""Bytes of media: objects on local disk, each sealed in chunks under a key of its own."""
+"""Bytes of media: objects in a folder or a bucket, each sealed in chunks under a key of its own."""

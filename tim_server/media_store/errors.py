@@ -15,3 +15,7 @@ class NoSpaceLeft(MediaStoreError):
 
 class FileAltered(MediaStoreError):
     """What is stored is not what was written: chunks were changed, exchanged, left out or cut off."""
+
+
+class StoreRefused(MediaStoreError):
+    """The object store refuses what it is asked. The text tells operators what to look at."""

@@ -1,115 +1,46 @@
-"""Where bytes lie: a folder, behind the interface that object stores share too.
+"""Where bytes lie: a folder (`folder.py`) or a bucket (`bucket.py`).
 
-An object is there as a whole or not at all: it is written beside its place and moved there when it is complete. What a
-process that was killed has left of one is removed with it, once `delete` is asked to.
+An object is there as a whole or not at all.
 """
 
-import asyncio
-import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from tim_server.media_store.errors import MediaStoreError, NoSpaceLeft, ObjectMissing
 
-if TYPE_CHECKING:
-    from obstore.store import LocalStore
-
-PART_BYTES = 512 * 1024
-PARTS_IN_FLIGHT_MAX = 1
 LETTING_GO_S = 0.5
-_FOLDER_MODE = 0o700
+"""How long threads of obstore go on with what was broken off. A process that ends meanwhile is aborted."""
+
 _FULL = ("os error 28", "os error 122")  # ENOSPC and EDQUOT, as they end up in texts
 
 
-@dataclass(frozen=True, slots=True)
-class Objects:
-    """The objects below a folder. Names are relative paths of plain letters and digits."""
-
-    folder: Path
-    _store: "LocalStore"
-    _broken_off: "set[asyncio.Task[None]]" = field(default_factory=set)
+class Objects(Protocol):
+    """Objects by name. Names are relative paths of plain letters and digits."""
 
     async def put(self, name: str, parts: AsyncIterator[bytes]) -> None:
-        """Write an object, which has reached the disk when this returns; raises what `parts` raises, and then nothing
-        is left, or a `MediaStoreError`."""
-        try:
-            with _errors_told():
-                await self._put(name, parts)
-                await asyncio.to_thread(_sync, self.folder / name, self.folder)
-        except BaseException:
-            task = asyncio.create_task(asyncio.sleep(LETTING_GO_S))
-            self._broken_off.add(task)
-            task.add_done_callback(self._broken_off.discard)
-            raise
-
-    async def _put(self, name: str, parts: AsyncIterator[bytes]) -> None:
-        import obstore
-
-        await obstore.put_async(
-            self._store,
-            name,
-            parts,
-            use_multipart=True,
-            chunk_size=PART_BYTES,
-            max_concurrency=PARTS_IN_FLIGHT_MAX,
-        )
+        """Write an object, which is durable when this returns; raises what `parts` raises, and then nothing is left, or
+        a `MediaStoreError`."""
 
     async def read(self, name: str, start: int, end: int) -> bytes:
         """The bytes from `start` up to `end`, fewer where the object ends before; raises a `MediaStoreError`."""
-        import obstore
-
-        with _errors_told():
-            return bytes(await obstore.get_range_async(self._store, name, start=start, end=end))
+        ...
 
     async def delete(self, name: str) -> None:
-        """Remove an object, and what is left of an attempt to write it; nothing happens where there is none."""
-        import obstore
+        """Remove an object, and what is left of an attempt to write it; nothing happens where there is none. Raises a
+        `MediaStoreError`."""
 
-        with _errors_told():
-            await asyncio.to_thread(_remove_remains, self.folder / name)
-            try:
-                await obstore.delete_async(self._store, name)
-            except FileNotFoundError:
-                return
+    async def check(self) -> None:
+        """Find out whether objects can be written, read and removed; raises a `MediaStoreError`, `StoreRefused` where
+        that takes a change of the configuration, or of the rights there."""
 
     async def close(self) -> None:
-        """Wait for what was broken off just now: threads of the object store still let go of it, and abort a process
-        that ends meanwhile."""
-        await asyncio.gather(*self._broken_off)
-
-
-def open_objects(folder: Path) -> Objects:
-    """The objects in a folder, which is made where it is missing; raises OSError."""
-    from obstore.store import LocalStore
-
-    folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
-    return Objects(folder, LocalStore(folder))
-
-
-def _sync(path: Path, root: Path) -> None:
-    """Have a file reach the disk, and the folders that name it."""
-    for each in (path, *path.parents):
-        descriptor = os.open(each, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        if each == root:
-            return
-
-
-def _remove_remains(path: Path) -> None:
-    """The object store writes `name#1` before it moves it to `name`."""
-    for remains in path.parent.glob(f"{path.name}#*"):
-        remains.unlink(missing_ok=True)
+        """Wait for what was broken off just now, and close connections."""
 
 
 @contextmanager
-def _errors_told() -> Iterator[None]:
-    """Turn what the object store and the system raise into MediaStoreErrors."""
+def errors_told() -> Iterator[None]:
+    """Turn what obstore and the system raise into MediaStoreErrors."""
     from obstore.exceptions import BaseError
 
     try:

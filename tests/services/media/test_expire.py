@@ -8,7 +8,7 @@ import pytest
 
 from tim_server.matrix.identifiers import MediaId, ServerName, UserId
 from tim_server.media_store.files import MediaFiles
-from tim_server.media_store.objects import open_objects
+from tim_server.media_store.folder import open_folder
 from tim_server.media_store.thumbnails import Thumbnail
 from tim_server.services.media.expire import GRACE_MS, MEDIA_PER_STEP, CopyExpiry
 from tim_server.services.media.keep import ArrivingMedium, MediaKeeping
@@ -42,7 +42,7 @@ def time() -> Time:
 
 @pytest.fixture
 def files(tmp_path: Path) -> MediaFiles:
-    return MediaFiles(open_objects(tmp_path / "objects"))
+    return MediaFiles(open_folder(tmp_path / "objects"))
 
 
 @pytest.fixture

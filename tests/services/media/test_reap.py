@@ -10,7 +10,7 @@ import pytest
 from tim_server.matrix.errors import Unavailable
 from tim_server.matrix.identifiers import MediaId, ServerName, UserId
 from tim_server.media_store.files import MediaFiles
-from tim_server.media_store.objects import open_objects
+from tim_server.media_store.folder import open_folder
 from tim_server.services.media.keep import MARGIN_MS, ArrivingMedium, MediaKeeping
 from tim_server.services.media.reap import OBJECTS_PER_STEP, LeftoverReaping
 from tim_server.storage.codec import make_codec
@@ -40,7 +40,7 @@ def time() -> Time:
 
 @pytest.fixture
 def files(tmp_path: Path) -> MediaFiles:
-    return MediaFiles(open_objects(tmp_path / "objects"))
+    return MediaFiles(open_folder(tmp_path / "objects"))
 
 
 @pytest.fixture

@@ -1,0 +1,107 @@
+"""Objects in a folder.
+
+An object is there as a whole or not at all: it is written beside its place and moved there when it is complete. What a
+process that was killed has left of one is removed with it, once `delete` is asked to.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tim_server.media_store.objects import LETTING_GO_S, errors_told
+
+if TYPE_CHECKING:
+    from obstore.store import LocalStore
+
+PART_BYTES = 512 * 1024
+PARTS_IN_FLIGHT_MAX = 1
+_FOLDER_MODE = 0o700
+
+
+@dataclass(frozen=True, slots=True)
+class FolderObjects:
+    """The objects below a folder. Names are relative paths of plain letters and digits."""
+
+    folder: Path
+    _store: "LocalStore"
+    _broken_off: "set[asyncio.Task[None]]" = field(default_factory=set)
+
+    async def put(self, name: str, parts: AsyncIterator[bytes]) -> None:
+        """Write an object, which has reached the disk when this returns; raises what `parts` raises, and then nothing
+        is left, or a `MediaStoreError`."""
+        try:
+            with errors_told():
+                await self._put(name, parts)
+                await asyncio.to_thread(_sync, self.folder / name, self.folder)
+        except BaseException:
+            task = asyncio.create_task(asyncio.sleep(LETTING_GO_S))
+            self._broken_off.add(task)
+            task.add_done_callback(self._broken_off.discard)
+            raise
+
+    async def _put(self, name: str, parts: AsyncIterator[bytes]) -> None:
+        import obstore
+
+        await obstore.put_async(
+            self._store,
+            name,
+            parts,
+            use_multipart=True,
+            chunk_size=PART_BYTES,
+            max_concurrency=PARTS_IN_FLIGHT_MAX,
+        )
+
+    async def read(self, name: str, start: int, end: int) -> bytes:
+        """The bytes from `start` up to `end`, fewer where the object ends before; raises a `MediaStoreError`."""
+        import obstore
+
+        with errors_told():
+            return bytes(await obstore.get_range_async(self._store, name, start=start, end=end))
+
+    async def delete(self, name: str) -> None:
+        """Remove an object, and what is left of an attempt to write it; nothing happens where there is none."""
+        import obstore
+
+        with errors_told():
+            await asyncio.to_thread(_remove_remains, self.folder / name)
+            try:
+                await obstore.delete_async(self._store, name)
+            except FileNotFoundError:
+                return
+
+    async def check(self) -> None:
+        """Nothing to do: opening has made the folder."""
+
+    async def close(self) -> None:
+        """Wait for what was broken off just now: threads of the object store still let go of it, and abort a process
+        that ends meanwhile."""
+        await asyncio.gather(*self._broken_off)
+
+
+def open_folder(folder: Path) -> FolderObjects:
+    """The objects in a folder, which is made where it is missing; raises OSError."""
+    from obstore.store import LocalStore
+
+    folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+    return FolderObjects(folder, LocalStore(folder))
+
+
+def _sync(path: Path, root: Path) -> None:
+    """Have a file reach the disk, and the folders that name it."""
+    for each in (path, *path.parents):
+        descriptor = os.open(each, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if each == root:
+            return
+
+
+def _remove_remains(path: Path) -> None:
+    """The object store writes `name#1` before it moves it to `name`."""
+    for remains in path.parent.glob(f"{path.name}#*"):
+        remains.unlink(missing_ok=True)
