@@ -55,10 +55,6 @@ class GapTooWide(Exception):
     """More states would have to be asked for than one attempt may."""
 
 
-class NotInRoom(Exception):
-    """A server says that it is not in the room any more, or that this one is not: that says nothing of the events."""
-
-
 @dataclass(slots=True, kw_only=True)
 class MissingEvents:
     """Closes gaps."""
@@ -82,7 +78,7 @@ class MissingEvents:
         """The events with those that lack before them, in order, and the states at what still lacks; and which of the
         events were given up, and why: those before which the server tells nothing, although it knows what they are.
 
-        Raises `RemoteError`, `NotInRoom`, `StateRefused`, `GapTooWide`, and what `egress` raises.
+        Raises `RemoteError`, `StateRefused`, `GapTooWide`, and what `egress` raises.
         """
         pool = EventPool.of(events)
         await self._search(head, server, pool)
@@ -128,9 +124,7 @@ class MissingEvents:
         limit = self.bounds.events_per_round
         try:
             pdus = await missing_events(self.client, server, head.room_id, between, limit=limit)
-        except RemoteError as error:
-            if is_first and error.status in (403, 404):
-                raise NotInRoom(str(error)) from error
+        except RemoteError:
             if is_first:
                 raise
             return {}, set()

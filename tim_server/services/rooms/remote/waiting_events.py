@@ -28,7 +28,7 @@ from tim_server.services.rooms.queue import RoomQueues
 from tim_server.services.rooms.receive import EventsMissing, Incoming
 from tim_server.services.rooms.remote.check_pdus import PduCheck
 from tim_server.services.rooms.remote.joins_under_way import JoinsUnderWay
-from tim_server.services.rooms.remote.missing_events import GapTooWide, MissingEvents, NotInRoom
+from tim_server.services.rooms.remote.missing_events import GapTooWide, MissingEvents
 from tim_server.services.rooms.remote.take_in_state import StateRefused
 from tim_server.services.rooms.resident.participation import Participation
 from tim_server.storage.codec import Codec
@@ -238,7 +238,7 @@ class WaitingEvents:
         for server in self._servers(head, origin, events):
             try:
                 incoming, given_up = await self.missing.complete(head, server, events)
-            except (RemoteError, OutgoingError, StateRefused, GapTooWide, NotInRoom) as error:
+            except (RemoteError, OutgoingError, StateRefused, GapTooWide) as error:
                 log.info("another server did not help", server=server, error=type(error).__name__, reason=str(error))
                 if _may_pass(error):
                     unreachable = error
@@ -269,10 +269,11 @@ class WaitingEvents:
 
 
 def _may_pass(error: Exception) -> bool:
-    """Whether the server may help later, or another one."""
+    """Whether the server may help later, or another one: that it does not know something, is not in the room any more,
+    or takes this one for not being in it yet, says nothing of the events."""
     if isinstance(error, RemoteError):
-        return error.status == 429 or error.status >= 500
-    return isinstance(error, RemoteUnreachable | NotInRoom)
+        return error.status == 429 or error.status >= 500 or error.errcode in ("M_FORBIDDEN", "M_NOT_FOUND")
+    return isinstance(error, RemoteUnreachable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -118,6 +118,20 @@ async def test_events_wait_where_their_server_does_not_help_because_it_has_left(
     await gap.nothing_waits()
 
 
+async def test_events_wait_where_their_server_does_not_know_the_state_before_them(gap: Gap) -> None:
+    """As one that came into the room with the event on which they stand."""
+    gap.history.limit_max = 1
+    path = f"{V1}/state_ids/{gap.room.room_id}"
+    gap.peer.answers["GET", path] = web.json_response({"errcode": "M_NOT_FOUND", "error": "Not here"}, status=404)
+    before = gap.lose(3)
+    await gap.send(gap.room.say("after them"))
+    await eventually(lambda: asked_for(gap, 2))
+    assert gap.asked("state_ids") > 0
+    await gap.send(*before)
+    await gap.sees("lost 0", "lost 1", "lost 2", "after them")
+    await gap.nothing_waits()
+
+
 async def asked_for(gap: Gap, times: int) -> bool:
     """Whether missing events were asked for so often."""
     return gap.asked("get_missing_events") >= times
