@@ -1,6 +1,7 @@
 """What JSON takes once it is decoded is told well enough before."""
 
 import sys
+from time import thread_time
 from typing import Any
 
 import orjson
@@ -49,3 +50,10 @@ def test_of_keys_that_are_all_different_each_counts() -> None:
 def test_brackets_and_quotes_that_people_write_count_for_what_they_are() -> None:
     text = orjson.dumps({"body": '[{"},' * MUCH_BYTES})
     assert decoded_bytes(text) < 1_000
+
+
+def test_a_text_without_an_end_takes_no_longer_to_be_looked_at() -> None:
+    data = b'{"a":[' + b"0," * 500_000 + b'"' + b'\\"' * 200_000
+    began_s = thread_time()
+    assert decoded_bytes(data) > MUCH_BYTES
+    assert thread_time() - began_s < 2.0

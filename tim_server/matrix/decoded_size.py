@@ -11,7 +11,8 @@ MUCH_BYTES = 16 * 2**20
 """From here on it is looked at what is within texts, which takes time, unless they are shorter than these:"""
 LONG_BYTES = 128
 
-_TEXTS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
+_TEXTS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+"""Also one that does not end: what was looked at once is not looked at again, whatever it holds."""
 
 
 def decoded_bytes(data: bytes) -> int:
