@@ -3,6 +3,7 @@
 import pytest
 
 from tests.conftest import Neighbourhood
+from tim_server.matrix.identifiers import ServerName
 
 VERSION = "/_matrix/federation/v1/version"
 
@@ -14,7 +15,7 @@ async def test_a_server_that_signs_is_told(neighbourhood: Neighbourhood) -> None
 
 async def test_two_hospitals_understand_each_other(neighbourhood: Neighbourhood) -> None:
     federation = neighbourhood.a.process.homeservers[0].federation
-    answer = await federation.client.get(neighbourhood.b.name, VERSION)
+    answer = await federation.client.get(ServerName(neighbourhood.b.name), VERSION)
     assert answer["server"]["name"] == "tim-server"
 
 
