@@ -30,7 +30,7 @@ from tests.scenarios.hostile.memory import resident_bytes
 
 NAME = "hospital.example"
 MIB = 2**20
-PAUSE_S = 0.1
+PAUSE_S, AFTER_S = 0.1, 10.0
 
 
 @dataclass(kw_only=True)
@@ -95,7 +95,7 @@ async def measure_harm(
         watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching
-        await talk(alice, bob, room_id, 2, "after")
+        await talk(alice, bob, room_id, AFTER_S, "after")
         harm.after_bytes = _resident(site)
         return harm
 

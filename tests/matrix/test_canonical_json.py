@@ -6,6 +6,7 @@ Spec: https://spec.matrix.org/v1.19/appendices/#canonical-json
 import json
 import math
 import time
+import tracemalloc
 
 import canonicaljson
 import pytest
@@ -204,3 +205,13 @@ def test_large_integers_are_refused_by_the_strict_decoder(data):
 def test_the_largest_integers_are_allowed():
     data = b"[9007199254740991,-9007199254740991]"
     assert encode(decode(data)) == data
+
+
+@pytest.mark.parametrize("size", [700, 20_000])
+def test_what_is_kept_takes_no_more_than_it_is_long(size):
+    tracemalloc.start()
+    try:
+        kept = [encode({"body": "x" * size}) for _ in range(100)]
+        assert tracemalloc.get_traced_memory()[0] < 1.2 * sum(map(len, kept))
+    finally:
+        tracemalloc.stop()
