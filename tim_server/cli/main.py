@@ -25,7 +25,7 @@ cli = typer.Typer(
 )
 user = typer.Typer(name="user", help="Make and list accounts, reset passwords.", no_args_is_help=True)
 cli.add_typer(user)
-keys = typer.Typer(name="keys", help="Replace the key that signs events and requests.", no_args_is_help=True)
+keys = typer.Typer(name="keys", help="Replace the key that signs, and those that seal files.", no_args_is_help=True)
 cli.add_typer(keys)
 cli.add_typer(trust)
 
@@ -182,6 +182,27 @@ def rotate_keys(*, config: ConfigOption, server_name: ServerNameOption = None) -
 
     with failures_told():
         typer.echo(rotate(config, server_name=server_name))
+
+
+@keys.command("rotate-media")
+def rotate_media_key(*, config: ConfigOption, server_name: ServerNameOption = None) -> None:
+    """Make a new key that seals the keys of files, which counts from the next start on. Older files still open."""
+    from tim_server.cli.failures import failures_told
+    from tim_server.cli.rotate_media_keys import rotate_media_key as rotate
+
+    with failures_told():
+        typer.echo(rotate(config, server_name=server_name))
+
+
+@keys.command("rotate-master")
+def rotate_master_key(config: ConfigOption) -> None:
+    """Make a new master key of files, where it is in data_dir, and seal with it what the former one has sealed. The
+    server may run meanwhile."""
+    from tim_server.cli.failures import failures_told
+    from tim_server.cli.rotate_media_keys import rotate_master_key as rotate
+
+    with failures_told():
+        typer.echo(rotate(config))
 
 
 @user.command("create")

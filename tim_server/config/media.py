@@ -86,6 +86,13 @@ class MediaStoreSettings(Section):
         "the file media.master.key of data_dir. Keep it safe, apart from backups: without it all files are lost. Also "
         "as master_key_file.",
     )
+    master_key_command: tuple[str, ...] | None = Field(
+        default=None,
+        min_length=1,
+        examples=[["/usr/local/bin/unwrap-master-key", "--key", "tim"]],
+        description="A command that prints the master key in Base64, instead of master_key: one that asks a key "
+        "management service to unwrap it, for example. It is run at each start, without a shell, and has 30 seconds.",
+    )
     former_master_key: SecretKeyOption | None = Field(
         default=None,
         examples=["the master_key until now"],

@@ -164,6 +164,11 @@ class Settings(Section):
         """The file of the master key, where the configuration names no key."""
         return self.data_dir / "media.master.key"
 
+    @property
+    def former_media_master_key_path(self) -> Path:
+        """The file of the one before, which still opens what it has sealed."""
+        return self.data_dir / "media.master.key.old"
+
     def with_dsns(self, dsns: Mapping[ServerName, str]) -> "Settings":
         """The same settings, with the databases of the homeservers named in `dsns` filled in."""
         tenants = tuple(
