@@ -15,9 +15,13 @@ from tests.eventually import eventually
 from tests.hospitals import NetworkedHospital
 from tests.people import Person
 from tests.scenarios.clinics import Clinics, inside, run_clinics, seen
-from tim_server.matrix.identifiers import ServerName
+from tim_server.matrix.errors import Unavailable
+from tim_server.matrix.events.record import Event
+from tim_server.matrix.identifiers import EventId, ServerName
 from tim_server.matrix.server_keys import TIME_MS_MAX
 from tim_server.services.rooms.remote.complete_state import ATTEMPTS_MAX, StateCompletion
+from tim_server.services.rooms.remote.enter import RoomEntry
+from tim_server.storage.state import StateNids
 
 A, B, C = NAMES = ("a.example", "b.example", "c.example")
 
@@ -114,6 +118,28 @@ async def test_who_is_joined_stays_so_where_the_state_can_not_be_completed(clini
     await completion_of(clinics[C]).complete_due()
     assert carol.user_id in await members(carol, room_id)
     assert await noted(clinics[C]) == {B: 1}
+
+
+class NoEntry(RoomEntry):
+    """What fails at the last step."""
+
+    async def enter(self, _join: Event, _before: StateNids) -> EventId:
+        raise Unavailable("The room is changing too quickly; try again")
+
+
+async def test_a_state_that_could_not_be_stored_is_completed_later(clinics: Clinics, ward: Ward) -> None:
+    completion = completion_of(clinics[C])
+    entry = completion.joining.entry
+    fields = ("server_name", "store", "parsed", "resolver", "queues")
+    clinics.wires.mend()
+    await eventually(partial(knows_keys, clinics[C]))
+    completion.joining.entry = NoEntry(**{name: getattr(entry, name) for name in fields})
+    await completion.complete_due()
+    assert (await noted(clinics[C])).keys() == {B}
+    completion.joining.entry = entry
+    await completion.complete_due()
+    assert await noted(clinics[C]) == {}
+    assert ward.bob.user_id in await members(ward.carol, ward.room_id)
 
 
 async def knows_keys(hospital: NetworkedHospital) -> bool:

@@ -19,7 +19,7 @@ from tim_server.matrix.errors import MatrixError
 from tim_server.matrix.identifiers import RoomId, ServerName
 from tim_server.services.rooms.auth_events import ParsedEvents
 from tim_server.services.rooms.head import RoomHeads
-from tim_server.services.rooms.member_content import AUTHORISED_VIA, MEMBER
+from tim_server.services.rooms.member_content import AUTHORISED_VIA, MEMBER, membership_in
 from tim_server.services.rooms.remote.join import RemoteJoin, WantedJoin
 from tim_server.storage.election import Tenure
 from tim_server.storage.memberships import find_any_joined
@@ -75,8 +75,8 @@ class StateCompletion:
         for each in due:
             if found[each.server_name]:
                 rooms.setdefault(each.room_id, []).append(each)
-        for room_id, verifiable in rooms.items():
-            if not await self._is_completed(room_id):
+        for verifiable in rooms.values():
+            if not await self._is_completed(verifiable[0].room_nid, verifiable[0].room_id):
                 await self._put_off(verifiable)
 
     async def _has_keys(self, server: ServerName) -> bool | None:
@@ -86,18 +86,18 @@ class StateCompletion:
         except ContactRefused:
             return None
 
-    async def _is_completed(self, room_id: RoomId) -> bool:
+    async def _is_completed(self, room_nid: int, room_id: RoomId) -> bool:
         """Have one of our users join again, unless nobody is in the room; how that went. What is noted of the room is
         set by the join."""
+        async with self.store.database.connection() as connection:
+            user_id = await find_any_joined(connection, room_nid, self.server_name, besides=())
         head = await self.heads.get(room_id)
-        user_id = None
-        if head is not None:
-            async with self.store.database.connection() as connection:
-                user_id = await find_any_joined(connection, head.nid, self.server_name, besides=())
-        if head is None or user_id is None:
+        nid = None if head is None or user_id is None else head.state.get((MEMBER, user_id))
+        if head is None or user_id is None or nid is None:
             return False
-        nid = head.state[MEMBER, user_id]
         content = (await self.parsed.load([nid], head.version))[nid].content
+        if membership_in(content) != "join":  # who has left just now stays out
+            return False
         kept = {key: value for key, value in content.items() if key != AUTHORISED_VIA}
         try:
             await self.joining.join(

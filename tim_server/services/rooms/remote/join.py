@@ -135,8 +135,14 @@ class RemoteJoin:
             await self.check.check_allowed(head, event, taken_in.state)
         except StateRefused as error:
             raise RemoteError.malformed(server, str(error)) from None
-        await self.unverified.note(head, taken_in.unverified, is_again=wanted.is_again)
-        return await self.entry.enter(event, taken_in.state)
+        # Until the state is completed nothing that is noted may be lost; of a room that is new here nothing is yet.
+        note = partial(self.unverified.note, head, taken_in.unverified, is_again=wanted.is_again)
+        if not wanted.is_again:
+            await note()
+        event_id = await self.entry.enter(event, taken_in.state)
+        if wanted.is_again:
+            await note()
+        return event_id
 
     async def _take_back(self, server: ServerName, event: Event) -> None:
         """The server has taken the user in, but its answer is of no use: so that nobody there takes them for a member,
