@@ -5,7 +5,7 @@ Spec: https://spec.matrix.org/v1.19/server-server-api/#joining-rooms
 """
 
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -120,11 +120,14 @@ async def test_who_is_joined_stays_so_where_the_state_can_not_be_completed(clini
     assert await noted(clinics[C]) == {B: 1}
 
 
+@dataclass(frozen=True, kw_only=True)
 class NoEntry(RoomEntry):
     """What fails at the last step."""
 
+    errors: Iterator[Exception]
+
     async def enter(self, _join: Event, _before: StateNids) -> EventId:
-        raise Unavailable("The room is changing too quickly; try again")
+        raise next(self.errors)
 
 
 async def test_a_state_that_could_not_be_stored_is_completed_later(clinics: Clinics, ward: Ward) -> None:
@@ -133,9 +136,13 @@ async def test_a_state_that_could_not_be_stored_is_completed_later(clinics: Clin
     fields = ("server_name", "store", "parsed", "resolver", "queues")
     clinics.wires.mend()
     await eventually(partial(knows_keys, clinics[C]))
-    completion.joining.entry = NoEntry(**{name: getattr(entry, name) for name in fields})
+    errors = itertools.chain([Unavailable(), RuntimeError("a bug")], itertools.repeat(Unavailable()))
+    completion.joining.entry = NoEntry(**{name: getattr(entry, name) for name in fields}, errors=errors)
     await completion.complete_due()
     assert (await noted(clinics[C])).keys() == {B}
+    with pytest.raises(RuntimeError):
+        await completion.complete_due()
+    assert (await noted(clinics[C]))[B] >= 2
     completion.joining.entry = entry
     await completion.complete_due()
     assert await noted(clinics[C]) == {}

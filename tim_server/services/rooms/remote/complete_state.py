@@ -76,8 +76,7 @@ class StateCompletion:
             if found[each.server_name]:
                 rooms.setdefault(each.room_id, []).append(each)
         for verifiable in rooms.values():
-            if not await self._is_completed(verifiable[0].room_nid, verifiable[0].room_id):
-                await self._put_off(verifiable)
+            await self._complete(verifiable)
 
     async def _has_keys(self, server: ServerName) -> bool | None:
         """Whether keys of the server are known, or can be had now; None where the trust gate refuses it."""
@@ -85,6 +84,16 @@ class StateCompletion:
             return await self.keys.has_any_of(server)
         except ContactRefused:
             return None
+
+    async def _complete(self, verifiable: Sequence[Unverified]) -> None:
+        """Complete the state of a room with members of these servers. One that can't be keeps no other waiting."""
+        try:
+            is_completed = await self._is_completed(verifiable[0].room_nid, verifiable[0].room_id)
+        except Exception:
+            await self._put_off(verifiable)
+            raise
+        if not is_completed:
+            await self._put_off(verifiable)
 
     async def _is_completed(self, room_nid: int, room_id: RoomId) -> bool:
         """Have one of our users join again, unless nobody is in the room; how that went. What is noted of the room is
