@@ -82,7 +82,7 @@ class BucketObjects:
         with file:
             async for part in parts:
                 with errors_told():
-                    await asyncio.to_thread(file.write, part)
+                    await asyncio.to_thread(_write, file, part)
             await self._send(name, file)
 
     async def _send(self, name: str, file: IO[bytes]) -> None:
@@ -194,7 +194,14 @@ def _open_store(place: BucketPlace) -> "S3Store":
 
 
 def _new_file(folder: Path) -> IO[bytes]:
-    return tempfile.TemporaryFile(dir=folder)
+    """Without a buffer: one that a full disk has not taken would be written once more where the file is closed."""
+    return tempfile.TemporaryFile(dir=folder, buffering=0)
+
+
+def _write(file: IO[bytes], part: bytes) -> None:
+    left = memoryview(part)
+    while left:
+        left = left[file.write(left) :]
 
 
 async def _pieces_of(file: IO[bytes]) -> AsyncIterator[bytes]:
