@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -181,6 +182,19 @@ async def test_a_file_opens_as_itself_only(files: MediaFiles) -> None:
         await read(files, replace(file, identity="mxc://hospital.example/other"))
     with pytest.raises(FileAltered):
         await read(files, replace(file, key=secrets.token_bytes(32)))
+
+
+async def test_a_reader_may_be_slow_and_may_stop(files: MediaFiles) -> None:
+    content = secrets.token_bytes(9 * CHUNK_BYTES)
+    file = await write(files, content)
+    async with aclosing(files.read(file, first=0, last=len(content) - 1)) as pieces:
+        got = b""
+        async for piece in pieces:
+            got += piece
+            if len(got) > 7 * CHUNK_BYTES:
+                break
+            await asyncio.sleep(0.05)
+    assert content.startswith(got) and len(got) > 7 * CHUNK_BYTES
 
 
 async def test_an_object_that_is_missing_is_told(stored: Stored) -> None:

@@ -1,4 +1,4 @@
-"""Files of 100 MiB, several at once: locally, and to another hospital. Memory stays where it was."""
+"""Files of 100 MiB, several at once: locally, in a bucket, and to another hospital. Memory stays where it was."""
 
 import asyncio
 import hashlib
@@ -13,7 +13,8 @@ import pytest
 from tests.durability.form import IS_SHORT
 from tests.files import DOWNLOAD, MIB, in_chunks, uploaded
 from tests.hospitals import run_hospitals
-from tests.people import Person
+from tests.people import MEDIA_STORE, Person, run_hospital
+from tests.s3 import run_s3
 from tim_server.app.memory import give_back_freed_memory
 
 pytestmark = pytest.mark.long
@@ -91,3 +92,21 @@ async def test_large_files_take_little_memory(make_tenant_dsn: Callable[[], Awai
         async with watched("downloads from the other hospital", alice, servers=2):
             got = await asyncio.gather(*(hash_of(alice, file) for file in files))
         assert got == [*files.values()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
+async def test_large_files_in_a_bucket_take_little_memory(
+    make_tenant_dsn: Callable[[], Awaitable[str]], tmp_path: Path
+) -> None:
+    give_back_freed_memory()
+    async with run_s3() as s3:
+        await s3.make_bucket("files")
+        store = {"media_store": {**MEDIA_STORE, "s3": s3.options("files")}}
+        async with run_hospital(await make_tenant_dsn(), tmp_path, process=store) as hospital:
+            bob = await hospital.person()
+            assert await hash_of(bob, await uploaded(bob, b"warm")) == hashlib.sha256(b"warm").digest()
+            async with watched("uploads to a bucket", bob):
+                files = dict(await asyncio.gather(*(upload(bob) for _ in range(AT_ONCE))))
+            async with watched("downloads from a bucket", bob):
+                got = await asyncio.gather(*(hash_of(bob, file) for file in files))
+            assert got == [*files.values()]

@@ -6,19 +6,20 @@ async for piece in files.read(FileToRead(...), first=0, last=99): ...
 
 import hashlib
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
 
+from tim_server.media_store.errors import FileAltered
 from tim_server.media_store.objects import Objects
 from tim_server.media_store.sealing import (
     CHUNK_BYTES,
     SEALED_CHUNK_BYTES,
+    TAG_BYTES,
     FileCipher,
     chunk_count,
     new_file_key,
 )
-
-CHUNKS_PER_READ = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,20 +65,33 @@ class MediaFiles:
         -1. Raises a `MediaStoreError`, `FileAltered` before any byte that was not written."""
         cipher = FileCipher(file.key, file.identity)
         last_of_file = chunk_count(file.size_bytes) - 1
-        end = max(0, last) // CHUNK_BYTES + 1
-        for number in range(first // CHUNK_BYTES, end, CHUNKS_PER_READ):
-            following = min(number + CHUNKS_PER_READ, end)
-            sealed = memoryview(
-                await self.objects.read(file.object_name, number * SEALED_CHUNK_BYTES, following * SEALED_CHUNK_BYTES)
-            )
-            for each in range(number, following):
-                start = (each - number) * SEALED_CHUNK_BYTES
-                part = sealed[start : start + SEALED_CHUNK_BYTES]
-                chunk = cipher.open(part, each, is_last=each == last_of_file)
-                begin = each * CHUNK_BYTES
+        number, end = first // CHUNK_BYTES, max(0, last) // CHUNK_BYTES + 1
+        end_of_bytes = min(end * SEALED_CHUNK_BYTES, file.size_bytes + (last_of_file + 1) * TAG_BYTES)
+        arriving = self.objects.read(file.object_name, number * SEALED_CHUNK_BYTES, end_of_bytes)
+        async with aclosing(_whole_chunks(arriving)) as chunks:
+            async for sealed in chunks:
+                chunk = cipher.open(sealed, number, is_last=number == last_of_file)
+                begin = number * CHUNK_BYTES
                 wanted = chunk[max(0, first - begin) : max(0, last + 1 - begin)]
                 if wanted:
                     yield wanted
+                number += 1
+        if number < end:
+            raise FileAltered(f"chunk {number} of a file is missing")
+
+
+async def _whole_chunks(arriving: AsyncGenerator[bytes]) -> AsyncGenerator[memoryview]:
+    """What arrives, cut where sealed chunks end. The last one may be shorter."""
+    held = b""
+    async with aclosing(arriving):
+        async for piece in arriving:
+            held = held + piece if held else piece
+            whole = len(held) - len(held) % SEALED_CHUNK_BYTES
+            for start in range(0, whole, SEALED_CHUNK_BYTES):
+                yield memoryview(held)[start : start + SEALED_CHUNK_BYTES]
+            held = held[whole:]
+    if held:
+        yield memoryview(held)
 
 
 class _Arriving:

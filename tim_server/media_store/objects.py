@@ -3,7 +3,7 @@
 An object is there as a whole or not at all.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -22,8 +22,9 @@ class Objects(Protocol):
         """Write an object, which is durable when this returns; raises what `parts` raises, and then nothing is left, or
         a `MediaStoreError`."""
 
-    async def read(self, name: str, start: int, end: int) -> bytes:
-        """The bytes from `start` up to `end`, fewer where the object ends before; raises a `MediaStoreError`."""
+    def read(self, name: str, start: int, end: int) -> AsyncGenerator[bytes]:
+        """The bytes from `start` up to `end`, fewer where the object ends before, in pieces, as they are asked for;
+        raises a `MediaStoreError`."""
         ...
 
     async def delete(self, name: str) -> None:
