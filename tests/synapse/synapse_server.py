@@ -90,6 +90,7 @@ def _configuration(network: Network, name: str, folder: Path, client_port: int) 
         "signing_key_path": str(folder / "signing.key"),
         "log_config": str(log_config),
         "media_store_path": str(folder / "media"),
+        "max_upload_size": "120M",
         "report_stats": False,
         "listeners": [
             _listener(client_port, "client", tls=False),

@@ -4,6 +4,7 @@ stored = await files.write(name, "mxc://hospital.example/abc", arriving)
 async for piece in files.read(FileToRead(...), first=0, last=99): ...
 """
 
+import asyncio
 import hashlib
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -103,17 +104,26 @@ class _Arriving:
         self._cipher = cipher
 
     async def seal(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """The sealed chunks. The last one is known only once nothing comes after it."""
+        """The sealed chunks. The last one is known only once nothing comes after it. While one is hashed, which takes
+        longest and a thread does, the next arrives."""
         number, held = 0, bytearray()
+        hashing: asyncio.Task[None] | None = None
         async for piece in pieces:
             held += piece
             while len(held) > CHUNK_BYTES:
-                yield self._seal(bytes(held[:CHUNK_BYTES]), number, is_last=False)
+                with memoryview(held) as view:
+                    chunk = bytes(view[:CHUNK_BYTES])
                 del held[:CHUNK_BYTES]
+                if hashing is not None:
+                    await hashing
+                hashing = asyncio.create_task(asyncio.to_thread(self.digest.update, chunk))
+                yield self._seal(chunk, number, is_last=False)
                 number += 1
+        if hashing is not None:
+            await hashing
+        self.digest.update(held)
         yield self._seal(bytes(held), number, is_last=True)
 
     def _seal(self, chunk: bytes, number: int, *, is_last: bool) -> bytes:
         self.size_bytes += len(chunk)
-        self.digest.update(chunk)
         return self._cipher.seal(chunk, number, is_last=is_last)
