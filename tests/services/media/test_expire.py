@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.services.media.policies import policy_of
 from tim_server.matrix.identifiers import MediaId, ServerName, UserId
 from tim_server.media_store.files import MediaFiles
 from tim_server.media_store.folder import open_folder
 from tim_server.media_store.thumbnails import Thumbnail
 from tim_server.services.media.expire import GRACE_MS, MEDIA_PER_STEP, CopyExpiry
 from tim_server.services.media.keep import ArrivingMedium, MediaKeeping
-from tim_server.services.media.policy import MediaPolicy
 from tim_server.services.media.reap import LeftoverReaping
 from tim_server.storage.codec import make_codec
 from tim_server.storage.media import Medium, knows_medium, touch_medium
@@ -55,20 +55,7 @@ async def keeping(store: Store, files: MediaFiles, time: Time) -> MediaKeeping:
 def expiry_of(
     store: Store, time: Time, lifetime_s: float | None = LIFETIME_S, kept_bytes_max: int | None = None
 ) -> CopyExpiry:
-    policy = MediaPolicy(
-        upload_bytes_max=1,
-        upload_timeout_s=1,
-        quota_bytes_per_user=None,
-        remote_bytes_max=1,
-        remote_timeout_s=1,
-        remote_lifetime_s=lifetime_s,
-        announced_per_user_max=1,
-        announced_lifetime_s=1,
-        thumbnail_source_bytes_max=1,
-        thumbnail_pixels_max=1,
-        thumbnail_timeout_s=1,
-        remote_kept_bytes_max=kept_bytes_max,
-    )
+    policy = policy_of(remote_lifetime_s=lifetime_s, remote_kept_bytes_max=kept_bytes_max)
     return CopyExpiry(database=store.database, policy=policy, now_ms=time.now)
 
 

@@ -6,11 +6,11 @@ import pytest
 
 from tests.files import download, uploaded
 from tests.people import SERVER, Hospital, Person
+from tests.services.media.policies import policy_of
 from tim_server.matrix.identifiers import ServerName
 from tim_server.services.media.avatars import AvatarsInUse
 from tim_server.services.media.expire import MEDIA_PER_STEP
 from tim_server.services.media.expire_uploads import UploadExpiry
-from tim_server.services.media.policy import MediaPolicy
 from tim_server.storage.store import Store
 
 LIFETIME_S = 90 * 86_400.0
@@ -18,20 +18,7 @@ NOW = 2 * 10**12
 
 
 def expiry_of(store: Store, lifetime_s: float | None = LIFETIME_S, *, now: int = NOW) -> UploadExpiry:
-    policy = MediaPolicy(
-        upload_bytes_max=1,
-        upload_timeout_s=1,
-        quota_bytes_per_user=None,
-        remote_bytes_max=1,
-        remote_timeout_s=1,
-        remote_lifetime_s=None,
-        announced_per_user_max=1,
-        announced_lifetime_s=1,
-        thumbnail_source_bytes_max=1,
-        thumbnail_pixels_max=1,
-        thumbnail_timeout_s=1,
-        local_lifetime_s=lifetime_s,
-    )
+    policy = policy_of(local_lifetime_s=lifetime_s)
     avatars = AvatarsInUse(server_name=ServerName(SERVER), database=store.database, codec=store.codec)
     return UploadExpiry(database=store.database, avatars=avatars, policy=policy, now_ms=lambda: now)
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from aiohttp import web
@@ -18,38 +17,11 @@ from tests.federation_api.remote_files import (
     new_file,
     nothing_new,
     refused,
-    run_neighbourhood,
 )
 from tests.files import MIB, download, uploaded
 from tests.peer import Peer
 from tests.people import Person
 from tim_server.services.media.fetch import FETCHES_PER_SERVER_MAX
-
-
-@pytest.fixture(scope="module")
-async def neighbourhood(
-    make_tenant_dsn: Callable[[], Awaitable[str]], tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Neighbourhood]:
-    async with run_neighbourhood(make_tenant_dsn, tmp_path_factory.mktemp("neighbourhood")) as neighbourhood:
-        yield neighbourhood
-
-
-@pytest.fixture(scope="module")
-async def alice(neighbourhood: Neighbourhood) -> Person:
-    return await neighbourhood.a.person()
-
-
-@pytest.fixture(scope="module")
-async def bob(neighbourhood: Neighbourhood) -> Person:
-    return await neighbourhood.b.person()
-
-
-@pytest.fixture
-def peer(neighbourhood: Neighbourhood) -> Peer:
-    neighbourhood.peer.answers.clear()
-    neighbourhood.peer.requests.clear()
-    return neighbourhood.peer
-
 
 MALFORMED = {
     "no parts": web.Response(body=b"content", content_type="image/png"),

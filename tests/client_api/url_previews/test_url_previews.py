@@ -4,7 +4,6 @@ Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1mediapr
 """
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,9 +24,7 @@ from tests.web_site import (
     no_preview,
     page,
     preview,
-    previewing,
     redirect,
-    run_web_site,
 )
 from tim_server.app.parts import now_ms
 from tim_server.matrix.identifiers import ServerName
@@ -37,39 +34,6 @@ from tim_server.trust.profiles import RULES, Profile
 
 OLD_PREVIEW = "/_matrix/media/v3/preview_url"
 DAY_MS = 86_400_000
-
-
-@pytest.fixture(scope="module")
-async def web_site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[WebSite]:
-    async with run_web_site(tmp_path_factory.mktemp("web")) as site:
-        yield site
-
-
-@pytest.fixture
-def site(web_site: WebSite) -> WebSite:
-    web_site.pages.clear()
-    web_site.asked.clear()
-    return web_site
-
-
-@pytest.fixture(scope="module")
-async def clinic(
-    tenant_dsn: str, tmp_path_factory: pytest.TempPathFactory, web_site: WebSite
-) -> AsyncIterator[Hospital]:
-    previews = previewing(web_site)
-    media = {"unauthenticated_downloads": True, "thumbnail_pixels_max": 1_000_000}
-    async with run_hospital(tenant_dsn, tmp_path_factory.mktemp("media"), url_previews=previews, media=media) as clinic:
-        yield clinic
-
-
-@pytest.fixture(scope="module")
-async def alice(clinic: Hospital) -> Person:
-    return await clinic.person()
-
-
-@pytest.fixture(scope="module")
-async def bob(clinic: Hospital) -> Person:
-    return await clinic.person()
 
 
 async def test_a_page_is_shown_as_it_says(alice: Person, site: WebSite) -> None:

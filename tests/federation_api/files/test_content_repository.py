@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
 
 import aiohttp
 import pytest
@@ -16,37 +15,11 @@ from tests.federation_api.remote_files import (
     kept_files,
     new_file,
     refused,
-    run_neighbourhood,
 )
 from tests.files import MIB, announced, download, upload, uploaded
 from tests.images import image, opened
 from tests.peer import Asked, Peer
 from tests.people import Person
-
-
-@pytest.fixture(scope="module")
-async def neighbourhood(
-    make_tenant_dsn: Callable[[], Awaitable[str]], tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Neighbourhood]:
-    async with run_neighbourhood(make_tenant_dsn, tmp_path_factory.mktemp("neighbourhood")) as neighbourhood:
-        yield neighbourhood
-
-
-@pytest.fixture(scope="module")
-async def alice(neighbourhood: Neighbourhood) -> Person:
-    return await neighbourhood.a.person()
-
-
-@pytest.fixture(scope="module")
-async def bob(neighbourhood: Neighbourhood) -> Person:
-    return await neighbourhood.b.person()
-
-
-@pytest.fixture
-def peer(neighbourhood: Neighbourhood) -> Peer:
-    neighbourhood.peer.answers.clear()
-    neighbourhood.peer.requests.clear()
-    return neighbourhood.peer
 
 
 @pytest.mark.parametrize("size", [0, 1, 2 * MIB + 3])

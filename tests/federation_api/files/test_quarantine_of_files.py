@@ -1,11 +1,9 @@
 """Files that are withdrawn are not given to other servers, and not fetched of them."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-
 import pytest
 
 from tests.conftest import Neighbourhood
-from tests.federation_api.remote_files import GET_CONTENT, in_parts, new_file, refused, run_neighbourhood
+from tests.federation_api.remote_files import GET_CONTENT, in_parts, new_file, refused
 from tests.files import download, uploaded
 from tests.images import image
 from tests.peer import Peer
@@ -15,31 +13,11 @@ MEDIA = "/_tim-server/admin/v1/media"
 
 
 @pytest.fixture(scope="module")
-async def neighbourhood(
-    make_tenant_dsn: Callable[[], Awaitable[str]], tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Neighbourhood]:
-    async with run_neighbourhood(make_tenant_dsn, tmp_path_factory.mktemp("neighbourhood")) as neighbourhood:
-        yield neighbourhood
-
-
-@pytest.fixture(scope="module")
 async def admin(neighbourhood: Neighbourhood) -> Person:
     admin = await neighbourhood.a.person()
     async with neighbourhood.a.process.homeservers[0].store.database.transaction() as tx:
         await tx.execute("UPDATE users SET is_admin = true WHERE user_id = $1", admin.user_id)
     return admin
-
-
-@pytest.fixture(scope="module")
-async def alice(neighbourhood: Neighbourhood) -> Person:
-    return await neighbourhood.a.person()
-
-
-@pytest.fixture
-def peer(neighbourhood: Neighbourhood) -> Peer:
-    neighbourhood.peer.answers.clear()
-    neighbourhood.peer.requests.clear()
-    return neighbourhood.peer
 
 
 async def test_a_copy_that_is_withdrawn_is_given_to_nobody_and_not_fetched(
