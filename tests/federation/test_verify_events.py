@@ -101,6 +101,14 @@ async def test_what_is_not_signed_by_its_server_is_refused(ring: Ring, signature
     assert set(await ring.keys.unverified([bad, good])) == {bad.event_id}
 
 
+async def test_of_very_many_events_exactly_those_are_refused_that_are_not_signed(ring: Ring) -> None:
+    events = [event_of(ring.peer.author, ring.now[0], number=number) for number in range(350)]
+    others = events[1].pdu["signatures"]
+    forged = {number: resigned(events[number], others) for number in (0, 99, 100, 349)}
+    mixed = [forged.get(number, event) for number, event in enumerate(events)]
+    assert set(await ring.keys.unverified(mixed)) == {event.event_id for event in forged.values()}
+
+
 async def test_our_own_events_are_verified_with_our_own_keys_former_ones_too(
     neighbourhood: Neighbourhood, ring: Ring
 ) -> None:

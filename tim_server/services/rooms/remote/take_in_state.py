@@ -11,6 +11,7 @@ Spec: https://spec.matrix.org/v1.19/server-server-api/#checks-performed-on-recei
 import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 import structlog
 
@@ -51,9 +52,10 @@ class TakenIn:
 @dataclass(slots=True, kw_only=True)
 class _Intake:
     """What has passed so far. `nids` are those of events that are stored, None for those that must not count; `bodies`
-    is the JSON of the others."""
+    is the JSON of the others. `told` are digests of what was told: most of a state is told again in its auth chain."""
 
     head: RoomHead
+    told: set[bytes] = field(default_factory=set)
     state: dict[StateKey, EventId] = field(default_factory=dict)
     nids: dict[EventId, int | None] = field(default_factory=dict)
     bodies: dict[EventId, bytes] = field(default_factory=dict)
@@ -63,6 +65,13 @@ class _Intake:
 
     def is_seen(self, event_id: EventId) -> bool:
         return event_id in self.nids or event_id in self.bodies
+
+    def untold(self, pdus: Iterable[bytes]) -> Iterable[bytes]:
+        """Those of the PDUs that were not told before."""
+        for pdu in pdus:
+            if (digest := sha256(pdu).digest()) not in self.told:
+                self.told.add(digest)
+                yield pdu
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +87,9 @@ class StateIntake:
         are emptied on the way. Raises `StateRefused` where two events have the same key."""
         intake = _Intake(head=head)
         while state:
-            self._note_state(intake, await self._check(intake, _some(state)))
+            self._note_state(intake, await self._check(intake, intake.untold(_some(state))))
         while auth_chain:
-            await self._check(intake, _some(auth_chain))
+            await self._check(intake, intake.untold(_some(auth_chain)))
         await self._store(intake)
         if intake.refused:
             log.info("events of a room's state did not pass", room_id=head.room_id, count=intake.refused)
