@@ -1,5 +1,6 @@
 """Real clients, and the real server that they talk to: once as one process, once as two."""
 
+import json
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Generator, Iterator
@@ -38,12 +39,13 @@ def no_errors_in_the_log(running_server: RunningServer) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def node() -> str:
-    """The program, when it can run matrix-js-sdk."""
+    """The program, when it can run matrix-js-sdk and what belongs to it."""
     program = shutil.which("node")
     if program is None:
         pytest.skip("needs Node 20 or newer")
-    if not (FOLDER / "node_modules/matrix-js-sdk").exists():
-        pytest.skip("needs matrix-js-sdk: npm install --prefix tests/clients")
+    for package in json.loads((FOLDER / "package.json").read_text())["dependencies"]:
+        if not (FOLDER / "node_modules" / package).exists():
+            pytest.skip(f"needs {package}: npm install --prefix tests/clients")
     return program
 
 
@@ -69,7 +71,7 @@ def pytest_runtest_makereport(item: pytest.Function) -> Generator[None, pytest.T
     """Show the logs of the server and of Node with a test that failed."""
     report = yield
     server, node = item.funcargs.get("running_server"), item.funcargs.get("node_process")
-    if report.failed and isinstance(server, RunningServer):
+    if report.failed and isinstance(server, RunningServer) and server.log.exists():
         report.sections.append(("log of the server", server.new_log("reports")[-LOG_CHARACTERS_SHOWN:]))
     if report.failed and isinstance(node, NodeProcess):
         report.sections.append(("log of Node", node.log.read_text(errors="replace")[-LOG_CHARACTERS_SHOWN:]))

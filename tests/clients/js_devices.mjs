@@ -12,10 +12,11 @@ import { patiently } from "./js_person.mjs";
 import { logInDevice, signUpDevice } from "./js_device.mjs";
 import * as acts from "./js_acts.mjs";
 import * as encryption from "./js_encryption.mjs";
+import * as photos from "./js_photos.mjs";
 import * as views from "./js_views.mjs";
 
 const ENTRANCES = { logIn: logInDevice, signUp: signUpDevice };
-const VERBS = { ...acts, ...encryption, ...views };
+const VERBS = { ...acts, ...encryption, ...photos, ...views };
 
 const devices = new Map();
 

@@ -73,7 +73,7 @@ class JsPerson:
     node: NodeProcess
 
     async def ask(self, verb: str, *words: Any) -> Any:
-        """Do or tell something; what can be asked are the exported functions of `js_{acts,encryption,views}.mjs`."""
+        """Do or tell something; what can be asked are the exported functions that VERBS in `js_devices.mjs` lists."""
         return await self.node.ask(self.name, verb, words)
 
     async def call(self, method: str, *words: Any) -> Any:

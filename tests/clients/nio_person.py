@@ -175,7 +175,7 @@ class Person:
             first.cancel()
             with suppress(asyncio.CancelledError):
                 await loop
-        assert not self._complaints
+        assert not self._complaints, self._complaints
 
     async def history(self, room_id: str, start: str | None, *, page_size: int) -> list[list[Event]]:
         """All pages from `start` (None: the end) back to the beginning of the room."""
