@@ -2,20 +2,26 @@
 
     python -m tests.benchmarks.media [--rounds 5] [--at-once 4]
 
-Both are started here, each in processes of its own, and take turns. Synapse is in the extra `external`. The client is
-one process of Python, which both wait for where they are fast.
+Both are started here, each in processes of its own, and take turns. Synapse is in the extra `external`. Told is also
+how long a sync takes meanwhile. The client takes much less time than either server: threads that send what they have,
+and read into the same memory over and over.
 """
 
 import argparse
 import asyncio
+import http.client
+import json
 import statistics
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-
-import aiohttp
+from threading import Event, Thread
+from urllib.parse import urlsplit
 
 from tests.durability.site import run_site
 from tests.files import DOWNLOAD, MIB, UPLOAD
@@ -23,59 +29,102 @@ from tests.hospitals import Network
 from tests.synapse.synapse_server import run_synapse
 
 SIZE_BYTES = 100 * MIB
-PIECE = bytes(range(256)) * 1024
+PIECE = bytes(range(256)) * 4096
 CLIENT = "/_matrix/client/v3"
+PAUSE_S = 0.02
+
+Figures = dict[str, list[float]]
 
 
-async def register(session: aiohttp.ClientSession, base_url: str) -> dict[str, str]:
-    """The headers of a new account."""
-    body = {"username": "bench", "password": "correct horse battery", "auth": {"type": "m.login.dummy"}}
-    async with session.post(f"{base_url}{CLIENT}/register", json=body) as response:
-        answer = await response.json()
-        assert response.status == 200, answer
-    return {"Authorization": f"Bearer {answer['access_token']}"}
+@dataclass
+class Server:
+    """One of the two, with an account there. Figures are MiB/s by what was done, and ms that a sync took."""
+
+    base_url: str
+    token: str = ""
+    since: str = ""
+    figures: Figures = field(default_factory=lambda: defaultdict(list))
+
+    @contextmanager
+    def asked(self, method: str, path: str, **request: object) -> Iterator[http.client.HTTPResponse]:
+        where = urlsplit(self.base_url)
+        connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=300, blocksize=len(PIECE))
+        connection.request(method, path, **request)  # type: ignore[arg-type]
+        with connection.getresponse() as response:
+            assert response.status == 200, response.read()
+            yield response
+        connection.close()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
+
+    def register(self) -> None:
+        body = {"username": "bench", "password": "correct horse battery", "auth": {"type": "m.login.dummy"}}
+        with self.asked("POST", f"{CLIENT}/register", body=json.dumps(body)) as response:
+            self.token = json.load(response)["access_token"]
+        self.sync()
+
+    def sync(self) -> None:
+        since = f"&since={self.since}" if self.since else ""
+        with self.asked("GET", f"{CLIENT}/sync?timeout=0{since}", headers=self.headers) as response:
+            self.since = json.load(response)["next_batch"]
+
+    def upload(self) -> str:
+        pieces = (PIECE for _ in range(SIZE_BYTES // len(PIECE)))
+        length = {"Content-Length": str(SIZE_BYTES), "Content-Type": "application/octet-stream"}
+        with self.asked("POST", UPLOAD, body=pieces, headers=self.headers | length) as response:
+            return str(json.load(response)["content_uri"]).removeprefix("mxc://")
+
+    def download(self, file: str) -> None:
+        got, memory = 0, bytearray(MIB)
+        with self.asked("GET", f"{DOWNLOAD}/{file}", headers=self.headers) as response:
+            while count := response.readinto(memory):
+                got += count
+        assert got == SIZE_BYTES
+
+    @contextmanager
+    def syncing(self, when: str) -> Iterator[None]:
+        """Sync over and over meanwhile."""
+        is_over = Event()
+
+        def go_on() -> None:
+            while not is_over.wait(PAUSE_S):
+                began = time.perf_counter()
+                self.sync()
+                self.figures[f"a sync, {when}"].append(1000 * (time.perf_counter() - began))
+
+        thread = Thread(target=go_on)
+        thread.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            thread.join()
+
+    def run(self, what: str, at_once: int, each: Callable[[int], object]) -> list[object]:
+        began = time.perf_counter()
+        with self.syncing(what), ThreadPoolExecutor(at_once) as threads:
+            answers = list(threads.map(each, range(at_once)))
+            took_s = time.perf_counter() - began
+        self.figures[what].append(at_once * SIZE_BYTES / MIB / took_s)
+        return answers
+
+    def play(self, at_once: int) -> None:
+        """One round."""
+        with self.syncing("idle"):
+            time.sleep(1)
+        for count in dict.fromkeys((1, at_once)):
+            files = self.run(f"up, {count} at once", count, lambda _: self.upload())
+            self.run(f"down, {count} at once", count, lambda number: self.download(str(files[number])))  # noqa: B023
 
 
-async def pieces() -> AsyncIterator[bytes]:
-    for _ in range(SIZE_BYTES // len(PIECE)):
-        yield PIECE
-
-
-async def upload(session: aiohttp.ClientSession, base_url: str, headers: dict[str, str]) -> str:
-    length = {"Content-Length": str(SIZE_BYTES), "Content-Type": "application/octet-stream"}
-    async with session.post(base_url + UPLOAD, data=pieces(), headers=headers | length) as response:
-        answer = await response.json()
-        assert response.status == 200, answer
-    return str(answer["content_uri"]).removeprefix("mxc://")
-
-
-async def download(session: aiohttp.ClientSession, base_url: str, headers: dict[str, str], file: str) -> None:
-    got = 0
-    async with session.get(f"{base_url}{DOWNLOAD}/{file}", headers=headers) as response:
-        assert response.status == 200, await response.text()
-        async for chunk in response.content.iter_any():
-            got += len(chunk)
-    assert got == SIZE_BYTES
-
-
-async def measure(servers: dict[str, str], *, rounds: int, at_once: int) -> dict[str, dict[str, float]]:
-    """MiB/s of each server, the median of the rounds."""
-    figures: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    timeout = aiohttp.ClientTimeout(total=300)
-    async with aiohttp.ClientSession(timeout=timeout, read_bufsize=2**20) as session:
-        accounts = {name: await register(session, url) for name, url in servers.items()}
-        for _ in range(rounds):
-            for name, url in servers.items():
-                for count in dict.fromkeys((1, at_once)):
-                    began = time.perf_counter()
-                    files = await asyncio.gather(*(upload(session, url, accounts[name]) for _ in range(count)))
-                    between = time.perf_counter()
-                    await asyncio.gather(*(download(session, url, accounts[name], file) for file in files))
-                    ended = time.perf_counter()
-                    mib = count * SIZE_BYTES / MIB
-                    figures[name][f"up, {count} at once"].append(mib / (between - began))
-                    figures[name][f"down, {count} at once"].append(mib / (ended - between))
-    return {name: {what: statistics.median(each) for what, each in of.items()} for name, of in figures.items()}
+def measure(servers: list[Server], *, rounds: int, at_once: int) -> None:
+    for server in servers:
+        server.register()
+    for _ in range(rounds):
+        for server in servers:
+            server.play(at_once)
 
 
 def open_to_all(name: str) -> Path:
@@ -85,12 +134,13 @@ def open_to_all(name: str) -> Path:
     return folder
 
 
-async def compare(folder: Path, *, rounds: int, at_once: int) -> dict[str, dict[str, float]]:
+async def compare(folder: Path, *, rounds: int, at_once: int) -> tuple[Figures, Figures]:
     network = Network.of(folder, ["synapse.example"])
     with run_synapse(network, "synapse.example", folder / "synapse") as synapse:
         async with run_site(folder / "ours") as ours:
-            servers = {"ours": ours.base_url, "synapse": synapse.base_url}
-            return await measure(servers, rounds=rounds, at_once=at_once)
+            servers = [Server(ours.base_url), Server(synapse.base_url)]
+            await asyncio.to_thread(measure, servers, rounds=rounds, at_once=at_once)
+            return servers[0].figures, servers[1].figures
 
 
 async def main() -> None:
@@ -100,9 +150,10 @@ async def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         found = await compare(open_to_all(name), rounds=arguments.rounds, at_once=arguments.at_once)
-    for what in found["ours"]:
-        mine, theirs = found["ours"][what], found["synapse"][what]
-        print(f"{what:18} ours {mine:5.0f} MiB/s, Synapse {theirs:5.0f} MiB/s, ratio {mine / theirs:.2f}")
+    for what in found[0]:
+        mine, theirs = (statistics.median(figures[what]) for figures in found)
+        unit = "ms   " if "sync" in what else "MiB/s"
+        print(f"{what:24} ours {mine:6.1f} {unit}, Synapse {theirs:6.1f} {unit}, ratio {mine / theirs:.2f}")
 
 
 if __name__ == "__main__":

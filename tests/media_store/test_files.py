@@ -75,6 +75,12 @@ def files(stored: Stored) -> MediaFiles:
     return stored.files
 
 
+def open_folders() -> set[Path]:
+    """Folders of which this process has files open, and those above them."""
+    links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return {parent for link in links for parent in link.readlink().parents}
+
+
 async def in_pieces(content: bytes, size: int = 100_000) -> AsyncIterator[bytes]:
     for start in range(0, len(content), size):
         yield content[start : start + size]
@@ -195,6 +201,15 @@ async def test_a_reader_may_be_slow_and_may_stop(files: MediaFiles) -> None:
                 break
             await asyncio.sleep(0.05)
     assert content.startswith(got) and len(got) > 7 * CHUNK_BYTES
+
+
+async def test_who_stops_reading_leaves_no_file_open(tmp_path: Path) -> None:
+    files = MediaFiles(open_folder(tmp_path))
+    file = await write(files, secrets.token_bytes(9 * CHUNK_BYTES))
+    async with aclosing(files.read(file, first=0, last=9 * CHUNK_BYTES - 1)) as pieces:
+        await anext(pieces)
+        assert tmp_path in open_folders()
+    assert tmp_path not in open_folders()
 
 
 async def test_an_object_that_is_missing_is_told(stored: Stored) -> None:

@@ -1,7 +1,8 @@
 """Files for other servers: `content_repository.yaml`."""
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from tim_server.matrix.content_disposition import content_disposition
 from tim_server.matrix.identifiers import ServerName
@@ -65,10 +66,11 @@ def _around(boundary: str, content_type: str, disposition: str) -> tuple[bytes, 
     return before.encode(), f"\r\n--{boundary}--\r\n".encode()
 
 
-async def _parts(before: bytes, pieces: AsyncIterator[bytes], after: bytes) -> AsyncIterator[bytes]:
+async def _parts(before: bytes, pieces: AsyncGenerator[bytes], after: bytes) -> AsyncGenerator[bytes]:
     yield before
-    async for piece in pieces:
-        yield piece
+    async with aclosing(pieces):
+        async for piece in pieces:
+            yield piece
     yield after
 
 

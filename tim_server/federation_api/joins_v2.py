@@ -1,6 +1,6 @@
 """Joining rooms of this server: `joins-v2.yaml`."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import orjson
@@ -35,7 +35,7 @@ async def send_join_v2(server: Homeserver, origin: ServerName, request: SendJoin
     return StreamedJson(pieces=pieces_of(joined, server.server_name))
 
 
-def pieces_of(joined: JoinedRoom, server_name: ServerName) -> AsyncIterator[bytes]:
+def pieces_of(joined: JoinedRoom, server_name: ServerName) -> AsyncGenerator[bytes]:
     """The answer, piece by piece."""
     others = {"origin": orjson.dumps(str(server_name)), "event": joined.event}
     if joined.members_omitted:

@@ -61,7 +61,7 @@ class MediaFiles:
         await self.objects.put(object_name, arriving.seal(pieces))
         return StoredFile(key=key, size_bytes=arriving.size_bytes, sha256=arriving.digest.digest())
 
-    async def read(self, file: FileToRead, *, first: int, last: int) -> AsyncIterator[bytes]:
+    async def read(self, file: FileToRead, *, first: int, last: int) -> AsyncGenerator[bytes]:
         """The bytes from `first` up to and including `last`, which the file must have; an empty file gives none for
         -1. Raises a `MediaStoreError`, `FileAltered` before any byte that was not written."""
         cipher = FileCipher(file.key, file.identity)
@@ -81,18 +81,18 @@ class MediaFiles:
             raise FileAltered(f"chunk {number} of a file is missing")
 
 
-async def _whole_chunks(arriving: AsyncGenerator[bytes]) -> AsyncGenerator[memoryview]:
-    """What arrives, cut where sealed chunks end. The last one may be shorter."""
-    held = b""
+async def _whole_chunks(arriving: AsyncGenerator[bytes | memoryview]) -> AsyncGenerator[memoryview]:
+    """What arrives, cut where sealed chunks end; the last may be shorter. Each holds until the next is asked for."""
+    rest = b""
     async with aclosing(arriving):
         async for piece in arriving:
-            held = held + piece if held else piece
+            held = memoryview(rest + piece if rest else piece)
             whole = len(held) - len(held) % SEALED_CHUNK_BYTES
             for start in range(0, whole, SEALED_CHUNK_BYTES):
-                yield memoryview(held)[start : start + SEALED_CHUNK_BYTES]
-            held = held[whole:]
-    if held:
-        yield memoryview(held)
+                yield held[start : start + SEALED_CHUNK_BYTES]
+            rest = bytes(held[whole:])
+    if rest:
+        yield memoryview(rest)
 
 
 class _Arriving:

@@ -22,9 +22,9 @@ class Objects(Protocol):
         """Write an object, which is durable when this returns; raises what `parts` raises, and then nothing is left, or
         a `MediaStoreError`."""
 
-    def read(self, name: str, start: int, end: int) -> AsyncGenerator[bytes]:
-        """The bytes from `start` up to `end`, fewer where the object ends before, in pieces, as they are asked for;
-        raises a `MediaStoreError`."""
+    def read(self, name: str, start: int, end: int) -> AsyncGenerator[bytes | memoryview]:
+        """The bytes from `start` up to `end`, fewer where the object ends before, in pieces, as they are asked for,
+        each of which holds until the next one is; raises a `MediaStoreError`."""
         ...
 
     async def delete(self, name: str) -> None:

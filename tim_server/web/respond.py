@@ -5,7 +5,9 @@ Every response has the CORS headers of the specification, errors and preflights 
 Spec: https://spec.matrix.org/v1.19/client-server-api/#web-browser-clients
 """
 
+import asyncio
 from collections.abc import Mapping
+from contextlib import aclosing
 from typing import Any, Final
 
 import msgspec
@@ -66,10 +68,12 @@ async def respond_in_pieces(result: Any, request: BaseRequest, request_id: str, 
     status, streamed = (result.status, result.response) if type(result) is WithStatus else (200, result)
     response = StreamResponse(status=status, headers={**_streamed_headers(streamed), "X-Request-ID": request_id})
     try:
-        await response.prepare(request)
-        if request.method != "HEAD":
-            async for piece in streamed.pieces:
-                await response.write(piece)
+        async with aclosing(streamed.pieces) as pieces:
+            await response.prepare(request)
+            if request.method != "HEAD":
+                async for piece in pieces:
+                    await response.write(piece)
+                    await asyncio.sleep(0)  # who reads fast must not keep all others waiting
     except ConnectionError:
         pass  # whoever asked is gone
     except Exception as error:

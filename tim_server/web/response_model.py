@@ -12,7 +12,7 @@ A field whose value equals its default is left out. So give a default only to wh
 leave out; a list that must be there even when empty has no default.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,14 +58,14 @@ class StreamedJson:
     """JSON that is too large to be held as a whole: its bytes piece by piece, made as fast as they are taken. What can
     be refused must have been refused before: an error in between cuts the connection."""
 
-    pieces: AsyncIterator[bytes]
+    pieces: AsyncGenerator[bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamedBinary:
     """A body that is not JSON and too large to be held as a whole, like `StreamedJson`; `length_bytes` is announced."""
 
-    pieces: AsyncIterator[bytes]
+    pieces: AsyncGenerator[bytes]
     content_type: str
     length_bytes: int
     headers: Mapping[str, str] | None = None

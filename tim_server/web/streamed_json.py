@@ -1,13 +1,14 @@
 """JSON objects that are written piece by piece, their parts spliced from stored bytes."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 
 import orjson
 
 
 async def object_of_arrays(
     members: Mapping[str, AsyncIterator[Sequence[bytes]]], *, others: Mapping[str, bytes] | None = None
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes]:
     """An object whose members are arrays; the JSON of their items comes some at a time. Before them come `others`,
     whose JSON is held already."""
     before = b"{"
@@ -26,9 +27,10 @@ async def object_of_arrays(
     yield end
 
 
-async def pair_with_status(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def pair_with_status(pieces: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
     """`[200, …]`, the form of answers in the first version of some operations."""
     yield b"[200,"
-    async for piece in pieces:
-        yield piece
+    async with aclosing(pieces):
+        async for piece in pieces:
+            yield piece
     yield b"]"

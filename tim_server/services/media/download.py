@@ -4,8 +4,8 @@ Spec: https://spec.matrix.org/v1.19/client-server-api/#content-repository
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
 import structlog
@@ -85,7 +85,7 @@ class MediaDownload:
                 return medium
         raise NotYetUploaded()
 
-    async def open(self, medium: Medium, *, first: int, last: int) -> AsyncIterator[bytes]:
+    async def open(self, medium: Medium, *, first: int, last: int) -> AsyncGenerator[bytes]:
         """The bytes from `first` up to and including `last`. What can't be read at all raises `InternalError` now;
         later a `MediaStoreError` ends the bytes."""
         pieces = self.files.read(file_of(medium), first=first, last=last)
@@ -122,11 +122,12 @@ def _not_found() -> NotFound:
     return NotFound("There is no such file")
 
 
-async def _with_first(piece: bytes, others: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    if piece:
-        yield piece
-    async for each in others:
-        yield each
+async def _with_first(piece: bytes, others: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    async with aclosing(others):
+        if piece:
+            yield piece
+        async for each in others:
+            yield each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
