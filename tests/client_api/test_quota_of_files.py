@@ -1,7 +1,7 @@
 """How much a user may upload in all."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -78,3 +78,12 @@ async def test_what_was_there_before_counts(make_tenant_dsn, tmp_path: Path) -> 
         await uploaded(await clinic.person(), bytes(QUOTA))
     async with run_hospital(dsn, tmp_path, media={"quota_bytes": QUOTA}) as clinic:
         assert (await upload(await clinic.person(), b"x"))[0] == 507
+
+
+async def test_small_files_are_counted_too(make_tenant_dsn: Callable[[], Awaitable[str]], tmp_path: Path) -> None:
+    async with run_hospital(await make_tenant_dsn(), tmp_path, media={"files_per_user_max": 2}) as clinic:
+        alice = await clinic.person()
+        got = await asyncio.gather(*(upload(alice, b"") for _ in range(4)))
+        assert sorted(status for status, _ in got) == [200, 200, 403, 403]
+        await refused(alice, b"")
+        await uploaded(await clinic.person(), b"")

@@ -15,9 +15,10 @@ from tim_server.services.media.arrivals import MediaArrivals
 from tim_server.services.media.download import MediaDownload
 from tim_server.services.media.fetch import REFUSALS, WAITING_MAX, RemoteMedia
 from tim_server.services.media.keep import MediaKeeping
-from tim_server.services.media.policy import MediaPolicy
+from tim_server.services.media.policy import MediaPolicy, UserQuota
 from tim_server.services.media.scan import MediaScan, ScanPolicy
 from tim_server.services.media.thumbnails import MediaThumbnails
+from tim_server.services.media.under_way import UploadsUnderWay
 from tim_server.services.media.upload import MediaUpload
 from tim_server.services.media.used_space import UsedSpace
 from tim_server.services.shared_work import SharedWork
@@ -50,6 +51,7 @@ def media_services(parts: Parts) -> Services:
                 keeping=keeping,
                 policy=policy,
                 used_space=UsedSpace(database=store.database, now_ms=now_ms),
+                under_way=UploadsUnderWay(per_user_max=parts.settings.limits.uploads_under_way_per_user_max),
                 now_ms=now_ms,
             ),
             "media_thumbnails": thumbnails,
@@ -110,7 +112,7 @@ def _policy(parts: Parts) -> MediaPolicy:
     return MediaPolicy(
         upload_bytes_max=media.upload_bytes_max,
         upload_timeout_s=media.upload_timeout_s,
-        quota_bytes_per_user=media.quota_bytes_per_user,
+        user_quota=UserQuota(size_bytes=media.quota_bytes_per_user, files=media.files_per_user_max),
         remote_bytes_max=media.remote_bytes_max,
         remote_lifetime_s=media.remote_lifetime_s,
         remote_timeout_s=media.remote_timeout_s,

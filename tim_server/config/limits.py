@@ -100,6 +100,9 @@ class LimitSettings(Section):
     announced_files_per_user_max: int = Field(
         default=50, ge=1, description="For how many files a user may have an address before they are uploaded."
     )
+    uploads_under_way_per_user_max: int = Field(
+        default=20, ge=1, description="How many files a user may be uploading at the same time, through one process."
+    )
     open_reports_per_user_max: int = Field(
         default=100, ge=1, description="How many reports of one user may wait for an administrator's decision."
     )

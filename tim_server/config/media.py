@@ -147,6 +147,9 @@ class MediaSettings(Section):
     quota_bytes_per_user: int | None = Field(
         default=10_240 * MIB, ge=0, description="Size of all files that a user has uploaded; null for no limit."
     )
+    files_per_user_max: int = Field(
+        default=100_000, ge=0, description="How many files a user may have uploaded, however small."
+    )
     quota_bytes: int | None = Field(
         default=None,
         ge=0,

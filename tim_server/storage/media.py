@@ -19,8 +19,8 @@ TABLES = (
     TableContract(
         name="media",
         owner="services.media",
-        bound="media.quota_bytes_per_user and media.quota_bytes for uploads, media.remote_lifetime_s and "
-        "media.remote_kept_bytes_max for copies of other servers' files",
+        bound="media.files_per_user_max, media.quota_bytes_per_user and media.quota_bytes for uploads, "
+        "media.remote_lifetime_s and media.remote_kept_bytes_max for copies of other servers' files",
         reaper="services.media.expire, services.media.expire_uploads, services.media.delete, "
         "services.url_previews.expire for pictures of web pages",
     ),
@@ -199,14 +199,6 @@ async def list_uploads(tx: Connection, codec: Codec, user_id: UserId, within: Up
     ]
 
 
-COUNT_UPLOADS = "SELECT count(*) FROM media WHERE user_id = $1"
-
-
-async def count_uploads(tx: Connection, user_id: UserId) -> int:
-    """How many files a user has uploaded that are still here."""
-    return int(await tx.fetchval(COUNT_UPLOADS, user_id))
-
-
 KNOWS_MEDIUM = "SELECT EXISTS (SELECT FROM media WHERE server_name = $1 AND media_id = $2)"
 
 
@@ -241,12 +233,24 @@ async def sum_copies(tx: Connection) -> int:
     return int(await tx.fetchval(SUM_COPIES))
 
 
-SUM_UPLOADS = "SELECT coalesce(sum(size_bytes), 0)::bigint FROM media WHERE user_id = $1"
+SUM_UPLOADS = """
+SELECT count(*) AS files, coalesce(sum(size_bytes), 0)::bigint AS size_bytes FROM media WHERE user_id = $1
+"""
 
 
-async def sum_uploads(tx: Connection, user_id: UserId) -> int:
-    """How many bytes a user has uploaded that are still here."""
-    return int(await tx.fetchval(SUM_UPLOADS, user_id))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uploads:
+    """How many files a user has uploaded that are still here, and how large they are together."""
+
+    files: int
+    size_bytes: int
+
+
+async def sum_uploads(tx: Connection, user_id: UserId) -> Uploads:
+    """All that a user has uploaded."""
+    row = await tx.fetchrow(SUM_UPLOADS, user_id)
+    assert row is not None, "a sum is one row"
+    return Uploads(files=row["files"], size_bytes=row["size_bytes"])
 
 
 DOOM_LEFTOVERS = """

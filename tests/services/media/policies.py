@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tim_server.services.media.policy import MediaPolicy
+from tim_server.services.media.policy import MediaPolicy, UserQuota
 
 
 def policy_of(**limits: Any) -> MediaPolicy:
@@ -10,7 +10,7 @@ def policy_of(**limits: Any) -> MediaPolicy:
     smallest = {
         "upload_bytes_max": 1,
         "upload_timeout_s": 1,
-        "quota_bytes_per_user": None,
+        "user_quota": UserQuota(size_bytes=None, files=1),
         "remote_bytes_max": 1,
         "remote_timeout_s": 1,
         "remote_lifetime_s": None,

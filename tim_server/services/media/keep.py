@@ -19,6 +19,7 @@ from tim_server.media_store.errors import MediaStoreError, NoSpaceLeft
 from tim_server.media_store.files import FileToRead, MediaFiles, StoredFile, new_object_name
 from tim_server.media_store.thumbnails import Thumbnail
 from tim_server.services.media.arrivals import MEDIA
+from tim_server.services.media.policy import UserQuota
 from tim_server.services.media.scan import MediaScan
 from tim_server.storage.announced_media import delete_announcement
 from tim_server.storage.codec import Codec
@@ -36,7 +37,7 @@ _log = structlog.get_logger("media")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArrivingMedium:
     """A file that arrives. `user_id` is who uploads it, None for another server's; `is_announced` says that the id was
-    created before, `quota_bytes` how much all that the user has uploaded may take."""
+    created before, `quota` how much the user may have uploaded with it."""
 
     server_name: ServerName
     media_id: MediaId
@@ -45,7 +46,7 @@ class ArrivingMedium:
     file_name: str | None
     pieces: AsyncIterator[bytes]
     is_announced: bool = False
-    quota_bytes: int | None = None
+    quota: UserQuota | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +85,7 @@ class MediaKeeping:
             _Keep(
                 codec=self.codec,
                 medium=medium,
-                quota_bytes=arriving.quota_bytes,
+                quota=arriving.quota,
                 users=(arriving.user_id,) if arriving.is_announced and arriving.user_id is not None else (),
             )
         )
@@ -184,7 +185,7 @@ class _Keep:
 
     codec: Codec
     medium: Medium
-    quota_bytes: int | None
+    quota: UserQuota | None
     users: tuple[UserId, ...]
 
     @property
@@ -201,9 +202,10 @@ class _Keep:
         return _Outcome.KEPT if await insert_medium(tx, self.codec, medium) else _Outcome.NOT_NEW
 
     async def _is_too_much(self, tx: Connection) -> bool:
-        if self.quota_bytes is None or self.medium.user_id is None:
+        if self.quota is None or self.medium.user_id is None:
             return False
-        return await sum_uploads(tx, self.medium.user_id) + self.medium.size_bytes > self.quota_bytes
+        uploads = await sum_uploads(tx, self.medium.user_id)
+        return not self.quota.has_room_beside(uploads, self.medium.size_bytes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

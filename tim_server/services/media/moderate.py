@@ -16,10 +16,10 @@ from tim_server.storage.database import Connection, Database
 from tim_server.storage.media import (
     Medium,
     UploadsRange,
-    count_uploads,
     find_medium,
     knows_medium,
     list_uploads,
+    sum_uploads,
 )
 from tim_server.storage.quarantined_media import (
     Quarantine,
@@ -80,7 +80,7 @@ class MediaModeration:
         one_more = UploadsRange(limit=limit + 1, offset=within.offset, newest_first=within.newest_first)
         async with self.database.read() as tx:
             found = await list_uploads(tx, self.codec, user_id, one_more)
-            total = await count_uploads(tx, user_id)
+            total = (await sum_uploads(tx, user_id)).files
         await self.writer.write(_Audited(audit=_entry(admin, "media.list_of_user", user_id)))
         return UploadsPage(media=found[:limit], has_more=len(found) > limit, total=total)
 

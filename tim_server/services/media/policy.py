@@ -2,6 +2,21 @@
 
 from dataclasses import dataclass
 
+from tim_server.storage.media import Uploads
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserQuota:
+    """What one user may have uploaded in all; None means any size."""
+
+    size_bytes: int | None
+    files: int
+
+    def has_room_beside(self, uploads: Uploads, size_bytes: int = 1) -> bool:
+        """Whether a file of this size may come beside these."""
+        is_small_enough = self.size_bytes is None or uploads.size_bytes + size_bytes <= self.size_bytes
+        return is_small_enough and uploads.files < self.files
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaPolicy:
@@ -11,7 +26,7 @@ class MediaPolicy:
 
     upload_bytes_max: int
     upload_timeout_s: float
-    quota_bytes_per_user: int | None
+    user_quota: UserQuota
     remote_bytes_max: int
     remote_timeout_s: float
     remote_lifetime_s: float | None

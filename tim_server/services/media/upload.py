@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 import structlog
 
 from tim_server.matrix.content_disposition import clean_content_type, clean_file_name
-from tim_server.matrix.errors import Forbidden, MatrixError, NotFound, Unavailable, UserSuspended
-from tim_server.matrix.identifiers import MediaId, ServerName
+from tim_server.matrix.errors import Forbidden, NotFound, Unavailable, UserSuspended
+from tim_server.matrix.identifiers import MediaId, ServerName, UserId
 from tim_server.matrix.media_errors import CannotOverwriteMedia, QuotaExceeded, StorageFull, UploadTooSlow
 from tim_server.services.accounts.requester import Requester
 from tim_server.services.media.keep import ArrivingMedium, MediaKeeping
 from tim_server.services.media.policy import MediaPolicy
+from tim_server.services.media.under_way import UploadsUnderWay, UploadUnderWay
 from tim_server.services.media.used_space import UsedSpace
 from tim_server.storage.announced_media import find_announcement
 from tim_server.storage.database import Database
@@ -47,12 +48,14 @@ class MediaUpload:
     keeping: MediaKeeping
     policy: MediaPolicy
     used_space: UsedSpace
+    under_way: UploadsUnderWay
 
     async def upload(
         self, requester: Requester, pieces: AsyncIterator[bytes], *, content_type: str | None, file_name: str | None
     ) -> str:
-        """Store a file; the `mxc://` URI that it has from now on. Raises `UserSuspended`, `QuotaExceeded`,
-        `StorageFull`, `UploadTooSlow`, what `keep` raises, and what `pieces` raise, which bound the size."""
+        """Store a file; the `mxc://` URI that it has from now on. Raises `UserSuspended`, `LimitExceeded`,
+        `QuotaExceeded`, `StorageFull`, `UploadTooSlow`, what `keep` raises, and what `pieces` raise, which bound the
+        size."""
         arriving = ArrivingMedium(
             server_name=self.server_name,
             media_id=new_media_id(),
@@ -93,42 +96,41 @@ class MediaUpload:
     async def _keep(self, requester: Requester, arriving: ArrivingMedium) -> bool:
         if requester.is_suspended:
             raise UserSuspended()
-        if self.policy.quota_bytes_per_user is not None:
-            arriving = await self._within_quota(requester, arriving, self.policy.quota_bytes_per_user)
-        if self.policy.quota_bytes is not None:
-            arriving = await self._within_quota_of_all(arriving, self.policy.quota_bytes)
-        try:
-            medium = await self.keeping.keep(arriving, timeout_s=self.policy.upload_timeout_s)
-        except TimeoutError:
-            raise UploadTooSlow() from None
-        self.used_space.add(0 if medium is None else medium.size_bytes)
-        return medium is not None
+        with self.under_way.begin(requester.user_id) as upload:
+            pieces = self._within_quotas(upload, arriving.pieces, await self._room(requester.user_id))
+            arriving = replace(arriving, pieces=pieces, quota=self.policy.user_quota)
+            try:
+                medium = await self.keeping.keep(arriving, timeout_s=self.policy.upload_timeout_s)
+            except TimeoutError:
+                raise UploadTooSlow() from None
+            self.used_space.add(0 if medium is None else medium.size_bytes)
+            return medium is not None
 
-    async def _within_quota(self, requester: Requester, arriving: ArrivingMedium, quota_bytes: int) -> ArrivingMedium:
-        """The file, which is broken off where it is too much. What arrives at the same time is counted once it is
-        there, when it is to be kept."""
+    async def _room(self, user_id: UserId) -> int | None:
+        """How many bytes the user may still upload, now; None for any. What arrives at the same time is counted once
+        more when it is to be kept."""
+        quota, quota_of_all = self.policy.user_quota, self.policy.quota_bytes
         async with self.database.connection() as connection:
-            left_bytes = quota_bytes - await sum_uploads(connection, requester.user_id)
-        if left_bytes <= 0:
+            uploads = await sum_uploads(connection, user_id)
+        if not quota.has_room_beside(uploads):
             raise QuotaExceeded()
-        pieces = _bounded(arriving.pieces, left_bytes, QuotaExceeded)
-        return replace(arriving, pieces=pieces, quota_bytes=quota_bytes)
-
-    async def _within_quota_of_all(self, arriving: ArrivingMedium, quota_bytes: int) -> ArrivingMedium:
-        left_bytes = quota_bytes - await self.used_space.bytes()
-        if left_bytes <= 0:
+        if quota_of_all is not None and await self.used_space.bytes() >= quota_of_all:
             _log.error("the quota of all uploads is used up")
             raise StorageFull()
-        return replace(arriving, pieces=_bounded(arriving.pieces, left_bytes, StorageFull))
+        return None if quota.size_bytes is None else quota.size_bytes - uploads.size_bytes
 
-
-async def _bounded(pieces: AsyncIterator[bytes], size_bytes_max: int, error: type[MatrixError]) -> AsyncIterator[bytes]:
-    size_bytes = 0
-    async for piece in pieces:
-        size_bytes += len(piece)
-        if size_bytes > size_bytes_max:
-            raise error()
-        yield piece
+    async def _within_quotas(
+        self, upload: UploadUnderWay, pieces: AsyncIterator[bytes], room_bytes: int | None
+    ) -> AsyncIterator[bytes]:
+        """The pieces, which are broken off where they are too much with all else that arrives."""
+        quota_of_all = self.policy.quota_bytes
+        async for piece in pieces:
+            upload.add(len(piece))
+            if room_bytes is not None and upload.of_user.size_bytes > room_bytes:
+                raise QuotaExceeded()
+            if quota_of_all is not None and self.used_space.counted_bytes + upload.of_all.size_bytes > quota_of_all:
+                raise StorageFull()
+            yield piece
 
 
 def new_media_id() -> MediaId:

@@ -16,7 +16,8 @@ class UsedSpace:
 
     database: Database
     now_ms: Callable[[], int]
-    _bytes: int = 0
+    counted_bytes: int = 0
+    """How many bytes they were when somebody asked, and came since."""
     _counted_ts: int = -COUNTED_FOR_MS
     _counting: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -25,10 +26,10 @@ class UsedSpace:
         async with self._counting:
             if self.now_ms() - self._counted_ts >= COUNTED_FOR_MS:
                 async with self.database.connection() as connection:
-                    self._bytes = await sum_all_uploads(connection)
+                    self.counted_bytes = await sum_all_uploads(connection)
                 self._counted_ts = self.now_ms()
-        return self._bytes
+        return self.counted_bytes
 
     def add(self, size_bytes: int) -> None:
         """An upload of this size was taken."""
-        self._bytes += size_bytes
+        self.counted_bytes += size_bytes
