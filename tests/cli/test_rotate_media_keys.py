@@ -12,10 +12,12 @@ from typer.testing import CliRunner, Result
 from tests.app.test_media_keys import new_key, reach
 from tests.files import download, uploaded
 from tests.people import SERVER, Hospital, Person, run_hospital
+from tim_server.app import master_key
 from tim_server.cli import rotate_media_keys
 from tim_server.cli.failures import EXIT_CONFIGURATION
 from tim_server.cli.main import cli
 from tim_server.config.load import ConfigurationError
+from tim_server.config.settings import Settings
 
 MakeDsn = Callable[[], Awaitable[str]]
 KEPT_HERE = {"media_store": {}}
@@ -99,6 +101,50 @@ async def test_the_master_key_is_replaced_while_the_server_runs(make_tenant_dsn:
             pass
 
 
+async def test_of_two_that_replace_the_master_key_at_once_one_does(
+    make_tenant_dsn: MakeDsn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dsn = await make_tenant_dsn()
+    async with run_hospital(dsn, tmp_path, process=KEPT_HERE) as hospital:
+        alice = await hospital.person()
+        file = await uploaded(alice, b"first")
+    replace = master_key.replace_master_key
+
+    def after_another(settings: Settings) -> None:
+        replace(settings)
+        replace(settings)
+
+    monkeypatch.setattr(rotate_media_keys, "replace_master_key", after_another)
+    result = await invoke(dsn, tmp_path, "rotate-master")
+    assert result.exit_code != 0 and "already" in result.output
+    async with run_hospital(dsn, tmp_path, process=KEPT_HERE) as hospital:
+        await expect(hospital, alice, {file: b"first"})
+
+
+async def test_a_new_master_key_has_reached_the_disk_before_it_seals(
+    make_tenant_dsn: MakeDsn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dsn = await make_tenant_dsn()
+    async with run_hospital(dsn, tmp_path, process=KEPT_HERE):
+        pass
+    done: list[str] = []
+    rename, sync = Path.rename, os.fsync
+
+    def noted_rename(path: Path, target: Path) -> Path:
+        done.append(f"rename {target.name}")
+        return rename(path, target)
+
+    def noted_sync(file: int) -> None:
+        done.append(f"sync {Path(f'/proc/self/fd/{file}').readlink()}")
+        sync(file)
+
+    monkeypatch.setattr(Path, "rename", noted_rename)
+    monkeypatch.setattr(os, "fsync", noted_sync)
+    assert (await invoke(dsn, tmp_path, "rotate-master")).exit_code == 0
+    assert done[-2:] == ["rename media.master.key", f"sync {tmp_path}"]
+    assert done.count(f"sync {tmp_path}") == 2  # for the former one, too
+
+
 @pytest.mark.parametrize("ends", ["before the key is there", "before the key has sealed anything"])
 async def test_a_replacement_that_was_killed_is_finished_by_the_next_start(
     make_tenant_dsn: MakeDsn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str
@@ -114,7 +160,7 @@ async def test_a_replacement_that_was_killed_is_finished_by_the_next_start(
     if ends == "before the key is there":
         monkeypatch.setattr(Path, "rename", killed)
     else:
-        replace = rotate_media_keys.replace_master_key
+        replace = master_key.replace_master_key
         monkeypatch.setattr(rotate_media_keys, "replace_master_key", lambda settings: killed(replace(settings)))
     assert (await invoke(dsn, tmp_path, "rotate-master")).exit_code != 0
     monkeypatch.undo()

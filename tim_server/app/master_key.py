@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tim_server.config.base import SECRET_KEY_BYTES
 from tim_server.config.load import ConfigurationError, Problem
-from tim_server.config.secret_file import write_once
+from tim_server.config.secret_file import replace, write_once
 from tim_server.config.settings import Settings
 
 COMMAND_TIMEOUT_S = 30.0
@@ -41,15 +41,13 @@ def read_master_keys(settings: Settings) -> tuple[bytes, ...]:
 
 
 def replace_master_key(settings: Settings) -> None:
-    """Put a new master key into the file, and the one until now beside it, first: at no time is either lost. Raises
-    `ConfigurationError`."""
+    """Put a new master key into the file, and the one until now beside it, first: at no time is either lost, also where
+    somebody else does the same. Raises `ConfigurationError`."""
     path, former = settings.media_master_key_path, settings.former_media_master_key_path
-    new = path.with_name(f"{path.name}.new")
     try:
-        write_once(former, path.read_text())
-        new.unlink(missing_ok=True)
-        write_once(new, _new_key())
-        new.rename(path)
+        if not write_once(former, path.read_text()):
+            raise master_key_error(settings, f"is being replaced already: {former} is there")
+        replace(path, _new_key())
     except OSError as error:
         raise master_key_error(settings, f"cannot be replaced: {error.strerror}") from None
 

@@ -4,7 +4,6 @@ Beside it, in a file whose name ends in `.old`, stand the public parts of keys t
 `ed25519 <version> <key in unpadded Base64> <when it was last used, in milliseconds since 1970>`.
 """
 
-import os
 import re
 import secrets
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import nacl.signing
 
 from tim_server.config.load import ConfigurationError, Problem
-from tim_server.config.secret_file import write_once
+from tim_server.config.secret_file import replace, write_once
 from tim_server.matrix.events.hashes import unpadded_base64
 from tim_server.matrix.events.signatures import SigningKey, decode_base64
 from tim_server.matrix.server_keys import ServerKey
@@ -82,33 +81,23 @@ def rotate_signing_key(path: Path, *, last_used_ms: int) -> SigningKey:
     old_path = old_keys_path(path)
     line = f"ed25519 {before.key_id.partition(':')[2]} {unpadded_base64(before.verify_key)} {last_used_ms}\n"
     read_old_keys(path)
-    draft = path.with_name(f".{path.name}.new")
     try:
-        _write(old_path, (old_path.read_text() if old_path.exists() else "") + line)
-        draft.unlink(missing_ok=True)
-        _create(draft)
-        draft.replace(path)
+        replace(old_path, (old_path.read_text() if old_path.exists() else "") + line)
+        replace(path, _new_line())
     except OSError as error:
         raise _error(path, f"the signing key cannot be replaced: {error.strerror}") from None
     return read_signing_key(path)
 
 
-def _write(path: Path, text: str) -> None:
-    """Replace a file at once."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    with draft.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-
-
 def _create(path: Path) -> None:
-    line = f"ed25519 a_{secrets.token_hex(3)} {unpadded_base64(secrets.token_bytes(SEED_BYTES))}\n"
     try:
-        write_once(path, line)
+        write_once(path, _new_line())
     except OSError as error:
         raise _error(path, f"the signing key cannot be made: {error.strerror}") from None
+
+
+def _new_line() -> str:
+    return f"ed25519 a_{secrets.token_hex(3)} {unpadded_base64(secrets.token_bytes(SEED_BYTES))}\n"
 
 
 def _error(path: Path, reason: str) -> ConfigurationError:
