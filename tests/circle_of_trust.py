@@ -154,7 +154,8 @@ async def run_circle(
 ) -> AsyncIterator[CircleOfTrust]:
     """Hospitals on these databases, which the directory lists. `others` are names of the network that it does not list,
     and that a test serves itself, which may be asked as identity servers besides; `options` are further options of a
-    hospital's section `trust`, `listener` of its listener for other servers."""
+    hospital's section `trust`, `listener` of its listener for other servers. The deprecated endpoints of files are
+    served."""
     async with AsyncExitStack() as stack:
         network, directory = await stack.enter_async_context(run_directory_server(folder, [*names, *others]))
         directory.publish(*names)
@@ -172,6 +173,7 @@ async def run_circle(
                     trust=trust(name),
                     federation={"identity_servers": list(others)},
                     listener=dict(listener or {}),
+                    media={"unauthenticated_downloads": True},
                 )
             )
             for name, dsn in zip(names, dsns, strict=True)

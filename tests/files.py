@@ -29,11 +29,14 @@ async def upload(
     *,
     content_type: str | None = "application/octet-stream",
     place: str | None = None,
+    size_bytes: int | None = None,
     **query: str,
 ) -> tuple[int, Any]:
-    """Status and JSON of an upload; `content` may be chunks. `place` is the server name and media id of a file that was
-    announced."""
+    """Status and JSON of an upload; `content` may be chunks, whose size `size_bytes` tells. `place` is the server name
+    and media id of a file that was announced."""
     headers = {"Authorization": f"Bearer {person.token}"}
+    if size_bytes is not None:
+        headers["Content-Length"] = str(size_bytes)
     if content_type is not None:
         headers["Content-Type"] = content_type
     method, path = ("POST", UPLOAD) if place is None else ("PUT", f"{UPLOAD}/{place}")

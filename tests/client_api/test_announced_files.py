@@ -9,9 +9,11 @@ import asyncpg
 import pytest
 
 from tests.files import Download, announced, download, upload, uploaded
+from tests.images import image, opened
 from tests.people import Hospital, Person, run_hospital
 
 LIMIT = 5
+THUMBNAIL = "/_matrix/client/v1/media/thumbnail"
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +123,13 @@ async def test_what_does_not_come_is_told_as_not_there_yet(alice: Person, bob: P
     place = await announced(alice)
     for timeout_ms in (0, 200, -1):
         assert_refused(await download(bob, f"{place}?timeout_ms={timeout_ms}"), 504, "M_NOT_YET_UPLOADED")
+
+
+async def test_who_wants_a_smaller_image_waits_too(alice: Person, bob: Person) -> None:
+    place, query = await announced(alice), "width=96&height=96"
+    got = await download(bob, f"{place}?{query}&timeout_ms=200", place=THUMBNAIL)
+    assert_refused(got, 504, "M_NOT_YET_UPLOADED")
+    waiting = asyncio.create_task(download(bob, f"{place}?{query}", place=THUMBNAIL))
+    await asyncio.sleep(0.3)
+    assert (await upload(alice, image(), place=place))[0] == 200
+    assert opened((await asyncio.wait_for(waiting, 10)).body).size == (96, 72)

@@ -180,7 +180,14 @@ async def test_head_tells_the_size_only(alice: Person) -> None:
 
 async def test_files_take_an_account(clinic: Hospital, alice: Person) -> None:
     file = await uploaded(alice, b"x")
-    for method, path in (("GET", f"{DOWNLOAD}/{file}"), ("POST", UPLOAD), ("GET", "/_matrix/client/v1/media/config")):
+    paths = [
+        ("GET", f"{DOWNLOAD}/{file}"),
+        ("GET", f"{DOWNLOAD}/{file}/name"),
+        ("POST", UPLOAD),
+        ("PUT", f"{UPLOAD}/{file}"),
+    ]
+    paths += [("POST", "/_matrix/media/v1/create"), ("GET", "/_matrix/client/v1/media/config")]
+    for method, path in paths:
         async with clinic.session.request(method, path) as response:
             assert (response.status, (await response.json())["errcode"]) == (401, "M_MISSING_TOKEN")
 
@@ -223,6 +230,14 @@ async def raw_upload(clinic: Hospital, headers: str, body: bytes = b"") -> bytes
 async def test_what_is_announced_as_too_large_is_refused_unread(clinic: Hospital, alice: Person) -> None:
     length = UPLOAD_BYTES_MAX + 1
     answer = await raw_upload(clinic, f"Authorization: Bearer {alice.token}\r\nContent-Length: {length}")
+    assert answer.startswith(b"HTTP/1.1 413") and b"M_TOO_LARGE" in answer
+
+
+async def test_100_mb_and_what_encryption_adds_pass_unless_configured(hospital: Hospital) -> None:
+    """What is announced as larger is refused at once, with nothing of it sent."""
+    person = await hospital.person()
+    assert await person.get("/_matrix/client/v1/media/config") == {"m.upload.size": 120 * MIB}
+    answer = await raw_upload(hospital, f"Authorization: Bearer {person.token}\r\nContent-Length: {121 * MIB}")
     assert answer.startswith(b"HTTP/1.1 413") and b"M_TOO_LARGE" in answer
 
 

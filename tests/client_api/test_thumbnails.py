@@ -84,7 +84,9 @@ async def test_an_image_is_made_smaller_and_never_larger(
         got = await thumbnail(alice, file, *asked, method)
         assert (got.status, got.headers["Content-Type"]) == (200, "image/jpeg")
         assert got.headers["Content-Disposition"] == "inline; filename=thumbnail.jpeg"
-        assert got.headers["Content-Security-Policy"].startswith("sandbox")
+        assert got.headers["Content-Security-Policy"].startswith("sandbox; default-src 'none'; script-src 'none';")
+        assert got.headers["X-Content-Type-Options"] == "nosniff"
+        assert got.headers["Cache-Control"].startswith("private")
         assert opened(got.body).size == size
 
 

@@ -11,22 +11,19 @@ from pathlib import Path
 import pytest
 
 from tests.durability.form import IS_SHORT
-from tests.files import DOWNLOAD, MIB, in_chunks, uploaded
+from tests.files import MIB, in_chunks, upload, uploaded
 from tests.hospitals import run_hospitals
+from tests.large_files import HAS_PROC, hash_of, resident_mib, upload_large
 from tests.people import MEDIA_STORE, Person, run_hospital
 from tests.s3 import run_s3
 from tim_server.app.memory import give_back_freed_memory
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.skipif(not HAS_PROC, reason="reads /proc")]
 
 SIZE_BYTES = 100 * MIB
 AT_ONCE = 3 if IS_SHORT else 10
 GROWTH_MIB_MAX = 40
 """Of one server. The clients of this test are in the same process, and both servers where a file goes across."""
-
-
-def resident_mib() -> float:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / MIB
 
 
 @asynccontextmanager
@@ -55,29 +52,6 @@ async def watched(what: str, person: Person, *, servers: int = 1) -> AsyncIterat
     assert peak - before < GROWTH_MIB_MAX * servers, what
 
 
-async def upload(person: Person) -> tuple[str, bytes]:
-    """A new file, and its hash."""
-    digest = hashlib.sha256()
-
-    async def chunks() -> AsyncIterator[bytes]:
-        async for chunk in in_chunks(SIZE_BYTES):
-            digest.update(chunk)
-            yield chunk
-
-    return await uploaded(person, chunks()), digest.digest()
-
-
-async def hash_of(person: Person, file: str) -> bytes:
-    digest = hashlib.sha256()
-    headers = {"Authorization": f"Bearer {person.token}"}
-    async with person.session.get(f"{DOWNLOAD}/{file}", headers=headers) as response:
-        assert response.status == 200, await response.text()
-        async for chunk in response.content.iter_any():
-            digest.update(chunk)
-    return digest.digest()
-
-
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
 async def test_large_files_take_little_memory(make_tenant_dsn: Callable[[], Awaitable[str]], tmp_path: Path) -> None:
     give_back_freed_memory()
     dsns = [await make_tenant_dsn(), await make_tenant_dsn()]
@@ -85,16 +59,18 @@ async def test_large_files_take_little_memory(make_tenant_dsn: Callable[[], Awai
         alice, bob = await a.person(), await b.person()
         assert await hash_of(alice, await uploaded(bob, b"warm")) == hashlib.sha256(b"warm").digest()
         async with watched("uploads", bob):
-            files = dict(await asyncio.gather(*(upload(bob) for _ in range(AT_ONCE))))
+            files = dict(await asyncio.gather(*(upload_large(bob, SIZE_BYTES) for _ in range(AT_ONCE))))
         async with watched("downloads", bob):
             got = await asyncio.gather(*(hash_of(bob, file) for file in files))
         assert got == [*files.values()]
+        async with watched("an upload that is too large", bob):
+            status, answer = await upload(bob, in_chunks(121 * MIB))
+        assert (status, answer["errcode"]) == (413, "M_TOO_LARGE")
         async with watched("downloads from the other hospital", alice, servers=2):
             got = await asyncio.gather(*(hash_of(alice, file) for file in files))
         assert got == [*files.values()]
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
 async def test_large_files_in_a_bucket_take_little_memory(
     make_tenant_dsn: Callable[[], Awaitable[str]], tmp_path: Path
 ) -> None:
@@ -106,7 +82,7 @@ async def test_large_files_in_a_bucket_take_little_memory(
             bob = await hospital.person()
             assert await hash_of(bob, await uploaded(bob, b"warm")) == hashlib.sha256(b"warm").digest()
             async with watched("uploads to a bucket", bob):
-                files = dict(await asyncio.gather(*(upload(bob) for _ in range(AT_ONCE))))
+                files = dict(await asyncio.gather(*(upload_large(bob, SIZE_BYTES) for _ in range(AT_ONCE))))
             async with watched("downloads from a bucket", bob):
                 got = await asyncio.gather(*(hash_of(bob, file) for file in files))
             assert got == [*files.values()]

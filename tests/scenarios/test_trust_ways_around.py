@@ -116,6 +116,14 @@ CLIENT_WAYS: dict[str, Way] = {
     "its public rooms, the older way": ("GET", f"publicRooms?server={STRANGER}", None),
     "a file": ("GET", f"/_matrix/client/v1/media/download/{STRANGER}/file", None),
     "a file under another name": ("GET", f"/_matrix/client/v1/media/download/{STRANGER}/file/name", None),
+    "an image in another size": ("GET", f"/_matrix/client/v1/media/thumbnail/{STRANGER}/file?width=1&height=1", None),
+    "a file, the older way": ("GET", f"/_matrix/media/v3/download/{STRANGER}/file", None),
+    "a file under another name, the older way": ("GET", f"/_matrix/media/v3/download/{STRANGER}/file/name", None),
+    "an image in another size, the older way": (
+        "GET",
+        f"/_matrix/media/v3/thumbnail/{STRANGER}/file?width=1&height=1",
+        None,
+    ),
     "messages to devices": ("PUT", "sendToDevice/m.test/{txn}", {"messages": {NURSE: {"*": {}}}}),
 }
 NOT_YET = {"knocking through it": 404, "knocking by its alias": 404}
