@@ -254,15 +254,16 @@ async def sum_uploads(tx: Connection, user_id: UserId) -> Uploads:
 
 
 DOOM_LEFTOVERS = """
-UPDATE media_leftovers SET is_doomed = true WHERE object_name IN (
-    SELECT object_name FROM media_leftovers WHERE due_ts <= $1 ORDER BY due_ts LIMIT $2 FOR UPDATE SKIP LOCKED
+UPDATE media_leftovers SET is_doomed = true, due_ts = $2 WHERE object_name IN (
+    SELECT object_name FROM media_leftovers WHERE due_ts <= $1 ORDER BY due_ts LIMIT $3 FOR UPDATE SKIP LOCKED
 ) RETURNING object_name
 """
 
 
-async def doom_leftovers(tx: Connection, *, now: int, limit: int) -> list[str]:
-    """Objects that are left over: from now on nobody can make them the file of a medium."""
-    return [row["object_name"] for row in await tx.fetch(DOOM_LEFTOVERS, now, limit)]
+async def doom_leftovers(tx: Connection, *, now: int, again_ts: int, limit: int) -> list[str]:
+    """Objects that are left over: from now on nobody can make them the file of a medium. Those that are not forgotten
+    meanwhile are due again at `again_ts`."""
+    return [row["object_name"] for row in await tx.fetch(DOOM_LEFTOVERS, now, again_ts, limit)]
 
 
 FORGET_OBJECTS = "DELETE FROM media_leftovers WHERE object_name = ANY($1::text[])"

@@ -12,7 +12,7 @@ from tim_server.matrix.identifiers import MediaId, ServerName, UserId
 from tim_server.media_store.files import MediaFiles
 from tim_server.media_store.folder import open_folder
 from tim_server.services.media.keep import MARGIN_MS, ArrivingMedium, MediaKeeping
-from tim_server.services.media.reap import OBJECTS_PER_STEP, LeftoverReaping
+from tim_server.services.media.reap import AGAIN_AFTER_MS, OBJECTS_PER_STEP, LeftoverReaping
 from tim_server.storage.codec import make_codec
 from tim_server.storage.media import doom_leftovers, find_medium, insert_medium, note_object
 from tim_server.storage.store import Store
@@ -151,7 +151,7 @@ async def test_what_is_doomed_can_not_become_a_file(
     assert medium is not None
     async with store.database.transaction() as tx:
         await note_object(tx, "ab/doomed", due_ts=0)
-        await doom_leftovers(tx, now=1, limit=1)
+        await doom_leftovers(tx, now=1, again_ts=2, limit=1)
         for name in ("ab/doomed", "ab/forgotten"):
             another = replace(medium, media_id=MediaId("second"), object_name=name)
             assert not await insert_medium(tx, CODEC, another)
@@ -168,7 +168,7 @@ async def test_many_leftovers_are_removed_in_steps(
     assert await noted(store) == set()
 
 
-async def test_what_can_not_be_removed_is_tried_again(
+async def test_what_can_not_be_removed_is_tried_again_and_keeps_nothing_else_waiting(
     store: Store, files: MediaFiles, time: Time, reaping: LeftoverReaping
 ) -> None:
     name = await killed_upload(store, files, time, is_whole=True)
@@ -176,9 +176,13 @@ async def test_what_can_not_be_removed_is_tried_again(
     path.unlink()
     (path / "folder").mkdir(parents=True)  # which is no file, so that removing it fails
     time.ms += LATER_MS
+    async with store.database.transaction() as tx:
+        for number in range(2 * OBJECTS_PER_STEP):
+            await note_object(tx, f"ab/{number}", due_ts=time.ms)
     await reaping.reap()
     assert await noted(store) == {name}
     (path / "folder").rmdir()
     path.rmdir()
+    time.ms += AGAIN_AFTER_MS
     await reaping.reap()
     assert await noted(store) == set()
