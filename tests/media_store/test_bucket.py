@@ -29,9 +29,10 @@ class Scripted:
     async def serve(self, request: web.Request) -> web.Response:
         if self.answers:
             return await self.answers.pop(0)()
-        content = await request.read()
-        assert int(request.headers["Content-Length"]) == len(content)
-        self.taken.append(content)
+        if request.method == "PUT":
+            content = await request.read()
+            assert int(request.headers["Content-Length"]) == len(content)
+            self.taken.append(content)
         return web.Response()
 
 
@@ -119,6 +120,13 @@ async def test_what_passes_is_tried_again_with_all_of_the_file(store: Scripted, 
     assert store.taken == [content]
 
 
+async def test_what_can_not_be_removed_is_told(store: Scripted, bucket: BucketObjects) -> None:
+    store.answers = [answer(503, "SlowDown"), answer(404, "NoSuchKey"), answer(403, "AccessDenied")]
+    await bucket.delete(NAME)
+    with pytest.raises(StoreRefused, match="s3:DeleteObject"):
+        await bucket.delete(NAME)
+
+
 async def test_what_does_not_pass_ends(store: Scripted, bucket: BucketObjects) -> None:
     store.answers = [answer(503, "SlowDown", "x" * ANSWER_BYTES_MAX)] * 3
     with pytest.raises(MediaStoreError, match="503 SlowDown"):
@@ -135,7 +143,7 @@ async def test_a_store_that_does_not_answer_is_given_up(store: Scripted, bucket:
 
 async def test_a_store_that_is_away_is_told(tmp_path: Path) -> None:
     async with opened("http://127.0.0.1:1", tmp_path) as objects:
-        with pytest.raises(MediaStoreError, match="does not take a file"):
+        with pytest.raises(MediaStoreError, match="does not carry out a PUT"):
             await objects.put(NAME, parts(b"sealed"))
         with pytest.raises(MediaStoreError):
             await anext(objects.read(NAME, 0, 5))

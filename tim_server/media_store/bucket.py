@@ -2,26 +2,27 @@
 
 What arrives lies in a nameless file until it is whole, sealed as it is, and then goes to the bucket in one request. So
 whatever breaks off an upload leaves nothing there, parts neither, and memory holds some chunks only: parts of S3's
-least size would take 5 MiB of each upload. obstore finds the credentials, signs, reads and removes; it can't send a
-file of which it holds less than all.
+least size would take 5 MiB of each upload. Its digest goes with it, so that the store refuses what was altered on the
+way. obstore finds the credentials, signs and reads; it can't send a file of which it holds less than all.
 """
 
 import asyncio
+import base64
+import hashlib
 import re
-import secrets
 import ssl
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 import aiohttp
 from yarl import URL
 
-from tim_server.media_store.errors import MediaStoreError, NoSpaceLeft, ObjectMissing, StoreRefused
+from tim_server.media_store.errors import MediaStoreError, NoSpaceLeft, StoreRefused
 from tim_server.media_store.objects import LETTING_GO_S, errors_told
 
 if TYPE_CHECKING:
@@ -31,22 +32,27 @@ PIECE_BYTES = 256 * 1024
 CONNECTIONS_MAX = 32
 CONNECT_TIMEOUT_S = 5.0
 READS_REPEATED_MAX = 3
-SEND_AGAIN_AFTER_S = (0.2, 1.0)
+ASK_AGAIN_AFTER_S = (0.2, 1.0)
 ANSWER_BYTES_MAX = 4_096
+CHECK_NAME = "check"
 _SIGNATURE_LIFETIME = timedelta(minutes=15)
-_CHECK_FOLDER = "check"
+_CHECK_CONTENT = b"written, read and removed when tim-server starts"
 _FOLDER_MODE = 0o700
-_CODE = re.compile(r"<Code>([A-Za-z]{1,60})</Code>")
+_CODE = re.compile(r"<Code>([A-Za-z0-9]{1,60})</Code>")
+_TIMES_DIFFER = re.compile(r"<Message>Request (?:has expired|is not valid yet)")
 _FULL = ("QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded")
 _BUSY = (408, 429)
+_PASSING = ("BadDigest", "IncompleteBody", "RequestTimeout")
+_SET_CLOCK = "set this machine's clock"
 _ELSEWHERE = "correct media_store.s3.region, or media_store.s3.endpoint"
 _ADVICE = {
     "AccessDenied": "allow this key s3:PutObject, s3:GetObject and s3:DeleteObject there",
     "AuthorizationHeaderMalformed": _ELSEWHERE,
+    "AuthorizationQueryParametersError": _ELSEWHERE,
     "InvalidAccessKeyId": "correct media_store.s3.access_key_id",
     "NoSuchBucket": "make the bucket, or correct media_store.s3.bucket",
     "PermanentRedirect": _ELSEWHERE,
-    "RequestTimeTooSkewed": "set this machine's clock",
+    "RequestTimeTooSkewed": _SET_CLOCK,
     "SignatureDoesNotMatch": "correct media_store.s3.secret_access_key",
 }
 
@@ -78,58 +84,73 @@ class BucketObjects:
     async def put(self, name: str, parts: AsyncIterator[bytes]) -> None:
         """As in `Objects`; raises `StoreRefused` too."""
         with errors_told():
-            file = await asyncio.to_thread(_new_file, self.folder)
-        with file:
+            arriving = await asyncio.to_thread(_Arriving.begin, self.folder)
+        with arriving.file:
             async for part in parts:
                 with errors_told():
-                    await asyncio.to_thread(_write, file, part)
-            await self._send(name, file)
+                    await asyncio.to_thread(arriving.write, part)
+            await self._insist("PUT", name, arriving)
 
-    async def _send(self, name: str, file: IO[bytes]) -> None:
-        for delay_s in SEND_AGAIN_AFTER_S:
-            if await self._was_sent(name, file) is None:
+    async def _insist(self, method: Literal["PUT", "DELETE"], name: str, sent: "_Arriving | None" = None) -> None:
+        """Ask, again where what is in the way may pass; raises a `MediaStoreError` where it does not."""
+        for delay_s in ASK_AGAIN_AFTER_S:
+            if await self._ask(method, name, sent) is None:
                 return
             await asyncio.sleep(delay_s)
-        if reason := await self._was_sent(name, file):
-            raise MediaStoreError(f"the object store does not take a file: {reason}")
+        if reason := await self._ask(method, name, sent):
+            raise MediaStoreError(f"the object store does not carry out a {method}: {reason}")
 
-    async def _was_sent(self, name: str, file: IO[bytes]) -> str | None:
-        """None once the bucket has it, or what may pass; raises a `MediaStoreError` where it does not."""
-        try:
-            return await self._send_once(name, file)
-        except (aiohttp.ClientError, TimeoutError) as error:
-            return type(error).__name__
-
-    async def _send_once(self, name: str, file: IO[bytes]) -> str | None:
+    async def _ask(self, method: Literal["PUT", "DELETE"], name: str, sent: "_Arriving | None") -> str | None:
+        """None once it is done, or what may pass; raises a `MediaStoreError` where that is refused."""
         import obstore
 
         with errors_told():
-            size_bytes = file.seek(0, 2)
-            file.seek(0)
-            url = await obstore.sign_async(self._store, "PUT", self._named(name), _SIGNATURE_LIFETIME)
-        headers = {"Content-Length": str(size_bytes), "Content-Type": "application/octet-stream"}
-        async with self._session.put(
-            URL(url, encoded=True), data=_pieces_of(file), headers=headers, allow_redirects=False
-        ) as response:
-            if response.status == 200:
-                return None
-            code = _code_in((await response.content.read(ANSWER_BYTES_MAX)).decode("ascii", "replace"))
-            if code in _FULL or response.status == 507:
-                raise NoSpaceLeft("there is no space left in the bucket")
-            if response.status >= 500 or response.status in _BUSY:
-                return f"{response.status} {code}"
-            raise _refusal(self.place, f"{response.status} {code}".strip(), code)
+            url = await obstore.sign_async(self._store, method, self._named(name), _SIGNATURE_LIFETIME)
+            headers, pieces = ({}, None) if sent is None else (sent.headers(), sent.pieces())
+        try:
+            async with self._session.request(
+                method, URL(url, encoded=True), data=pieces, headers=headers, allow_redirects=False
+            ) as response:
+                answer = (await response.content.read(ANSWER_BYTES_MAX)).decode("ascii", "replace")
+        except (aiohttp.ClientError, TimeoutError) as error:
+            return type(error).__name__
+        if method == "DELETE" and _code_in(answer) == "NoSuchKey":
+            return None
+        return self._obstacle_in(response.status, answer)
+
+    def _obstacle_in(self, status: int, answer: str) -> str | None:
+        code = _code_in(answer)
+        if status in (200, 204):
+            return None
+        if code in _FULL or status == 507:
+            raise NoSpaceLeft("there is no space left in the bucket")
+        if status >= 500 or status in _BUSY or code in _PASSING:
+            return f"{status} {code}"
+        raise _refusal(self.place, str(status), answer)
 
     async def read(self, name: str, start: int, end: int) -> AsyncGenerator[bytes]:
-        """As in `Objects`, with one request, which obstore repeats for what is missing where the store or a slow reader
-        has it break off; raises `StoreRefused` too."""
+        """As in `Objects`, with one request, and with another for what is missing where one breaks off: a slow reader
+        takes longer than a request may. Raises `StoreRefused` too."""
+        while start < end:
+            begin = start
+            try:
+                async with aclosing(self._read_on(name, start, end)) as pieces:
+                    async for piece in pieces:
+                        start += len(piece)
+                        yield piece
+                return
+            except MediaStoreError:
+                if start == begin:
+                    raise
+
+    async def _read_on(self, name: str, start: int, end: int) -> AsyncGenerator[bytes]:
         import obstore
 
-        with errors_told(), _refusals_told(self.place):
+        with errors_told(), _obstacles_told(self.place):
             found = await obstore.get_async(self._store, self._named(name), options={"range": (start, end)})
             pieces = aiter(found.stream(min_chunk_size=PIECE_BYTES))
         while True:
-            with errors_told(), _refusals_told(self.place):
+            with errors_told(), _obstacles_told(self.place):
                 piece = await anext(pieces, None)
             if piece is None:
                 return
@@ -137,18 +158,14 @@ class BucketObjects:
 
     async def delete(self, name: str) -> None:
         """As in `Objects`; raises `StoreRefused` too."""
-        import obstore
-
-        with suppress(ObjectMissing), errors_told(), _refusals_told(self.place):
-            await obstore.delete_async(self._store, self._named(name))
+        await self._insist("DELETE", name)
 
     async def check(self) -> None:
-        """As in `Objects`."""
-        name, content = f"{_CHECK_FOLDER}/{secrets.token_hex(20)}", secrets.token_bytes(32)
-        await self.put(name, _one(content))
-        if b"".join([piece async for piece in self.read(name, 0, len(content))]) != content:
+        """As in `Objects`. What a process that was killed has left of it the next removes: it has the same name."""
+        await self.put(CHECK_NAME, _one(_CHECK_CONTENT))
+        if b"".join([piece async for piece in self.read(CHECK_NAME, 0, len(_CHECK_CONTENT))]) != _CHECK_CONTENT:
             raise MediaStoreError("the object store gives other bytes than it was given")
-        await self.delete(name)
+        await self.delete(CHECK_NAME)
 
     async def close(self) -> None:
         """As in `Objects`."""
@@ -201,20 +218,38 @@ def _open_store(place: BucketPlace) -> "S3Store":
     )
 
 
-def _new_file(folder: Path) -> IO[bytes]:
-    """Without a buffer: one that a full disk has not taken would be written once more where the file is closed."""
-    return tempfile.TemporaryFile(dir=folder, buffering=0)
+@dataclass(frozen=True, slots=True)
+class _Arriving:
+    """An object on its way to the bucket. The digest is the one that stores check, MD5, and no secret."""
 
+    file: IO[bytes]
+    digest: "hashlib._Hash"
 
-def _write(file: IO[bytes], part: bytes) -> None:
-    left = memoryview(part)
-    while left:
-        left = left[file.write(left) :]
+    @classmethod
+    def begin(cls, folder: Path) -> "_Arriving":
+        """In a file without a buffer: one that a full disk has not taken would be written once more at its end."""
+        return cls(tempfile.TemporaryFile(dir=folder, buffering=0), hashlib.md5(usedforsecurity=False))
 
+    def write(self, part: bytes) -> None:
+        """Add what has arrived."""
+        self.digest.update(part)
+        left = memoryview(part)
+        while left:
+            left = left[self.file.write(left) :]
 
-async def _pieces_of(file: IO[bytes]) -> AsyncIterator[bytes]:
-    while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
-        yield piece
+    def headers(self) -> dict[str, str]:
+        """What is said of it."""
+        return {
+            "Content-Length": str(self.file.seek(0, 2)),
+            "Content-MD5": base64.b64encode(self.digest.digest()).decode(),
+            "Content-Type": "application/octet-stream",
+        }
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """All of it, from the beginning."""
+        self.file.seek(0)
+        while piece := await asyncio.to_thread(self.file.read, PIECE_BYTES):
+            yield piece
 
 
 async def _one(content: bytes) -> AsyncIterator[bytes]:
@@ -227,19 +262,26 @@ def _code_in(answer: str) -> str:
     return found[1] if found else ""
 
 
-def _refusal(place: BucketPlace, what: str, code: str) -> StoreRefused:
-    at = place.endpoint or f"Amazon, {place.region}"
+def _refusal(place: BucketPlace, status: str, answer: str) -> StoreRefused:
+    at, code = place.endpoint or f"Amazon, {place.region}", _code_in(answer)
     advice = _ADVICE.get(code, "look at the options of media_store.s3, and the store's log")
-    return StoreRefused(f"the bucket {place.bucket} ({at}) answers {what}: {advice}")
+    if _TIMES_DIFFER.search(answer):
+        advice = _SET_CLOCK
+    return StoreRefused(f"the bucket {place.bucket} ({at}) answers {f'{status} {code}'.strip()}: {advice}")
 
 
 @contextmanager
-def _refusals_told(place: BucketPlace) -> Iterator[None]:
-    """Turn what obstore raises where the store refuses into `StoreRefused`."""
-    from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
+def _obstacles_told(place: BucketPlace) -> Iterator[None]:
+    """Turn what obstore raises where the store refuses into `StoreRefused`, and say what else it has answered."""
+    from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
     try:
         yield
-    except (PermissionDeniedError, UnauthenticatedError) as error:
-        code = _code_in(str(error))
-        raise _refusal(place, code or type(error).__name__, code) from None
+    except (BaseError, FileNotFoundError) as error:
+        answer = str(error)
+        code = _code_in(answer)
+        if code in _ADVICE or isinstance(error, PermissionDeniedError | UnauthenticatedError):
+            raise _refusal(place, "" if code else type(error).__name__, answer) from None
+        if code and not isinstance(error, FileNotFoundError):
+            raise MediaStoreError(f"the object store does not give a file: {code}") from error
+        raise

@@ -8,17 +8,15 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
-import structlog
-
-from tim_server.matrix.errors import InternalError, NotFound
+from tim_server.matrix.errors import NotFound
 from tim_server.matrix.identifiers import MediaId, ServerName, UserId
 from tim_server.matrix.media_errors import MalwareFound, NotYetUploaded
-from tim_server.media_store.errors import MediaStoreError
 from tim_server.media_store.files import MediaFiles
 from tim_server.services.media.arrivals import MediaArrivals
 from tim_server.services.media.fetch import TIMEOUT_MS_MAX, RemoteMedia
 from tim_server.services.media.keep import file_of
 from tim_server.services.media.policy import MediaPolicy
+from tim_server.services.media.told import unreadable_told
 from tim_server.services.trust.gate import ChokePoint, TrustGate
 from tim_server.storage.announced_media import find_announcement
 from tim_server.storage.codec import Codec
@@ -30,8 +28,6 @@ from tim_server.trust.contacts import is_same_server
 
 ACCESS_PRECISION_MS = 24 * 60 * 60 * 1000
 """How exactly it is known when a file was last looked at: a view costs no write, but the first of a day."""
-
-_log = structlog.get_logger("media")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,14 +82,11 @@ class MediaDownload:
         raise NotYetUploaded()
 
     async def open(self, medium: Medium, *, first: int, last: int) -> AsyncGenerator[bytes]:
-        """The bytes from `first` up to and including `last`. What can't be read at all raises `InternalError` now;
-        later a `MediaStoreError` ends the bytes."""
+        """The bytes from `first` up to and including `last`. What can't be read at all raises `InternalError` or
+        `Unavailable` now; later a `MediaStoreError` ends the bytes."""
         pieces = self.files.read(file_of(medium), first=first, last=last)
-        try:
+        with unreadable_told(medium.object_name):
             piece = await anext(pieces, b"")
-        except MediaStoreError as error:
-            _log.error("a file can't be read", object=medium.object_name, error=str(error))
-            raise InternalError("The file can't be read") from error
         return _with_first(piece, pieces)
 
     async def _load(self, server_name: ServerName, media_id: MediaId) -> Medium | None:

@@ -15,7 +15,6 @@ import structlog
 from tim_server.matrix.errors import TooLarge, Unavailable, Unknown
 from tim_server.matrix.identifiers import MediaId, ServerName
 from tim_server.matrix.media_errors import RemoteFileTooLarge, StorageFull
-from tim_server.media_store.errors import MediaStoreError
 from tim_server.media_store.files import FileToRead, MediaFiles
 from tim_server.media_store.thumbnails import (
     NotAnImage,
@@ -28,6 +27,7 @@ from tim_server.media_store.thumbnails import (
 from tim_server.services.fair_turns import FairTurns
 from tim_server.services.media.keep import MediaKeeping, file_of, identity_of
 from tim_server.services.media.policy import MediaPolicy
+from tim_server.services.media.told import unreadable_told
 from tim_server.services.process_pool import ProcessPool
 from tim_server.services.shared_work import SharedWork
 from tim_server.storage.database import Database
@@ -62,7 +62,7 @@ class MediaThumbnails:
 
     async def of(self, medium: Medium, size: ThumbnailSize) -> Thumbnail:
         """The thumbnail. Raises `Unknown` for what is no image, or can't be made smaller, `TooLarge` (of another
-        server's `RemoteFileTooLarge`), `LimitExceeded` and `Unavailable`."""
+        server's `RemoteFileTooLarge`), `LimitExceeded`, `Unavailable` and `InternalError`."""
         size = _bounded(size)
         variant = _variant(size)
         async with self.database.connection() as connection:
@@ -103,11 +103,8 @@ class MediaThumbnails:
 
     async def _read(self, file: FileToRead) -> bytes:
         files: MediaFiles = self.keeping.files
-        try:
+        with unreadable_told(file.object_name):
             return b"".join([piece async for piece in files.read(file, first=0, last=file.size_bytes - 1)])
-        except MediaStoreError as error:
-            _log.error("a file can't be read", object=file.object_name, error=str(error))
-            raise Unavailable() from error
 
     async def _keep(self, medium: Medium, variant: str, thumbnail: Thumbnail) -> None:
         """Keep it for the next who asks; where that fails, it is made anew then."""
