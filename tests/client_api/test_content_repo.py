@@ -14,6 +14,7 @@ from yarl import URL
 from tests.client_api.test_suspended_account import suspended_person
 from tests.eventually import eventually
 from tests.files import DOWNLOAD, MIB, UPLOAD, download, in_chunks, upload, uploaded
+from tests.images import image
 from tests.people import Hospital, Person, run_hospital
 from tests.table_dump import open_tables
 
@@ -321,9 +322,11 @@ async def test_a_suspended_user_uploads_nothing_but_downloads(clinic: Hospital, 
     assert (await download(suspended, await uploaded(alice, b"x"))).status == 200
 
 
-async def test_deprecated_downloads_are_off_unless_configured(alice: Person) -> None:
-    file = await uploaded(alice, b"x")
-    assert (await download(alice, file, place="/_matrix/media/v3/download")).status == 404
+@pytest.mark.parametrize("path", ["download/{}", "download/{}/a.jpg", "thumbnail/{}?width=1&height=1"])
+async def test_files_are_not_public_unless_configured(clinic: Hospital, alice: Person, path: str) -> None:
+    file = await uploaded(alice, image(), content_type="image/jpeg")
+    async with clinic.session.get(f"/_matrix/media/v3/{path.format(file)}") as response:
+        assert (response.status, (await response.json())["errcode"]) == (404, "M_NOT_FOUND")
 
 
 async def test_deprecated_downloads_can_be_switched_on(make_tenant_dsn, tmp_path: Path) -> None:
