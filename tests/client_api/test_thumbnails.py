@@ -207,3 +207,14 @@ async def test_thumbnails_are_sealed_too(alice: Person, folder: Path) -> None:
     await thumbnail(alice, file)
     (path,) = files() - before
     assert b"JFIF" not in path.read_bytes()
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"heix", b"mif1"])
+async def test_of_photos_in_heic_there_are_none(alice: Person, brand: bytes) -> None:
+    """See docs/decisions/0023-photos-in-heic-are-not-decoded.md."""
+    content = image(kind="AVIF").replace(b"ftypavif", b"ftyp" + brand).replace(b"av01", b"hvc1")
+    file = await uploaded(alice, content, content_type="image/heic")
+    got = await thumbnail(alice, file)
+    assert (got.status, json.loads(got.body)["errcode"]) == (400, "M_UNKNOWN")
+    whole = await download(alice, file)
+    assert whole.body == content and whole.headers["Content-Disposition"].startswith("attachment")
