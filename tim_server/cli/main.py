@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from tim_server import __version__
+from tim_server.cli.media import media
 from tim_server.cli.options import ConfigOption, ServerNameOption
 from tim_server.cli.trust import trust
 
@@ -27,6 +28,7 @@ user = typer.Typer(name="user", help="Make and list accounts, reset passwords.",
 cli.add_typer(user)
 keys = typer.Typer(name="keys", help="Replace the key that signs, and those that seal files.", no_args_is_help=True)
 cli.add_typer(keys)
+cli.add_typer(media)
 cli.add_typer(trust)
 
 PasswordFileOption = Annotated[

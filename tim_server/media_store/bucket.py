@@ -13,7 +13,7 @@ import re
 import ssl
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -22,10 +22,11 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 import aiohttp
 from yarl import URL
 
-from tim_server.media_store.errors import MediaStoreError, NoSpaceLeft, StoreRefused
-from tim_server.media_store.objects import LETTING_GO_S, errors_told
+from tim_server.media_store.errors import MediaStoreError, NoSpaceLeft, ObjectMissing, StoreRefused
+from tim_server.media_store.objects import LETTING_GO_S, StoredObject, errors_told
 
 if TYPE_CHECKING:
+    from obstore import ObjectMeta
     from obstore.store import ClientConfig, S3Store
 
 PIECE_BYTES = 256 * 1024
@@ -34,6 +35,7 @@ CONNECT_TIMEOUT_S = 5.0
 READS_REPEATED_MAX = 3
 ASK_AGAIN_AFTER_S = (0.2, 1.0)
 ANSWER_BYTES_MAX = 4_096
+LISTED_AT_ONCE = 1_000
 CHECK_NAME = "check"
 _SIGNATURE_LIFETIME = timedelta(minutes=15)
 _CHECK_CONTENT = b"written, read and removed when tim-server starts"
@@ -46,7 +48,7 @@ _PASSING = ("BadDigest", "IncompleteBody", "RequestTimeout")
 _SET_CLOCK = "set this machine's clock"
 _ELSEWHERE = "correct media_store.s3.region, or media_store.s3.endpoint"
 _ADVICE = {
-    "AccessDenied": "allow this key s3:PutObject, s3:GetObject and s3:DeleteObject there",
+    "AccessDenied": "allow this key s3:PutObject, s3:GetObject and s3:DeleteObject there, s3:ListBucket to check it",
     "AuthorizationHeaderMalformed": _ELSEWHERE,
     "AuthorizationQueryParametersError": _ELSEWHERE,
     "InvalidAccessKeyId": "correct media_store.s3.access_key_id",
@@ -156,6 +158,28 @@ class BucketObjects:
                 return
             yield bytes(piece)
 
+    async def list(self, folder: str) -> AsyncGenerator[StoredObject]:
+        """As in `Objects`, some at a time; raises `StoreRefused` too."""
+        import obstore
+
+        with errors_told(), _obstacles_told(self.place):
+            pages = aiter(obstore.list(self._store, self._named(f"{folder}/"), chunk_size=LISTED_AT_ONCE))
+        while True:
+            with errors_told(), _obstacles_told(self.place):
+                page = await anext(pages, None)
+            if page is None:
+                return
+            for meta in page:
+                yield self._stored(meta)
+
+    async def find(self, name: str) -> StoredObject | None:
+        """As in `Objects`; raises `StoreRefused` too."""
+        import obstore
+
+        with suppress(ObjectMissing), errors_told(), _obstacles_told(self.place):
+            return self._stored(await obstore.head_async(self._store, self._named(name)))
+        return None
+
     async def delete(self, name: str) -> None:
         """As in `Objects`; raises `StoreRefused` too."""
         await self._insist("DELETE", name)
@@ -174,6 +198,13 @@ class BucketObjects:
 
     def _named(self, name: str) -> str:
         return f"{self.place.prefix}{name}"
+
+    def _stored(self, meta: "ObjectMeta") -> StoredObject:
+        return StoredObject(
+            name=meta["path"].removeprefix(self.place.prefix),
+            size_bytes=meta["size"],
+            modified_ts=int(meta["last_modified"].timestamp() * 1000),
+        )
 
 
 def open_bucket(place: BucketPlace, folder: Path) -> BucketObjects:

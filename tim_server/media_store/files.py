@@ -16,10 +16,10 @@ from tim_server.media_store.objects import Objects
 from tim_server.media_store.sealing import (
     CHUNK_BYTES,
     SEALED_CHUNK_BYTES,
-    TAG_BYTES,
     FileCipher,
     chunk_count,
     new_file_key,
+    sealed_size,
 )
 
 
@@ -40,6 +40,10 @@ class FileToRead:
     identity: str
     key: bytes
     size_bytes: int
+
+
+FOLDERS = tuple(f"{number:02x}" for number in range(256))
+"""The folders of objects."""
 
 
 def new_object_name() -> str:
@@ -67,7 +71,7 @@ class MediaFiles:
         cipher = FileCipher(file.key, file.identity)
         last_of_file = chunk_count(file.size_bytes) - 1
         number, end = first // CHUNK_BYTES, max(0, last) // CHUNK_BYTES + 1
-        end_of_bytes = min(end * SEALED_CHUNK_BYTES, file.size_bytes + (last_of_file + 1) * TAG_BYTES)
+        end_of_bytes = min(end * SEALED_CHUNK_BYTES, sealed_size(file.size_bytes))
         arriving = self.objects.read(file.object_name, number * SEALED_CHUNK_BYTES, end_of_bytes)
         async with aclosing(_whole_chunks(arriving)) as chunks:
             async for sealed in chunks:

@@ -6,13 +6,15 @@ process that was killed has left of one is removed with it, once `delete` is ask
 
 import asyncio
 import os
+import re
+import stat
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tim_server.media_store.objects import LETTING_GO_S, errors_told
+from tim_server.media_store.objects import LETTING_GO_S, StoredObject, errors_told
 from tim_server.media_store.sealing import SEALED_CHUNK_BYTES
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ PIECE_BYTES = 4 * SEALED_CHUNK_BYTES
 
 PARTS_IN_FLIGHT_MAX = 1
 _FOLDER_MODE = 0o700
+_REMAINS = re.compile(r"(.+)#\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,18 @@ class FolderObjects:
                 start += count
         finally:
             os.close(descriptor)
+
+    async def list(self, folder: str) -> AsyncGenerator[StoredObject]:
+        """As in `Objects`, in one piece: a folder holds a small part of all."""
+        with errors_told():
+            found = await asyncio.to_thread(_scan, self.folder / folder, folder)
+        for each in found:
+            yield each
+
+    async def find(self, name: str) -> StoredObject | None:
+        """As in `Objects`."""
+        with errors_told():
+            return await asyncio.to_thread(_find, self.folder / name, name)
 
     async def delete(self, name: str) -> None:
         """Remove an object, and what is left of an attempt to write it; nothing happens where there is none."""
@@ -131,6 +146,32 @@ def _sync(path: Path, root: Path) -> None:
             os.close(descriptor)
         if each == root:
             return
+
+
+def _scan(path: Path, folder: str) -> list[StoredObject]:
+    """The files in a folder, none where there is no folder. What is removed meanwhile is left out."""
+    try:
+        with os.scandir(path) as entries:
+            found = [_find(Path(entry.path), f"{folder}/{entry.name}") for entry in entries]
+    except FileNotFoundError:
+        return []
+    return [each for each in found if each is not None]
+
+
+def _find(path: Path, name: str) -> StoredObject | None:
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    remains = _REMAINS.fullmatch(name)
+    return StoredObject(
+        name=remains[1] if remains else name,
+        size_bytes=status.st_size,
+        modified_ts=status.st_mtime_ns // 1_000_000,
+        is_whole=remains is None,
+    )
 
 
 def _remove_remains(path: Path) -> None:

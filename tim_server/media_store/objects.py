@@ -5,6 +5,7 @@ An object is there as a whole or not at all.
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Protocol
 
 from tim_server.media_store.errors import MediaStoreError, NoSpaceLeft, ObjectMissing
@@ -13,6 +14,17 @@ LETTING_GO_S = 0.5
 """How long threads of obstore go on with what was broken off. A process that ends meanwhile is aborted."""
 
 _FULL = ("os error 28", "os error 122")  # ENOSPC and EDQUOT, as they end up in texts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredObject:
+    """An object that lies in the store. `modified_ts` is by the store's clock; one that is not whole is being written,
+    or is what is left of an attempt to."""
+
+    name: str
+    size_bytes: int
+    modified_ts: int
+    is_whole: bool = True
 
 
 class Objects(Protocol):
@@ -26,6 +38,14 @@ class Objects(Protocol):
         """The bytes from `start` up to `end`, fewer where the object ends before, in pieces, as they are asked for,
         each of which holds until the next one is; raises a `MediaStoreError`."""
         ...
+
+    def list(self, folder: str) -> AsyncGenerator[StoredObject]:
+        """What lies in a folder (what stands before the slash of names), in any order: whatever is there all the while,
+        and of what comes or goes meanwhile some. Raises a `MediaStoreError`."""
+        ...
+
+    async def find(self, name: str) -> StoredObject | None:
+        """A whole object, if there is one; raises a `MediaStoreError`."""
 
     async def delete(self, name: str) -> None:
         """Remove an object, and what is left of an attempt to write it; nothing happens where there is none. Raises a

@@ -32,6 +32,11 @@ def chunk_count(size_bytes: int) -> int:
     return max(1, -(-size_bytes // CHUNK_BYTES))
 
 
+def sealed_size(size_bytes: int) -> int:
+    """How many bytes a file of this size takes in the store."""
+    return size_bytes + chunk_count(size_bytes) * TAG_BYTES
+
+
 class FileCipher:
     """Seals and opens the chunks of one file. `identity` is what the file is known as."""
 
