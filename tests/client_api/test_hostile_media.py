@@ -8,7 +8,9 @@ import gzip
 import json
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
+import aiohttp
 import pytest
 from yarl import URL
 
@@ -227,14 +229,14 @@ async def test_what_is_no_image_has_none_in_another_size(alice: Person, content:
 @pytest.mark.parametrize(
     "content",
     [
-        gif_of((1, 1), repeated=1_000_000),
+        gif_of((1, 1), repeated=400_000),
         apng_that_claims(2**31 - 1),
         two_photos(),
         image(exif=b"Exif\0\0planted"),
         image(exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\x01\x12" * 3_000),
         png_with(b"eXIf", b"planted"),
     ],
-    ids=["a million frames", "frames that are not there", "two photos", "no EXIF", "much EXIF", "no EXIF in PNG"],
+    ids=["a great many frames", "frames that are not there", "two photos", "no EXIF", "much EXIF", "no EXIF in PNG"],
 )
 async def test_what_is_strange_about_an_image_is_left_aside(alice: Person, content: bytes) -> None:
     got = await thumbnail(alice, await uploaded(alice, content), "width=96&height=96&animated=true")
@@ -306,3 +308,20 @@ async def test_images_that_take_too_long_hold_up_their_uploader_only(alice: Pers
 async def test_a_bomb_is_a_file_like_others_for_those_who_download_it(mallory: Person) -> None:
     content = png_that_claims(50_000, 50_000)
     assert (await download(mallory, await uploaded(mallory, content))).body == content
+
+
+async def test_whoever_wants_many_thumbnails_keeps_nobody_else_waiting(
+    clinic: Hospital, alice: Person, mallory: Person
+) -> None:
+    slow = await uploaded(mallory, image(2_000, 1_900, kind="PNG"), content_type="image/png")
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(clinic.session._base_url, connector=connector) as session:
+        greedy = replace(mallory, session=session)
+        many = [asyncio.create_task(thumbnail(greedy, slow, f"width=64&height={n}")) for n in range(1, 301)]
+        await asyncio.sleep(0.5)
+        started = time.monotonic()
+        got = await thumbnail(alice, await uploaded(alice, image(), content_type="image/jpeg"))
+        assert got.status == 200 and time.monotonic() - started < 5
+        for each in many:
+            each.cancel()
+        await asyncio.gather(*many, return_exceptions=True)

@@ -5,7 +5,7 @@ from tim_server.app.outgoing import own_tls
 from tim_server.app.parts import Parts, now_ms
 from tim_server.background.supervise import Loop
 from tim_server.egress.web_pages import PageRules, WebPages, web_pages
-from tim_server.services.fair_turns import FairTurns
+from tim_server.services.fair_turns import FairTurns, OwnTurns
 from tim_server.services.media.keep import MediaKeeping
 from tim_server.services.shared_work import SharedWork
 from tim_server.services.url_previews import preview
@@ -45,7 +45,9 @@ def _previews(parts: Parts, keeping: MediaKeeping) -> UrlPreviews | None:
             lifetime_s=settings.lifetime_s,
             kept_max=settings.kept_max,
         ),
-        turns=FairTurns(at_once_max=settings.fetches_concurrent_max, per_key_max=PAGES_PER_USER_MAX),
+        turns=FairTurns(
+            at_once_max=settings.fetches_concurrent_max, of_askers=OwnTurns(per_key_max=PAGES_PER_USER_MAX)
+        ),
         work=SharedWork(
             refusals=preview.REFUSALS,
             now_ms=now_ms,

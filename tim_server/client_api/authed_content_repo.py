@@ -9,6 +9,7 @@ from tim_server.matrix.content_disposition import clean_file_name
 from tim_server.matrix.errors import Unrecognized
 from tim_server.services.accounts.requester import Requester
 from tim_server.services.homeserver import Homeserver
+from tim_server.storage.media import Medium
 from tim_server.web.fields import MediaId, ServerName
 from tim_server.web.media import TIMEOUT_MS, ThumbnailRequest, file_response, thumbnail_response
 from tim_server.web.request_model import InHeader, InPath, InQuery, RequestModel
@@ -61,7 +62,7 @@ async def get_content_authed(server: Homeserver, requester: Requester, request: 
 
     Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1mediadownloadservernamemediaid
     """
-    medium = await server.media_download.find(request.server_name, request.media_id, timeout_ms=request.timeout_ms)
+    medium = await _find(server, requester, request)
     return await file_response(
         server.media_download,
         medium,
@@ -78,7 +79,7 @@ async def get_content_override_name_authed(
 
     Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1mediadownloadservernamemediaidfilename
     """
-    medium = await server.media_download.find(request.server_name, request.media_id, timeout_ms=request.timeout_ms)
+    medium = await _find(server, requester, request)
     return await file_response(
         server.media_download,
         medium,
@@ -95,8 +96,16 @@ async def get_content_thumbnail_authed(
 
     Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1mediathumbnailservernamemediaid
     """
-    medium = await server.media_download.find(request.server_name, request.media_id, timeout_ms=request.timeout_ms)
-    return thumbnail_response(await server.media_thumbnails.of(medium, request.size))
+    medium = await _find(server, requester, request)
+    return thumbnail_response(await server.media_thumbnails.of(medium, request.size, asked_by=requester.user_id))
+
+
+async def _find(
+    server: Homeserver, requester: Requester, request: GetContentRequest | GetContentThumbnailRequest
+) -> Medium:
+    return await server.media_download.find(
+        request.server_name, request.media_id, asked_by=requester.user_id, timeout_ms=request.timeout_ms
+    )
 
 
 async def get_config_authed(server: Homeserver, requester: Requester, request: GetConfigRequest) -> ConfigResponse:

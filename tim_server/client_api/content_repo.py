@@ -18,8 +18,10 @@ from tim_server.services.accounts.requester import Requester
 from tim_server.services.homeserver import Homeserver
 from tim_server.services.media.upload import AnnouncedUpload
 from tim_server.storage.media import Medium
+from tim_server.web.context import current_request
 from tim_server.web.fields import MediaId, ServerName
 from tim_server.web.media import ThumbnailRequest, file_response, thumbnail_response
+from tim_server.web.rate_limits import address_key
 from tim_server.web.read_body import BodyStream
 from tim_server.web.request_model import InPath, InQuery, RequestModel, StreamedBody
 from tim_server.web.response_model import Binary, EmptyResponse, RawJson, ResponseModel
@@ -162,7 +164,8 @@ async def get_content_thumbnail(server: Homeserver, request: GetDeprecatedThumbn
 
     Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixmediav3thumbnailservernamemediaid
     """
-    return thumbnail_response(await server.media_thumbnails.of(await _find(server, request), request.size))
+    medium = await _find(server, request)
+    return thumbnail_response(await server.media_thumbnails.of(medium, request.size, asked_by=_asking_address()))
 
 
 async def _find(server: Homeserver, request: GetDeprecatedContentRequest | GetDeprecatedThumbnailRequest) -> Medium:
@@ -170,8 +173,17 @@ async def _find(server: Homeserver, request: GetDeprecatedContentRequest | GetDe
     if not media.policy.unauthenticated_downloads:
         raise NotFound("Files are served to those with an account only")
     return await media.find(
-        request.server_name, request.media_id, timeout_ms=request.timeout_ms, may_fetch=request.allow_remote
+        request.server_name,
+        request.media_id,
+        asked_by=_asking_address(),
+        timeout_ms=request.timeout_ms,
+        may_fetch=request.allow_remote,
     )
+
+
+def _asking_address() -> str:
+    """Who asks without an account."""
+    return address_key(current_request().client_address)
 
 
 async def get_config(server: Homeserver, requester: Requester, request: GetConfigRequest) -> ConfigResponse:

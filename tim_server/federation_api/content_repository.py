@@ -51,7 +51,7 @@ async def get_content_thumbnail(server: Homeserver, origin: ServerName, request:
     Spec: https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1mediathumbnailmediaid
     """
     medium = await server.media_download.find_own(request.media_id, timeout_ms=request.timeout_ms)
-    thumbnail = await server.media_thumbnails.of(medium, request.size)
+    thumbnail = await server.media_thumbnails.of(medium, request.size, asked_by=origin)
     boundary = secrets.token_hex(16)
     before, after = _around(boundary, thumbnail.content_type, thumbnail_disposition(thumbnail))
     return Binary(body=before + thumbnail.content + after, content_type=f"multipart/mixed; boundary={boundary}")

@@ -21,6 +21,7 @@ from tests.federation_api.remote_files import (
 from tests.files import MIB, download, uploaded
 from tests.peer import Peer
 from tests.people import Person
+from tim_server.services.fair_turns import FairTurns, OwnTurns
 from tim_server.services.media.fetch import FETCHES_PER_SERVER_MAX
 
 MALFORMED = {
@@ -92,17 +93,54 @@ async def test_a_slow_server_holds_up_no_other(alice: Person, bob: Person, peer:
     assert (await waiting).body == b"content"
 
 
+async def test_a_slow_server_is_the_same_however_its_name_is_written(alice: Person, peer: Peer) -> None:
+    names = [f"{'peer'[:n]}{'peer'[n:].upper()}.example" for n in range(4)]
+    slow = [
+        asyncio.create_task(
+            download(alice, new_file(peer, NeverEnding(b"x", 0.1)).replace("peer.example", names[n % len(names)]))
+        )
+        for n in range(FETCHES_PER_SERVER_MAX)
+    ]
+    await asyncio.sleep(0.5)
+    waiting = asyncio.create_task(download(alice, new_file(peer, in_parts(b"content"))))
+    await asyncio.sleep(0.5)
+    assert not waiting.done()
+    assert {each.status for each in await asyncio.gather(*slow)} == {502}
+    assert (await waiting).body == b"content"
+
+
 async def test_many_files_are_fetched_at_once(alice: Person, bob: Person) -> None:
     files = [await uploaded(bob, secrets.token_bytes(10)) for _ in range(3 * FETCHES_PER_SERVER_MAX)]
     assert {each.status for each in await asyncio.gather(*(download(alice, file) for file in files))} == {200}
 
 
-async def test_so_many_may_wait_and_no_more(alice: Person, peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tim_server.services.media.fetch.WAITING_PER_SERVER_MAX", 2)
+@pytest.fixture
+def turns(neighbourhood: Neighbourhood) -> FairTurns:
+    """Turns of the hospital that fetches, as they are meant to be once the test ends."""
+    return neighbourhood.a.process.homeservers[0].homeserver.media_download.remote.turns
+
+
+async def test_so_many_may_wait_for_a_server(
+    alice: Person, peer: Peer, turns: FairTurns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns.of_others, "asked_max", 2)
     slow = [asyncio.create_task(download(alice, new_file(peer, NeverEnding(b"x", 0.1)))) for _ in range(2)]
     await asyncio.sleep(0.3)
     await refused(alice, new_file(peer, in_parts(b"content")), 429, "M_LIMIT_EXCEEDED")
     await asyncio.gather(*slow)
+
+
+async def test_who_fetches_much_that_is_slow_keeps_others_from_nothing(
+    neighbourhood: Neighbourhood, alice: Person, bob: Person, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = FairTurns(at_once_max=3, of_askers=OwnTurns(per_key_max=2, asked_max=4))
+    monkeypatch.setattr(neighbourhood.a.process.homeservers[0].homeserver.media_download.remote, "turns", few)
+    carol, file = await neighbourhood.a.person(), await uploaded(bob, b"content")
+    slow = [asyncio.create_task(download(alice, new_file(peer, NeverEnding(b"x", 0.1)))) for _ in range(4)]
+    await asyncio.sleep(0.3)
+    assert (await download(carol, file)).body == b"content"
+    await refused(alice, await uploaded(bob, b"more"), 429, "M_LIMIT_EXCEEDED")
+    assert {each.status for each in await asyncio.gather(*slow)} == {502}
 
 
 async def test_a_file_that_is_too_large_is_refused(neighbourhood: Neighbourhood, alice: Person, peer: Peer) -> None:

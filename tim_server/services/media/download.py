@@ -46,17 +46,18 @@ class MediaDownload:
     now_ms: Callable[[], int]
 
     async def find(
-        self, server_name: ServerName, media_id: MediaId, *, timeout_ms: int, may_fetch: bool = True
+        self, server_name: ServerName, media_id: MediaId, *, asked_by: str, timeout_ms: int, may_fetch: bool = True
     ) -> Medium:
-        """A file for a user. What another server has is fetched unless it is here; `timeout_ms` is how long to wait for
-        the upload of what is announced only. Raises `NotFound`, `Forbidden` where the trust gate refuses that server,
-        `MalwareFound`, and for other servers' faults `BadGateway`, `RemoteFileTooLarge` and `NotYetUploaded`."""
+        """A file for a user, or an address. What another server has is fetched unless it is here; `timeout_ms` is how
+        long to wait for the upload of what is announced only. Raises `NotFound`, `Forbidden` where the trust gate
+        refuses that server, `MalwareFound`, and for other servers' faults `BadGateway`, `RemoteFileTooLarge` and
+        `NotYetUploaded`."""
         await self.gate.require(ChokePoint.CLIENT_REQUEST, [server_name])
         if is_same_server(server_name, self.server_name):
             return await self.find_own(media_id, timeout_ms=timeout_ms)
         medium = await self._load(server_name, media_id)
         if medium is None and may_fetch:
-            await self.remote.fetch(server_name, media_id, timeout_ms=timeout_ms)
+            await self.remote.fetch(server_name, media_id, asked_by=asked_by, timeout_ms=timeout_ms)
             medium = await self._load(server_name, media_id)  # of which is known now what its bytes are
         return await self._touched(medium)
 

@@ -1,15 +1,14 @@
 """Fetch files of other servers, and keep copies.
 
 Whoever asks for a file that is being fetched waits for the same fetch, which goes on when they leave. How many are
-fetched at once is bounded, for each server too, so that a slow one holds up nobody else's; others wait their turn. What
-can't be had is not asked for again for a while.
+fetched at once is bounded, for each server too, so that a slow one holds up nobody else's, and for each who asks, so
+that nobody takes all turns with slow servers of their own; others wait their turn. What can't be had is not asked for
+again for a while.
 
 Spec: https://spec.matrix.org/v1.19/server-server-api/#content-repository
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -17,7 +16,7 @@ from tim_server.egress.errors import ResponseTooLarge
 from tim_server.federation.client import FederationClient, RequestBounds
 from tim_server.federation.errors import RemoteError
 from tim_server.federation.media import RemoteFile, download_media
-from tim_server.matrix.errors import Forbidden, LimitExceeded, NotFound, Unavailable
+from tim_server.matrix.errors import Forbidden, NotFound
 from tim_server.matrix.federation_errors import BadGateway
 from tim_server.matrix.identifiers import MediaId, ServerName, UserId
 from tim_server.matrix.media_errors import (
@@ -27,10 +26,11 @@ from tim_server.matrix.media_errors import (
     ScanImpossible,
     ScanUnavailable,
 )
+from tim_server.services.fair_turns import FairTurns, OwnTurns
 from tim_server.services.media.keep import ArrivingMedium, MediaKeeping
 from tim_server.services.media.policy import MediaPolicy
 from tim_server.services.servers.told import errors_told
-from tim_server.services.shared_work import RETRY_AFTER_MS, SharedWork
+from tim_server.services.shared_work import SharedWork
 from tim_server.storage.database import Connection, Database
 from tim_server.storage.media import Medium, find_medium
 from tim_server.storage.quarantined_media import note_malware
@@ -39,9 +39,10 @@ MALWARE_NOTED_MS = 7 * 24 * 60 * 60 * 1000
 """How long a file is not fetched again in which malware was found."""
 FETCHES_MAX = 40
 FETCHES_PER_SERVER_MAX = 8
+FETCHES_PER_ASKER_MAX = 10
 WAITING_MAX = 1_000
 WAITING_PER_SERVER_MAX = 200
-TURN_TIMEOUT_S = 60.0
+WAITING_PER_ASKER_MAX = 200
 TIMEOUT_MS_MAX = 60_000
 REFUSALS = (NotFound, Forbidden, BadGateway, RemoteFileTooLarge, MalwareFound, ScanImpossible, ScanUnavailable)
 """What the other server, or its file, is to blame for; and what would be fetched in vain."""
@@ -49,12 +50,13 @@ REFUSALS = (NotFound, Forbidden, BadGateway, RemoteFileTooLarge, MalwareFound, S
 _Name = tuple[ServerName, MediaId]
 
 
-@dataclass(slots=True)
-class _Server:
-    """A server that files are fetched from: how many are asked for, and whose turn it is."""
-
-    asked: int = 0
-    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(FETCHES_PER_SERVER_MAX))
+def fetch_turns() -> FairTurns:
+    """Turns to fetch: of who asks, and of the server that is asked."""
+    return FairTurns(
+        at_once_max=FETCHES_MAX,
+        of_askers=OwnTurns(per_key_max=FETCHES_PER_ASKER_MAX, asked_max=WAITING_PER_ASKER_MAX),
+        of_others=OwnTurns(per_key_max=FETCHES_PER_SERVER_MAX, asked_max=WAITING_PER_SERVER_MAX),
+    )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,44 +68,21 @@ class RemoteMedia:
     keeping: MediaKeeping
     policy: MediaPolicy
     work: SharedWork[_Name, Medium]
-    _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(FETCHES_MAX))
-    _servers: "dict[ServerName, _Server]" = field(default_factory=dict)
+    turns: FairTurns = field(default_factory=fetch_turns)
 
-    async def fetch(self, server_name: ServerName, media_id: MediaId, *, timeout_ms: int) -> Medium:
+    async def fetch(self, server_name: ServerName, media_id: MediaId, *, asked_by: str, timeout_ms: int) -> Medium:
         """The copy that is kept from now on. Raises `NotFound`, `Forbidden`, `BadGateway`, `RemoteFileTooLarge`,
         `NotYetUploaded`, `LimitExceeded`, `Unavailable`, and what keeping a file raises."""
         name, waits_ms = (server_name, media_id), max(0, min(timeout_ms, TIMEOUT_MS_MAX))
-        return await self.work.get(name, partial(self._take_turn, name, waits_ms))
+        return await self.work.get(name, partial(self._take_turn, name, asked_by, waits_ms))
 
     async def close(self) -> None:
         """End the fetches."""
         await self.work.close()
 
-    async def _take_turn(self, name: _Name, timeout_ms: int) -> Medium:
-        """Fetch once the server has no others to send, and there is room among all: in this order, so that who waits
-        for a slow server takes no room."""
-        async with AsyncExitStack() as stack:
-            server = stack.enter_context(self._asked_of(name[0]))
-            try:
-                async with asyncio.timeout(TURN_TIMEOUT_S):
-                    await stack.enter_async_context(server.turns)
-                    await stack.enter_async_context(self._turns)
-            except TimeoutError:
-                raise Unavailable("Other files are being fetched; try again") from None
+    async def _take_turn(self, name: _Name, asked_by: str, timeout_ms: int) -> Medium:
+        async with self.turns.of(asked_by, name[0].lower()):
             return await self._fetch(name, timeout_ms)
-
-    @contextmanager
-    def _asked_of(self, server_name: ServerName) -> "Iterator[_Server]":
-        server = self._servers.setdefault(server_name, _Server())
-        if server.asked >= WAITING_PER_SERVER_MAX:
-            raise LimitExceeded("Too many files are being fetched from that server", retry_after_ms=RETRY_AFTER_MS)
-        server.asked += 1
-        try:
-            yield server
-        finally:
-            server.asked -= 1
-            if not server.asked:
-                del self._servers[server_name]
 
     async def _fetch(self, name: _Name, timeout_ms: int) -> Medium:
         server_name, media_id = name

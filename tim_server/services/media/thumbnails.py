@@ -1,7 +1,8 @@
 """Smaller images of media: made in a process of their own when they are first asked for, then kept.
 
 One at a time is made, so that what kills the process is known by its fall; that image is then left alone for a while,
-in any size. Whoever uploads images that take long makes their own wait: of each uploader one waits among all.
+in any size. Whoever uploads images that take long makes their own wait, and whoever asks for many waits for them
+alone: of each uploader one waits among all, and of each who asks some.
 
 Spec: https://spec.matrix.org/v1.19/client-server-api/#thumbnails
 """
@@ -24,7 +25,7 @@ from tim_server.media_store.thumbnails import (
     TooManyPixels,
     make_thumbnail,
 )
-from tim_server.services.fair_turns import FairTurns
+from tim_server.services.fair_turns import FairTurns, OwnTurns
 from tim_server.services.media.keep import MediaKeeping, file_of, identity_of
 from tim_server.services.media.policy import MediaPolicy
 from tim_server.services.media.told import unreadable_told
@@ -36,7 +37,9 @@ from tim_server.storage.thumbnails import StoredThumbnail, find_thumbnail
 
 SIDE_MAX = 1_920
 WRITE_TIMEOUT_S = 60.0
-WAITING_MAX = 200
+WAITING_MAX = 1_000
+WAITING_PER_ASKER_MAX = 100
+TURNS_PER_ASKER = 4
 IDLE_S = 300.0
 REFUSALS = (Unknown, TooLarge, RemoteFileTooLarge)
 REFUSAL_LIFETIME_MS = 3_600_000
@@ -44,6 +47,15 @@ REFUSAL_LIFETIME_MS = 3_600_000
 ThumbnailName = tuple[ServerName, MediaId, ThumbnailSize]
 
 _log = structlog.get_logger("media")
+
+
+def thumbnail_turns() -> FairTurns:
+    """Turns to make one: of who asks, and of who has uploaded the image."""
+    return FairTurns(
+        at_once_max=1,
+        of_askers=OwnTurns(per_key_max=TURNS_PER_ASKER, asked_max=WAITING_PER_ASKER_MAX),
+        of_others=OwnTurns(per_key_max=1),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +70,12 @@ class MediaThumbnails:
     pool: ProcessPool = field(
         default_factory=lambda: ProcessPool(work="make thumbnails", attempts_max=1, idle_s=IDLE_S)
     )
-    turns: FairTurns = field(default_factory=lambda: FairTurns(at_once_max=1))
+    turns: FairTurns = field(default_factory=thumbnail_turns)
 
-    async def of(self, medium: Medium, size: ThumbnailSize) -> Thumbnail:
-        """The thumbnail. Raises `Unknown` for what is no image, or can't be made smaller, `TooLarge` (of another
-        server's `RemoteFileTooLarge`), `LimitExceeded`, `Unavailable` and `InternalError`."""
+    async def of(self, medium: Medium, size: ThumbnailSize, *, asked_by: str) -> Thumbnail:
+        """The thumbnail, for a user, a server or an address. Raises `Unknown` for what is no image, or can't be made
+        smaller, `TooLarge` (of another server's `RemoteFileTooLarge`), `LimitExceeded`, `Unavailable` and
+        `InternalError`."""
         size = _bounded(size)
         variant = _variant(size)
         async with self.database.connection() as connection:
@@ -70,17 +83,17 @@ class MediaThumbnails:
         if stored is not None:
             return Thumbnail(content=await self._read(_file_of(stored)), content_type=stored.content_type)
         name = (medium.server_name, medium.media_id, size)
-        return await self.work.get(name, partial(self._make, medium, size, variant))
+        return await self.work.get(name, partial(self._make, medium, size, asked_by))
 
     async def close(self) -> None:
         """End what is being made."""
         await self.work.close()
         self.pool.close()
 
-    async def _make(self, medium: Medium, size: ThumbnailSize, variant: str) -> Thumbnail:
+    async def _make(self, medium: Medium, size: ThumbnailSize, asked_by: str) -> Thumbnail:
         if medium.size_bytes > self.policy.thumbnail_source_bytes_max:
             raise self._too_large(medium)
-        async with self.turns.of(medium.user_id or medium.server_name):
+        async with self.turns.of(asked_by, medium.user_id or medium.server_name.lower()):
             order = ThumbnailOrder(
                 content=await self._read(file_of(medium)),
                 size=size,
@@ -93,7 +106,7 @@ class MediaThumbnails:
                 raise Unknown("Cannot generate thumbnails for the requested content") from None
             except TooManyPixels:
                 raise self._too_large(medium) from None
-        await self._keep(medium, variant, thumbnail)
+        await self._keep(medium, _variant(size), thumbnail)
         return thumbnail
 
     def _too_large(self, medium: Medium) -> TooLarge | RemoteFileTooLarge:
