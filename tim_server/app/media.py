@@ -124,5 +124,6 @@ def _policy(parts: Parts) -> MediaPolicy:
         quota_bytes=media.quota_bytes,
         local_lifetime_s=media.local_lifetime_s,
         remote_kept_bytes_max=media.remote_kept_bytes_max,
+        thumbnails_kept_bytes_max=media.thumbnails_kept_bytes_max,
         unauthenticated_downloads=media.unauthenticated_downloads,
     )

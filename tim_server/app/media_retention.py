@@ -7,6 +7,7 @@ from tim_server.media_store.objects import Objects
 from tim_server.services.media.avatars import AvatarsInUse
 from tim_server.services.media.delete import MediaDeletion
 from tim_server.services.media.expire import CopyExpiry
+from tim_server.services.media.expire_thumbnails import ThumbnailExpiry
 from tim_server.services.media.expire_uploads import UploadExpiry
 from tim_server.services.media.moderate import MediaModeration
 from tim_server.services.media.policy import MediaPolicy
@@ -22,6 +23,7 @@ def media_retention(parts: Parts, policy: MediaPolicy, objects: Objects) -> Serv
     avatars = AvatarsInUse(server_name=server_name, database=database, codec=parts.store.codec)
     copies = CopyExpiry(database=database, policy=policy, now_ms=now_ms)
     uploads = UploadExpiry(database=database, avatars=avatars, policy=policy, now_ms=now_ms)
+    thumbnails = ThumbnailExpiry(database=database, policy=policy, now_ms=now_ms)
     reaping = LeftoverReaping(database=database, objects=objects, now_ms=now_ms)
     return Services(
         fields={
@@ -39,6 +41,8 @@ def media_retention(parts: Parts, policy: MediaPolicy, objects: Objects) -> Serv
             Loop(name="reap media_leftovers", interval_s=REAP_INTERVAL_S, work=reaping.reap),
             Loop(name="expire copies of media", interval_s=EXPIRY_INTERVAL_S, work=copies.expire),
             Loop(name="bound copies of media", interval_s=REAP_INTERVAL_S, work=copies.shrink),
+            Loop(name="bound thumbnails", interval_s=REAP_INTERVAL_S, work=thumbnails.shrink),
+            Loop(name="remove orphaned thumbnails", interval_s=EXPIRY_INTERVAL_S, work=thumbnails.remove_orphans),
             Loop(name="expire uploaded media", interval_s=EXPIRY_INTERVAL_S, work=uploads.expire),
         ),
     )

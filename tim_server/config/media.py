@@ -202,6 +202,12 @@ class MediaSettings(Section):
     thumbnail_timeout_s: int = Field(
         default=20, ge=1, description="How many seconds it may take to make an image smaller."
     )
+    thumbnails_kept_bytes_max: int | None = Field(
+        default=10_240 * MIB,
+        ge=0,
+        description="Size of all smaller images that are kept; beyond, those that were made first go within minutes, "
+        "and are made anew when somebody asks for them. null for no limit.",
+    )
     unauthenticated_downloads: bool = Field(
         default=False,
         description="Whether the deprecated endpoints below /_matrix/media/v3/ serve files to whoever knows their "

@@ -208,12 +208,15 @@ async def knows_medium(tx: Connection, server_name: ServerName, media_id: MediaI
 
 
 TOUCH_MEDIUM = """
-UPDATE media SET last_access_ts = $3 WHERE server_name = $1 AND media_id = $2 AND last_access_ts < $3
+UPDATE media SET last_access_ts = $3 WHERE (server_name, media_id) IN (
+    SELECT server_name, media_id FROM media
+    WHERE server_name = $1 AND media_id = $2 AND last_access_ts < $3 FOR UPDATE SKIP LOCKED
+)
 """
 
 
 async def touch_medium(tx: Connection, server_name: ServerName, media_id: MediaId, *, now: int) -> None:
-    """Note that somebody looks at it."""
+    """Note that somebody looks at it; not while it is being removed, for which the clock must not wait."""
     await tx.execute(TOUCH_MEDIUM, server_name, media_id, now)
 
 

@@ -12,8 +12,8 @@ TABLES = (
     TableContract(
         name="thumbnails",
         owner="services.media.thumbnails",
-        bound="media that are images, up to 30 for each",
-        reaper="whoever removes the medium",
+        bound="up to 30 for each medium; media.thumbnails_kept_bytes_max for all",
+        reaper="whoever removes the medium; services.media.expire_thumbnails",
     ),
 )
 
@@ -87,3 +87,44 @@ async def insert_thumbnail(tx: Connection, codec: Codec, thumbnail: StoredThumbn
     if not is_new:
         await doom_object(tx, thumbnail.object_name, now=thumbnail.created_ts)
     return bool(is_new)
+
+
+REMOVE_OLDEST_THUMBNAILS = """
+WITH oldest AS (
+    SELECT server_name, media_id, variant, size_bytes, created_ts FROM thumbnails
+    ORDER BY created_ts LIMIT $2 FOR UPDATE SKIP LOCKED
+), counted AS (
+    SELECT server_name, media_id, variant,
+        sum(size_bytes) OVER (ORDER BY created_ts, server_name, media_id, variant) - size_bytes AS size_bytes_before
+    FROM oldest
+), gone AS (
+    DELETE FROM thumbnails AS t USING counted AS c
+    WHERE t.server_name = c.server_name AND t.media_id = c.media_id AND t.variant = c.variant
+      AND c.size_bytes_before < (SELECT sum(size_bytes) FROM thumbnails) - $1
+    RETURNING t.object_name
+), doomed AS (
+    INSERT INTO media_leftovers (object_name, due_ts, is_doomed) SELECT object_name, $3, true FROM gone
+)
+SELECT count(*) FROM gone
+"""
+
+
+async def remove_oldest_thumbnails(tx: Connection, kept_bytes_max: int, *, limit: int, due_ts: int) -> int:
+    """Remove those that were made first, as far as all take more than this; how many. Their bytes are left over from
+    `due_ts` on."""
+    return int(await tx.fetchval(REMOVE_OLDEST_THUMBNAILS, kept_bytes_max, limit, due_ts))
+
+
+REMOVE_ORPHANS = """
+WITH gone AS (
+    DELETE FROM thumbnails AS t
+    WHERE NOT EXISTS (SELECT FROM media AS m WHERE m.server_name = t.server_name AND m.media_id = t.media_id)
+    RETURNING t.object_name
+)
+INSERT INTO media_leftovers (object_name, due_ts, is_doomed) SELECT object_name, $1, true FROM gone
+"""
+
+
+async def remove_orphans(tx: Connection, *, due_ts: int) -> None:
+    """Remove thumbnails of media that are gone: the one may have been made while the other was removed."""
+    await tx.execute(REMOVE_ORPHANS, due_ts)

@@ -12,10 +12,12 @@ from tim_server.media_store.files import MediaFiles
 from tim_server.media_store.folder import open_folder
 from tim_server.media_store.thumbnails import Thumbnail
 from tim_server.services.media.expire import GRACE_MS, MEDIA_PER_STEP, CopyExpiry
+from tim_server.services.media.expire_thumbnails import ThumbnailExpiry
 from tim_server.services.media.keep import ArrivingMedium, MediaKeeping
 from tim_server.services.media.reap import LeftoverReaping
 from tim_server.storage.codec import make_codec
 from tim_server.storage.media import Medium, knows_medium, touch_medium
+from tim_server.storage.media_removal import remove_media
 from tim_server.storage.store import Store
 
 CODEC = make_codec(bytes(32))
@@ -167,3 +169,51 @@ async def test_copies_go_in_steps_and_only_once(store: Store, keeping: MediaKeep
     await asyncio.gather(*(expiry.shrink() for _ in range(3)))
     async with store.database.connection() as connection:
         assert await connection.fetchval("SELECT count(*) FROM media") == 10
+
+
+def thumbnails_of(store: Store, time: Time, kept_bytes_max: int | None = None) -> ThumbnailExpiry:
+    policy = policy_of(thumbnails_kept_bytes_max=kept_bytes_max)
+    return ThumbnailExpiry(database=store.database, policy=policy, now_ms=time.now)
+
+
+async def variants(store: Store) -> list[str]:
+    async with store.database.connection() as connection:
+        return [row[0] for row in await connection.fetch("SELECT variant FROM thumbnails ORDER BY created_ts")]
+
+
+async def test_thumbnails_take_so_much_and_no_more(
+    store: Store, keeping: MediaKeeping, files: MediaFiles, time: Time
+) -> None:
+    """Those that were made first go."""
+    medium = await keep(keeping, OURS, "a")
+    for variant in ("1", "2", "3", "4"):
+        await keeping.keep_thumbnail(medium, variant, THUMBNAIL, timeout_s=10)
+        time.ms += 1
+    size = len(THUMBNAIL.content)
+    for kept_bytes_max, left in (
+        (None, ["1", "2", "3", "4"]),
+        (4 * size, ["1", "2", "3", "4"]),
+        (4 * size - 1, ["2", "3", "4"]),
+        (size, ["4"]),
+        (0, []),
+    ):
+        await thumbnails_of(store, time, kept_bytes_max).shrink()
+        assert await variants(store) == left
+    time.ms += GRACE_MS
+    await LeftoverReaping(database=store.database, objects=files.objects, now_ms=time.now).reap()
+    assert sum(path.is_file() for path in files.objects.folder.rglob("*")) == 1
+    assert await are_here(store, medium) == [True]
+
+
+async def test_a_thumbnail_that_is_made_while_its_file_is_removed_goes_too(
+    store: Store, keeping: MediaKeeping, files: MediaFiles, time: Time
+) -> None:
+    removed, kept = await keep(keeping, THEIRS, "a"), await keep(keeping, OURS, "b")
+    async with store.database.transaction() as tx:
+        await remove_media(tx, [(removed.server_name, removed.media_id)], due_ts=time.ms)
+        for medium in (removed, kept):
+            await keeping.keep_thumbnail(medium, medium.media_id, THUMBNAIL, timeout_s=10)
+    await thumbnails_of(store, time).remove_orphans()
+    assert await variants(store) == ["b"]
+    await LeftoverReaping(database=store.database, objects=files.objects, now_ms=time.now).reap()
+    assert sum(path.is_file() for path in files.objects.folder.rglob("*")) == 2

@@ -1,5 +1,6 @@
 """What users upload goes when nobody looks at it any more, where that is configured; avatars stay."""
 
+import asyncio
 from urllib.parse import quote
 
 import pytest
@@ -11,6 +12,7 @@ from tim_server.matrix.identifiers import ServerName
 from tim_server.services.media.avatars import AvatarsInUse
 from tim_server.services.media.expire import MEDIA_PER_STEP
 from tim_server.services.media.expire_uploads import UploadExpiry
+from tim_server.storage.media_removal import oldest_uploads
 from tim_server.storage.store import Store
 
 LIFETIME_S = 90 * 86_400.0
@@ -51,6 +53,16 @@ async def test_uploads_that_nobody_looks_at_expire(store: Store, alice: Person) 
         assert await connection.fetchval("SELECT count(*) FROM media") == 2
     await expiry_of(store).expire()
     assert await are_here(alice, old, looked_at) == [False, True]
+
+
+async def test_who_removes_files_keeps_nobody_from_looking(store: Store, alice: Person) -> None:
+    file = await uploaded(alice, b"content")
+    await age(store, file, 1)
+    async with store.database.transaction() as tx:
+        assert len(await oldest_uploads(tx, before=2, limit=10)) == 1
+        async with asyncio.timeout(5):
+            assert await are_here(alice, file) == [True]
+            await uploaded(alice, b"another")
 
 
 async def test_a_look_counts(store: Store, alice: Person) -> None:

@@ -39,3 +39,4 @@ class MediaPolicy:
     quota_bytes: int | None = None
     local_lifetime_s: float | None = None
     remote_kept_bytes_max: int | None = None
+    thumbnails_kept_bytes_max: int | None = None
