@@ -8,13 +8,13 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from obstore.exceptions import GenericError
 from yarl import URL
 
 from tests.client_api.test_suspended_account import suspended_person
 from tests.eventually import eventually
 from tests.files import DOWNLOAD, MIB, UPLOAD, download, in_chunks, upload, uploaded
 from tests.images import image
+from tests.objects import full_disk
 from tests.people import Hospital, Person, run_hospital
 from tests.table_dump import open_tables
 
@@ -278,11 +278,7 @@ async def test_an_upload_that_is_broken_off_leaves_nothing(clinic: Hospital, ali
 
 
 async def test_a_full_disk_breaks_nothing(alice: Person, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def full(*_: object, **__: object) -> None:
-        raise GenericError("Unable to copy data to file: No space left on device (os error 28)")
-
-    with monkeypatch.context() as patched:
-        patched.setattr("obstore.put_async", full)
+    with full_disk(monkeypatch):
         status, answer = await upload(alice, b"content")
         assert (status, answer["errcode"]) == (507, "M_UNKNOWN")
     assert (await download(alice, await uploaded(alice, b"content"))).body == b"content"

@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from tests.objects import put
 from tim_server.media_store.bucket import ANSWER_BYTES_MAX, BucketObjects, BucketPlace, open_bucket
 from tim_server.media_store.errors import MediaStoreError, NoSpaceLeft, StoreRefused
 
@@ -78,11 +79,6 @@ async def opened(endpoint: str, tmp_path: Path) -> AsyncIterator[BucketObjects]:
     await objects.close()
 
 
-async def parts(*contents: bytes) -> AsyncIterator[bytes]:
-    for content in contents:
-        yield content
-
-
 @pytest.mark.parametrize(
     ("status", "code", "advice"),
     [
@@ -110,13 +106,13 @@ async def test_a_refusal_says_what_to_look_at(
 async def test_a_full_store_is_told(store: Scripted, bucket: BucketObjects, status: int, code: str) -> None:
     store.answers = [answer(status, code)]
     with pytest.raises(NoSpaceLeft):
-        await bucket.put(NAME, parts(b"sealed"))
+        await put(bucket, NAME, b"sealed")
 
 
 async def test_what_passes_is_tried_again_with_all_of_the_file(store: Scripted, bucket: BucketObjects) -> None:
     store.answers = [answer(503, "SlowDown"), answer(500, "InternalError")]
     content = secrets.token_bytes(700_000)
-    await bucket.put(NAME, parts(content[:300_000], content[300_000:]))
+    await put(bucket, NAME, content[:300_000], content[300_000:])
     assert store.taken == [content]
 
 
@@ -130,7 +126,7 @@ async def test_what_can_not_be_removed_is_told(store: Scripted, bucket: BucketOb
 async def test_what_does_not_pass_ends(store: Scripted, bucket: BucketObjects) -> None:
     store.answers = [answer(503, "SlowDown", "x" * ANSWER_BYTES_MAX)] * 3
     with pytest.raises(MediaStoreError, match="503 SlowDown"):
-        await bucket.put(NAME, parts(b"sealed"))
+        await put(bucket, NAME, b"sealed")
     assert store.answers == [] and store.taken == []
 
 
@@ -138,13 +134,13 @@ async def test_a_store_that_does_not_answer_is_given_up(store: Scripted, bucket:
     store.answers = [never] * 3
     async with asyncio.timeout(20):
         with pytest.raises(MediaStoreError, match="TimeoutError"):
-            await bucket.put(NAME, parts(b"sealed"))
+            await put(bucket, NAME, b"sealed")
 
 
 async def test_a_store_that_is_away_is_told(tmp_path: Path) -> None:
     async with opened("http://127.0.0.1:1", tmp_path) as objects:
         with pytest.raises(MediaStoreError, match="does not carry out a PUT"):
-            await objects.put(NAME, parts(b"sealed"))
+            await put(objects, NAME, b"sealed")
         with pytest.raises(MediaStoreError):
             await anext(objects.read(NAME, 0, 5))
         with pytest.raises(MediaStoreError):
@@ -152,13 +148,11 @@ async def test_a_store_that_is_away_is_told(tmp_path: Path) -> None:
 
 
 async def test_nobody_is_asked_before_a_file_is_whole(store: Scripted, bucket: BucketObjects) -> None:
-    async def breaks_off() -> AsyncIterator[bytes]:
-        yield secrets.token_bytes(300_000)
-        raise ConnectionResetError
-
     store.answers = [never]
     with pytest.raises(ConnectionResetError):
-        await bucket.put(NAME, breaks_off())
+        async with bucket.draft(NAME) as write:
+            write(memoryview(secrets.token_bytes(300_000)))
+            raise ConnectionResetError
     assert store.answers == [never]
 
 
@@ -177,5 +171,5 @@ async def test_a_full_disk_is_told_before_anybody_is_asked(
 
     monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: Full())
     with pytest.raises(NoSpaceLeft):
-        await bucket.put(NAME, parts(b"sealed"))
+        await put(bucket, NAME, b"sealed")
     assert store.taken == []

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.objects import put
 from tests.people import MEDIA_STORE, run_hospital
 from tests.s3 import S3, names_in, run_s3
 from tests.s3_gate import Gate, run_gate
@@ -33,16 +34,12 @@ async def gate(s3: S3) -> AsyncIterator[Gate]:
         yield gate
 
 
-async def one(content: bytes) -> AsyncIterator[bytes]:
-    yield content
-
-
 @pytest.mark.parametrize("prefix", ["", "tim/files~of.a_hospital-/"])
 async def test_whatever_we_ask_for_is_signed(gate: Gate, tmp_path: Path, prefix: str) -> None:
     place = BucketPlace(prefix=prefix, timeout_s=30.0, **gate.s3.options(BUCKET))
     objects = open_bucket(place, tmp_path)
     content, name = secrets.token_bytes(600_000), f"ab/{secrets.token_hex(19)}"
-    await objects.put(name, one(content))
+    await put(objects, name, content)
     assert await names_in(gate.s3.look_into(BUCKET)) == {prefix + name}
     for start, end in ((0, len(content)), (5, 6), (300_000, 600_000)):
         assert b"".join([piece async for piece in objects.read(name, start, end)]) == content[start:end]

@@ -13,7 +13,7 @@ import re
 import ssl
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -23,7 +23,7 @@ import aiohttp
 from yarl import URL
 
 from tim_server.media_store.errors import MediaStoreError, NoSpaceLeft, ObjectMissing, StoreRefused
-from tim_server.media_store.objects import LETTING_GO_S, StoredObject, errors_told
+from tim_server.media_store.objects import StoredObject, Write, errors_told, in_thread, write_all
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
@@ -37,6 +37,9 @@ ASK_AGAIN_AFTER_S = (0.2, 1.0)
 ANSWER_BYTES_MAX = 4_096
 LISTED_AT_ONCE = 1_000
 CHECK_NAME = "check"
+LETTING_GO_S = 0.5
+"""How long threads of obstore go on with what was broken off. A process that ends meanwhile is aborted."""
+
 _SIGNATURE_LIFETIME = timedelta(minutes=15)
 _CHECK_CONTENT = b"written, read and removed when tim-server starts"
 _FOLDER_MODE = 0o700
@@ -83,14 +86,13 @@ class BucketObjects:
     _store: "S3Store"
     _session: aiohttp.ClientSession
 
-    async def put(self, name: str, parts: AsyncIterator[bytes]) -> None:
+    @asynccontextmanager
+    async def draft(self, name: str) -> AsyncIterator[Write]:
         """As in `Objects`; raises `StoreRefused` too."""
         with errors_told():
-            arriving = await asyncio.to_thread(_Arriving.begin, self.folder)
+            arriving = await in_thread(_Arriving.begin, self.folder)
         with arriving.file:
-            async for part in parts:
-                with errors_told():
-                    await asyncio.to_thread(arriving.write, part)
+            yield arriving.write
             await self._insist("PUT", name, arriving)
 
     async def _insist(self, method: Literal["PUT", "DELETE"], name: str, sent: "_Arriving | None" = None) -> None:
@@ -106,7 +108,7 @@ class BucketObjects:
         """None once it is done, or what may pass; raises a `MediaStoreError` where that is refused."""
         import obstore
 
-        with errors_told():
+        with _errors_told(self.place):
             url = await obstore.sign_async(self._store, method, self._named(name), _SIGNATURE_LIFETIME)
             headers, pieces = ({}, None) if sent is None else (sent.headers(), sent.pieces())
         try:
@@ -148,11 +150,11 @@ class BucketObjects:
     async def _read_on(self, name: str, start: int, end: int) -> AsyncGenerator[bytes]:
         import obstore
 
-        with errors_told(), _obstacles_told(self.place):
+        with _errors_told(self.place):
             found = await obstore.get_async(self._store, self._named(name), options={"range": (start, end)})
             pieces = aiter(found.stream(min_chunk_size=PIECE_BYTES))
         while True:
-            with errors_told(), _obstacles_told(self.place):
+            with _errors_told(self.place):
                 piece = await anext(pieces, None)
             if piece is None:
                 return
@@ -162,10 +164,10 @@ class BucketObjects:
         """As in `Objects`, some at a time; raises `StoreRefused` too."""
         import obstore
 
-        with errors_told(), _obstacles_told(self.place):
+        with _errors_told(self.place):
             pages = aiter(obstore.list(self._store, self._named(f"{folder}/"), chunk_size=LISTED_AT_ONCE))
         while True:
-            with errors_told(), _obstacles_told(self.place):
+            with _errors_told(self.place):
                 page = await anext(pages, None)
             if page is None:
                 return
@@ -176,7 +178,7 @@ class BucketObjects:
         """As in `Objects`; raises `StoreRefused` too."""
         import obstore
 
-        with suppress(ObjectMissing), errors_told(), _obstacles_told(self.place):
+        with suppress(ObjectMissing), _errors_told(self.place):
             return self._stored(await obstore.head_async(self._store, self._named(name)))
         return None
 
@@ -186,7 +188,8 @@ class BucketObjects:
 
     async def check(self) -> None:
         """As in `Objects`. What a process that was killed has left of it the next removes: it has the same name."""
-        await self.put(CHECK_NAME, _one(_CHECK_CONTENT))
+        async with self.draft(CHECK_NAME) as write:
+            write(memoryview(_CHECK_CONTENT))
         if b"".join([piece async for piece in self.read(CHECK_NAME, 0, len(_CHECK_CONTENT))]) != _CHECK_CONTENT:
             raise MediaStoreError("the object store gives other bytes than it was given")
         await self.delete(CHECK_NAME)
@@ -261,12 +264,10 @@ class _Arriving:
         """In a file without a buffer: one that a full disk has not taken would be written once more at its end."""
         return cls(tempfile.TemporaryFile(dir=folder, buffering=0), hashlib.md5(usedforsecurity=False))
 
-    def write(self, part: bytes) -> None:
+    def write(self, part: memoryview) -> None:
         """Add what has arrived."""
         self.digest.update(part)
-        left = memoryview(part)
-        while left:
-            left = left[self.file.write(left) :]
+        write_all(self.file, part)
 
     def headers(self) -> dict[str, str]:
         """What is said of it."""
@@ -279,12 +280,8 @@ class _Arriving:
     async def pieces(self) -> AsyncIterator[bytes]:
         """All of it, from the beginning."""
         self.file.seek(0)
-        while piece := await asyncio.to_thread(self.file.read, PIECE_BYTES):
+        while piece := await in_thread(self.file.read, PIECE_BYTES):
             yield piece
-
-
-async def _one(content: bytes) -> AsyncIterator[bytes]:
-    yield content
 
 
 def _code_in(answer: str) -> str:
@@ -302,17 +299,18 @@ def _refusal(place: BucketPlace, status: str, answer: str) -> StoreRefused:
 
 
 @contextmanager
-def _obstacles_told(place: BucketPlace) -> Iterator[None]:
-    """Turn what obstore raises where the store refuses into `StoreRefused`, and say what else it has answered."""
+def _errors_told(place: BucketPlace) -> Iterator[None]:
+    """Turn what obstore raises into MediaStoreErrors, `StoreRefused` where the store refuses."""
     from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
-    try:
-        yield
-    except (BaseError, FileNotFoundError) as error:
-        answer = str(error)
-        code = _code_in(answer)
-        if code in _ADVICE or isinstance(error, PermissionDeniedError | UnauthenticatedError):
-            raise _refusal(place, "" if code else type(error).__name__, answer) from None
-        if code and not isinstance(error, FileNotFoundError):
-            raise MediaStoreError(f"the object store does not give a file: {code}") from error
-        raise
+    with errors_told((OSError, BaseError)):
+        try:
+            yield
+        except (BaseError, FileNotFoundError) as error:
+            answer = str(error)
+            code = _code_in(answer)
+            if code in _ADVICE or isinstance(error, PermissionDeniedError | UnauthenticatedError):
+                raise _refusal(place, "" if code else type(error).__name__, answer) from None
+            if code and not isinstance(error, FileNotFoundError):
+                raise MediaStoreError(f"the object store does not give a file: {code}") from error
+            raise

@@ -10,9 +10,10 @@ import secrets
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 
 from tim_server.media_store.errors import FileAltered
-from tim_server.media_store.objects import Objects
+from tim_server.media_store.objects import Objects, Write, begin_in_thread, settled
 from tim_server.media_store.sealing import (
     CHUNK_BYTES,
     SEALED_CHUNK_BYTES,
@@ -21,6 +22,9 @@ from tim_server.media_store.sealing import (
     new_file_key,
     sealed_size,
 )
+
+PART_BYTES = 2 * CHUNK_BYTES
+"""What a thread works on at once. Three times as much is held of a file that arrives."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +65,9 @@ class MediaFiles:
     async def write(self, object_name: str, identity: str, pieces: AsyncIterator[bytes]) -> StoredFile:
         """Seal and store what arrives; raises what `pieces` raises, and then nothing is stored, or a
         `MediaStoreError`."""
-        arriving = _Arriving(FileCipher(key := new_file_key(), identity))
-        await self.objects.put(object_name, arriving.seal(pieces))
+        async with self.objects.draft(object_name) as write:
+            arriving = _Arriving(FileCipher(key := new_file_key(), identity), write)
+            await arriving.take(pieces)
         return StoredFile(key=key, size_bytes=arriving.size_bytes, sha256=arriving.digest.digest())
 
     async def read(self, file: FileToRead, *, first: int, last: int) -> AsyncGenerator[bytes]:
@@ -100,34 +105,53 @@ async def _whole_chunks(arriving: AsyncGenerator[bytes | memoryview]) -> AsyncGe
 
 
 class _Arriving:
-    """A file while it is sealed."""
+    """A file while it is sealed: a part of it gathers while a thread hashes, seals and writes the one before."""
 
-    def __init__(self, cipher: FileCipher) -> None:
+    def __init__(self, cipher: FileCipher, write: Write) -> None:
         self.size_bytes = 0
         self.digest = hashlib.sha256()
         self._cipher = cipher
+        self._write = write
+        self._gathered = 0
+        self._gathering, self._other = (memoryview(bytearray(PART_BYTES)) for _ in range(2))
+        self._sealed = memoryview(bytearray(sealed_size(PART_BYTES)))
+        self._work: asyncio.Future[None] | None = None
 
-    async def seal(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """The sealed chunks. The last one is known only once nothing comes after it. While one is hashed, which takes
-        longest and a thread does, the next arrives."""
-        number, held = 0, bytearray()
-        hashing: asyncio.Task[None] | None = None
-        async for piece in pieces:
-            held += piece
-            while len(held) > CHUNK_BYTES:
-                with memoryview(held) as view:
-                    chunk = bytes(view[:CHUNK_BYTES])
-                del held[:CHUNK_BYTES]
-                if hashing is not None:
-                    await hashing
-                hashing = asyncio.create_task(asyncio.to_thread(self.digest.update, chunk))
-                yield self._seal(chunk, number, is_last=False)
-                number += 1
-        if hashing is not None:
-            await hashing
-        self.digest.update(held)
-        yield self._seal(bytes(held), number, is_last=True)
+    async def take(self, pieces: AsyncIterator[bytes]) -> None:
+        """Take all that arrives. What has gathered is sealed once more comes: its last chunk is not the last one."""
+        try:
+            async for piece in pieces:
+                left = memoryview(piece)
+                while left:
+                    if self._gathered == PART_BYTES:
+                        await self._hand_over(is_end=False)
+                    some = left[: PART_BYTES - self._gathered]
+                    self._gathering[self._gathered : self._gathered + len(some)] = some
+                    self._gathered += len(some)
+                    left = left[len(some) :]
+            await self._hand_over(is_end=True)
+            await self._last_work()
+        finally:
+            await settled(self._work)
 
-    def _seal(self, chunk: bytes, number: int, *, is_last: bool) -> bytes:
-        self.size_bytes += len(chunk)
-        return self._cipher.seal(chunk, number, is_last=is_last)
+    async def _hand_over(self, *, is_end: bool) -> None:
+        await self._last_work()
+        part = self._gathering[: self._gathered]
+        seal = partial(self._seal, part, self.size_bytes // CHUNK_BYTES, is_end=is_end)
+        self._work = begin_in_thread(seal)
+        self.size_bytes += self._gathered
+        self._gathering, self._other, self._gathered = self._other, self._gathering, 0
+
+    async def _last_work(self) -> None:
+        if self._work is not None:
+            await asyncio.shield(self._work)
+
+    def _seal(self, part: memoryview, number: int, *, is_end: bool) -> None:
+        self.digest.update(part)
+        count, written = chunk_count(len(part)), 0
+        for index in range(count):
+            chunk = part[index * CHUNK_BYTES : (index + 1) * CHUNK_BYTES]
+            into = self._sealed[written : written + sealed_size(len(chunk))]
+            self._cipher.seal(chunk, number + index, is_last=is_end and index == count - 1, into=into)
+            written += len(into)
+        self._write(self._sealed[:written])

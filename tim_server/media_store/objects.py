@@ -3,17 +3,24 @@
 An object is there as a whole or not at all.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Protocol
+from errno import EDQUOT, ENOSPC
+from functools import partial
+from typing import IO, Protocol, TypeVar
 
 from tim_server.media_store.errors import MediaStoreError, NoSpaceLeft, ObjectMissing
 
-LETTING_GO_S = 0.5
-"""How long threads of obstore go on with what was broken off. A process that ends meanwhile is aborted."""
+THREADS_MAX = 8
+"""A disk that does not answer must not keep the threads from everything else."""
 
-_FULL = ("os error 28", "os error 122")  # ENOSPC and EDQUOT, as they end up in texts
+Write = Callable[[memoryview], None]
+T = TypeVar("T")
+
+_threads = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="files")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +37,10 @@ class StoredObject:
 class Objects(Protocol):
     """Objects by name. Names are relative paths of plain letters and digits."""
 
-    async def put(self, name: str, parts: AsyncIterator[bytes]) -> None:
-        """Write an object, which is durable when this returns; raises what `parts` raises, and then nothing is left, or
-        a `MediaStoreError`."""
+    def draft(self, name: str) -> AbstractAsyncContextManager[Write]:
+        """Write an object: what is given appends to it, and blocks, so that it is for a thread. The object is there and
+        durable when the context is left; by an exception, nothing is left of it. Raises a `MediaStoreError`."""
+        ...
 
     def read(self, name: str, start: int, end: int) -> AsyncGenerator[bytes | memoryview]:
         """The bytes from `start` up to `end`, fewer where the object ends before, in pieces, as they are asked for,
@@ -56,19 +64,46 @@ class Objects(Protocol):
         that takes a change of the configuration, or of the rights there."""
 
     async def close(self) -> None:
-        """Wait for what was broken off just now, and close connections."""
+        """Close connections."""
+
+
+def write_all(file: IO[bytes], part: memoryview) -> None:
+    """Append to an unbuffered file, which may take less than it is given at a time; raises a `MediaStoreError`."""
+    with errors_told():
+        while part:
+            part = part[file.write(part) :]
+
+
+async def in_thread(call: Callable[..., T], *arguments: object) -> T:
+    """What a blocking call returns. Who is cancelled meanwhile goes on once it has ended, so that nobody takes away
+    what it works with."""
+    work = begin_in_thread(partial(call, *arguments))
+    try:
+        return await asyncio.shield(work)
+    finally:
+        await settled(work)
+
+
+def begin_in_thread(call: Callable[[], T]) -> "asyncio.Future[T]":
+    """A blocking call that goes on. Whoever begins it waits for its end, `settled`, before taking anything away."""
+    return asyncio.get_running_loop().run_in_executor(_threads, call)
+
+
+async def settled(work: "asyncio.Future[T] | None") -> None:
+    """Wait until work has ended, however it does, whoever is cancelled."""
+    while work is not None and not work.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([work])
 
 
 @contextmanager
-def errors_told() -> Iterator[None]:
-    """Turn what obstore and the system raise into MediaStoreErrors."""
-    from obstore.exceptions import BaseError
-
+def errors_told(kinds: tuple[type[Exception], ...] = (OSError,)) -> Iterator[None]:
+    """Turn such errors into MediaStoreErrors."""
     try:
         yield
     except FileNotFoundError:
         raise ObjectMissing("a stored file is missing") from None
-    except (BaseError, OSError) as error:
-        if any(sign in str(error) for sign in _FULL) or getattr(error, "errno", None) in (28, 122):
+    except kinds as error:
+        if getattr(error, "errno", None) in (ENOSPC, EDQUOT):
             raise NoSpaceLeft("there is no space left for files") from None
         raise MediaStoreError(f"files can't be written or read: {type(error).__name__}") from error

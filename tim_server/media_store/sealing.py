@@ -46,9 +46,9 @@ class FileCipher:
         self._cipher: AESGCM = aes_gcm(key)
         self._identity = _FORMAT + identity.encode()
 
-    def seal(self, chunk: bytes, number: int, *, is_last: bool) -> bytes:
-        """The bytes to store for a chunk: `TAG_BYTES` more."""
-        return self._cipher.encrypt(_nonce(number, is_last=is_last), chunk, self._identity)
+    def seal(self, chunk: memoryview, number: int, *, is_last: bool, into: memoryview) -> None:
+        """Write the bytes to store for a chunk: `TAG_BYTES` more, which is how long `into` is."""
+        self._cipher.encrypt_into(_nonce(number, is_last=is_last), chunk, self._identity, into)
 
     def open(self, sealed: bytes | memoryview, number: int, *, is_last: bool) -> bytes:
         """The chunk that `seal` was given; raises `FileAltered`."""

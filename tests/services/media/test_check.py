@@ -225,14 +225,14 @@ async def test_what_a_killed_upload_has_left_is_removed(archive: Archive) -> Non
         return
     folder, upload = archive.objects.folder / "ab", await archive.keep()
     folder.mkdir(exist_ok=True)
-    (folder / f"{'1' * 38}#1").write_bytes(b"half")
+    (folder / f"{'1' * 38}#").write_bytes(b"half")
     path = archive.objects.folder / upload.object_name
-    path.rename(path.with_name(f"{path.name}#2"))
+    path.rename(path.with_name(f"{path.name}#"))
     tally = await archive.check()
     assert (tally.orphans, tally.lost) == (1, {"upload": 1})
     assert archive.told() == {(Trouble.ORPHAN, f"ab/{'1' * 38}"), (Trouble.MISSING, upload.object_name)}
     assert await archive.remove_orphans() == 1
-    assert [each.name for each in archive.objects.folder.rglob("*#*")] == [f"{path.name}#2"]
+    assert [each.name for each in archive.objects.folder.rglob("*#")] == [f"{path.name}#"]
 
 
 async def test_what_others_have_put_there_stays(archive: Archive) -> None:

@@ -86,7 +86,7 @@ async def killed_upload(store: Store, files: MediaFiles, time: Time, *, is_whole
     name = f"ab/{secrets.token_hex(8)}"
     async with store.database.transaction() as tx:
         await note_object(tx, name, due_ts=time.ms + LATER_MS - 1)
-    path = files.objects.folder / (name if is_whole else f"{name}#1")
+    path = files.objects.folder / (name if is_whole else f"{name}#")
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(b"sealed")
     return name
