@@ -8,6 +8,8 @@ from tim_server.admin_api import (
     media_for_tools,
     registration,
     reports,
+    room_deletion,
+    rooms_for_tools,
     trust,
 )
 from tim_server.web.route import Route
@@ -20,5 +22,7 @@ ROUTES: tuple[Route, ...] = (
     *media_for_tools.ROUTES,
     *registration.ROUTES,
     *reports.ROUTES,
+    *room_deletion.ROUTES,
+    *rooms_for_tools.ROUTES,
     *trust.ROUTES,
 )

@@ -25,6 +25,7 @@ from tim_server.app.media_keys import load_media_codec
 from tim_server.app.membership import make_leaving, make_outside, membership_services
 from tim_server.app.parts import Parts, now_ms
 from tim_server.app.push import make_outcomes, push_services
+from tim_server.app.room_deletion import room_deletion_services
 from tim_server.app.rooms import room_services
 from tim_server.app.sending import make_sending
 from tim_server.app.sync import sync_services
@@ -115,8 +116,9 @@ def _build(parts: Parts) -> OpenHomeserver:
     sending = make_sending(parts, presence.audience, elections)
     federation = federation_services(parts, edus.fields["edu_receiver"], sending.failing, elections)
     membership, media = membership_services(parts), media_services(parts)
+    deletion = room_deletion_services(parts, elections)
     fields |= media.fields | push_services(parts).fields | federation.fields | membership.fields
-    fields |= sending.services.fields
+    fields |= sending.services.fields | deletion.fields
     return OpenHomeserver(
         homeserver=Homeserver(server_name=parts.author.server_name, **fields),
         store=parts.store,
@@ -130,6 +132,7 @@ def _build(parts: Parts) -> OpenHomeserver:
             *edus.loops,
             *federation.loops,
             *media.loops,
+            *deletion.loops,
             *sending.services.loops,
             *parts.federation.trust.loops,
         ),

@@ -16,6 +16,7 @@ from tim_server.services.presence.audience import PresenceAudience
 from tim_server.services.presence.edus import REPEAT_INTERVAL_S as PRESENCE_INTERVAL_S
 from tim_server.services.presence.edus import PresenceEdus
 from tim_server.services.receipts.edus import ReceiptEdus
+from tim_server.services.rooms.deletion.forget import upon_deletion
 from tim_server.services.shared_look_ups import SharedLookUps
 from tim_server.services.to_device.edus import ToDeviceEdus
 from tim_server.services.transactions.acknowledge import Acknowledgements
@@ -74,6 +75,8 @@ def make_sending(parts: Parts, audience: PresenceAudience, elections: Elections)
 def _make_job(parts: Parts, audience: PresenceAudience) -> FederationSending:
     store, federation = parts.store, parts.tenant.federation
     sources, repeats = _make_sources(parts, audience)
+    bodies = RecentBodies(bytes_max=parts.budget.entries_max(OUTGOING_EVENTS))
+    store.commit_log.subscribe(upon_deletion(bodies.clear))
     sender = TransactionSender(
         client=parts.federation.client,
         writer=store.writer,
@@ -81,7 +84,7 @@ def _make_job(parts: Parts, audience: PresenceAudience) -> FederationSending:
             server_name=parts.author.server_name,
             store=store,
             edus=EduGathering(store=store, sources=sources, unsettled_since=lambda: watch.unsettled_since),
-            bodies=RecentBodies(bytes_max=parts.budget.entries_max(OUTGOING_EVENTS)),
+            bodies=bodies,
             now_ms=now_ms,
         ),
         acknowledgements=Acknowledgements(database=store.database, sources=sources),

@@ -12,6 +12,7 @@ from tim_server.services.events.client_events import ClientEvents
 from tim_server.services.filters.define import Filters
 from tim_server.services.notifications.counts import UnreadCounts
 from tim_server.services.presence.track import PresenceTracking
+from tim_server.services.rooms.deletion.forget import upon_deletion
 from tim_server.services.shared_look_ups import SharedLookUps
 from tim_server.services.sync.choose_filter import FilterChoice
 from tim_server.services.sync.device_lists import DeviceListsPart
@@ -132,6 +133,7 @@ def make_sync(
     )
     members_seen = MembersSeen(database=store.database, sources=sources)
     store.commit_log.subscribe(rows.follow)
+    store.commit_log.subscribe(upon_deletion(rows.clear))
     store.commit_log.subscribe(members_seen.follow)
     store.commit_log.subscribe(ephemeral.follow)
     store.commit_log.subscribe(views.follow)

@@ -57,6 +57,7 @@ from tim_server.services.reports.review import ReportReview
 from tim_server.services.rooms.aliases import RoomAliases
 from tim_server.services.rooms.context import RoomContext
 from tim_server.services.rooms.create import RoomCreation
+from tim_server.services.rooms.deletion.request import RoomDeletion
 from tim_server.services.rooms.event import RoomEvent
 from tim_server.services.rooms.event_by_time import EventByTime
 from tim_server.services.rooms.invite_address import AddressInvites
@@ -152,6 +153,7 @@ class Homeserver:
     well_known: WellKnown
     capabilities: Capabilities
     room_creation: RoomCreation
+    room_deletion: RoomDeletion
     room_upgrade: RoomUpgrade
     room_sender: RoomSender
     redaction: Redaction

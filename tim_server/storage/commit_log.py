@@ -7,8 +7,8 @@ Entries are contiguous: each names the position before it, and a gap is filled f
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeVar
 
 import orjson
@@ -143,6 +143,14 @@ class CommitLog:
             dropped = self._entries.popleft()
             self._bytes -= bytes_of(dropped)
             self.oldest_position = dropped.position
+
+    def forget_rooms(self, room_nids: Collection[int]) -> None:
+        """Keep nothing of what happened in these rooms, which are deleted."""
+        for index, entry in enumerate(self._entries):
+            if not entry.events.keys().isdisjoint(room_nids):
+                kept = {nid: rows for nid, rows in entry.events.items() if nid not in room_nids}
+                self._entries[index] = replace(entry, events=kept)
+                self._bytes += bytes_of(self._entries[index]) - bytes_of(entry)
 
     def _wake(self) -> None:
         if self._advanced is not None and not self._advanced.done():

@@ -107,6 +107,17 @@ async def delete_alias(tx: Connection, alias: RoomAlias, room_nid: int) -> None:
     await tx.execute(DELETE_ALIAS, alias, room_nid)
 
 
+TAKE_NAMES = """
+WITH unlisted AS (DELETE FROM published_rooms WHERE room_nid = $1)
+DELETE FROM room_aliases WHERE room_nid = $1 RETURNING alias
+"""
+
+
+async def take_names(tx: Connection, room_nid: int) -> list[RoomAlias]:
+    """Remove all aliases of the room, which these were, and take it out of the public directory."""
+    return sorted(RoomAlias(row["alias"]) for row in await tx.fetch(TAKE_NAMES, room_nid))
+
+
 IS_PUBLISHED = "SELECT EXISTS (SELECT FROM published_rooms WHERE room_nid = $1)"
 
 

@@ -19,7 +19,8 @@ TABLES = (TableContract(name="rooms", owner="storage.room_commits", bound="one r
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoomRow:
-    """A room and its head. `forward_extremities` are (nid, event id), the newest last."""
+    """A room and its head. `forward_extremities` are (nid, event id), the newest last. One that `is_closed` is being
+    deleted; into one that `is_blocked` nobody of this server may come."""
 
     nid: int
     room_id: RoomId
@@ -29,12 +30,17 @@ class RoomRow:
     depth: int
     snapshot: int
     snapshot_depth: int
+    is_closed: bool
+    is_blocked: bool
 
 
 LOAD_ROOM = """
 SELECT r.nid, r.room_id, r.room_version, r.head_version, r.depth, r.snapshot, s.depth AS snapshot_depth,
        ARRAY(SELECT e.nid FROM events AS e WHERE e.nid = ANY(r.forward_extremities) ORDER BY e.depth, e.nid) AS nids,
-       ARRAY(SELECT e.event_id FROM events AS e WHERE e.nid = ANY(r.forward_extremities) ORDER BY e.depth, e.nid) AS ids
+       ARRAY(SELECT e.event_id FROM events AS e WHERE e.nid = ANY(r.forward_extremities) ORDER BY e.depth, e.nid)
+           AS ids,
+       EXISTS(SELECT FROM room_deletions AS d WHERE d.room_id = $1 AND d.finished_ts IS NULL) AS is_closed,
+       EXISTS(SELECT FROM blocked_rooms AS b WHERE b.room_id = $1) AS is_blocked
 FROM rooms AS r LEFT JOIN state_snapshots AS s ON s.nid = r.snapshot
 WHERE r.room_id = $1
 """
@@ -56,6 +62,8 @@ async def load_room(tx: Connection, room_id: RoomId) -> RoomRow | None:
         depth=row["depth"],
         snapshot=row["snapshot"],
         snapshot_depth=row["snapshot_depth"] or 0,
+        is_closed=row["is_closed"],
+        is_blocked=row["is_blocked"],
     )
 
 
@@ -98,3 +106,12 @@ async def insert_room_without_state(
 ) -> None:
     """Know a room that this server is not in, and of which it has no state; nothing where it is known already."""
     await tx.execute(INSERT_ROOM_WITHOUT_STATE, nid, room_id, room_version, position)
+
+
+FIND_ROOM_NID = "SELECT nid FROM rooms WHERE room_id = $1"
+
+
+async def load_room_nid(tx: Connection, room_id: RoomId) -> int | None:
+    """The room's nid; None where this server does not know the room."""
+    nid: int | None = await tx.fetchval(FIND_ROOM_NID, room_id)
+    return nid

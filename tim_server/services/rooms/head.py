@@ -24,7 +24,8 @@ DEPTH_MAX = 2**53 - 1
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoomHead:
     """Where the room stands: `state` is the resolved state (type, state key) → nid; `joined_servers` counts joined
-    members by server; `extremities` have the newest last. `head_version` None: the room is being created."""
+    members by server; `extremities` have the newest last. `head_version` None: the room is being created. One that
+    `is_closed` is being deleted, and takes nothing but leaves; into one that `is_blocked` no local user may come."""
 
     nid: int
     room_id: RoomId
@@ -36,6 +37,8 @@ class RoomHead:
     snapshot_depth: int
     state: Mapping[tuple[str, str], int]
     joined_servers: Mapping[str, int]
+    is_closed: bool = False
+    is_blocked: bool = False
 
 
 class RoomHeads:
@@ -121,6 +124,8 @@ class RoomHeads:
             snapshot_depth=row.snapshot_depth,
             state=state,
             joined_servers=joined,
+            is_closed=row.is_closed,
+            is_blocked=row.is_blocked,
         )
 
 

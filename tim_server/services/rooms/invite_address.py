@@ -14,11 +14,12 @@ from tim_server.matrix.identifiers import RoomId, UserId
 from tim_server.services.accounts.requester import Requester
 from tim_server.services.rooms.draft import Draft, DraftGroup
 from tim_server.services.rooms.identity_servers import IdentityServers, InvitedAddress
+from tim_server.services.rooms.kept_out import NOT_IN_ROOM
 from tim_server.services.rooms.member_content import load_names
 from tim_server.services.rooms.moderate import Moderation
 from tim_server.services.rooms.permission import check_may_act
 from tim_server.services.rooms.power import may_invite
-from tim_server.services.rooms.queue import NOT_IN_ROOM, RoomQueues
+from tim_server.services.rooms.queue import RoomQueues
 from tim_server.services.rooms.remote.third_party_invite import THIRD_PARTY_INVITE
 from tim_server.services.rooms.view import load_current_events
 from tim_server.storage.codec import Codec

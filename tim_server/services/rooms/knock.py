@@ -12,10 +12,12 @@ from tim_server.matrix.identifiers import RoomAlias, RoomId, ServerName, UserId
 from tim_server.services.accounts.requester import Requester
 from tim_server.services.rooms.draft import Draft, DraftGroup
 from tim_server.services.rooms.join import RoomJoin
+from tim_server.services.rooms.kept_out import SHUT
 from tim_server.services.rooms.member_content import MEMBER, load_names, member_content, membership_in
 from tim_server.services.rooms.permission import check_may_act
 from tim_server.services.rooms.queue import RoomQueues
 from tim_server.services.rooms.remote.knock import RemoteKnock
+from tim_server.storage.blocked_rooms import is_shut
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Database
 
@@ -40,6 +42,8 @@ class RoomKnock:
         room_id, servers = await self.join.resolve(room, servers)
         async with self.database.connection() as connection:
             names = await load_names(connection, self.codec, [requester.user_id])
+            if await is_shut(connection, room_id):
+                raise Forbidden(SHUT)
         content = member_content("knock", names=names.get(requester.user_id, {}), reason=reason)
         if await self.remote.servers.is_here(room_id):
             await self._knock_here(requester.user_id, room_id, content)

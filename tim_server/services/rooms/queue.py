@@ -23,6 +23,7 @@ from tim_server.services.rooms.auth_events import ParsedEvents
 from tim_server.services.rooms.decide import Decider, Decision, needed_keys, new_room_head
 from tim_server.services.rooms.draft import Draft, DraftGroup, TransactionKey
 from tim_server.services.rooms.head import RoomHead, RoomHeads
+from tim_server.services.rooms.kept_out import NOT_IN_ROOM, admitted
 from tim_server.services.rooms.named_servers import servers_named
 from tim_server.services.rooms.notify import EventOutcomes
 from tim_server.services.rooms.receive import EventsMissing, Incoming, Receiver
@@ -37,7 +38,6 @@ from tim_server.storage.store import Store
 from tim_server.storage.writer import HeadMoved, TransactionKnown
 
 CREATE_ATTEMPTS = 20
-NOT_IN_ROOM = "This server is not in the room"
 
 Answer: TypeAlias = tuple[EventId, ...] | MatrixError
 
@@ -257,9 +257,9 @@ class RoomQueues:
 
     async def _process(self, room_id: RoomId, batch: list[_Waiting]) -> None:
         for _ in range(self.options.attempts_max):
-            head = await self.heads.get(room_id)
-            if head is None or (not head.extremities and isinstance(batch[0].group, DraftGroup)):
-                raise NotFound(NOT_IN_ROOM)
+            head, batch = admitted(await self.heads.get(room_id), batch)
+            if not batch:
+                return
             decision = await self._decide(head, batch)
             refused: Mapping[EventId, MatrixError] = {}
             if self.policy is not None and not isinstance(batch[0].group, Incoming):

@@ -28,10 +28,12 @@ from tim_server.services.account_data.ignored import load_ignored_users
 from tim_server.services.push_rules.known import KnownRules
 from tim_server.services.rooms.decide import membership_of
 from tim_server.services.rooms.invite_permission import check_take_invites
+from tim_server.services.rooms.kept_out import SHUT
 from tim_server.services.rooms.remote.outside import OutsideChange, OutsideMemberships
 from tim_server.services.rooms.remote.told_state import ToldState
 from tim_server.services.rooms.resident.participation import Participation
 from tim_server.services.trust.gate import ChokePoint, TrustGate
+from tim_server.storage.blocked_rooms import is_shut
 from tim_server.storage.memberships import find_room_for_user
 from tim_server.storage.users import find_user
 
@@ -148,6 +150,9 @@ class InviteReceipt:
             user = await find_user(tx, invitee)
             room = await find_room_for_user(tx, event.room_id, invitee)
             await check_take_invites(tx, store.codec, [invitee])
+            is_room_shut = await is_shut(tx, event.room_id)
+        if is_room_shut:
+            raise Forbidden(SHUT)
         if user is None or user.deactivated_ts is not None:
             raise Forbidden("The user can't be invited")
         if room is not None and room.membership == "join":

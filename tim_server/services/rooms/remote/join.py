@@ -98,6 +98,7 @@ class RemoteJoin:
     async def _follow(self, before: "Sequence[asyncio.Task[EventId | None]]", wanted: WantedJoin) -> EventId | None:
         if before:
             await asyncio.wait(before)
+        await self.under_way.check_open(wanted.room_id)
         if not wanted.although_here and await self.servers.is_here(wanted.room_id):
             return None
         servers = await self.servers.to_ask(wanted.room_id, wanted.user_id, wanted.servers)
@@ -113,7 +114,7 @@ class RemoteJoin:
             checked, wanted.user_id, wanted.content, author=self.author, now_ms=now_ms, unique=f"{number}.{now_ms}"
         )
         head = await self.known_rooms.know(event.room_id, event.room_version)
-        await self.under_way.begin(head.nid)
+        await self.under_way.begin(head.room_id, head.nid)
         try:
             event_id = await self._send(wanted, server, event, head)
         except (RemoteError, OutgoingError, MatrixError) as error:

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from tim_server.matrix.errors import MatrixError
+from tim_server.matrix.errors import Forbidden, MatrixError
 from tim_server.matrix.identifiers import RoomId, ServerName, UserId
+from tim_server.services.rooms.kept_out import SHUT
+from tim_server.storage.blocked_rooms import is_shut
 from tim_server.storage.database import Connection
 from tim_server.storage.joins_under_way import delete_join, is_join_under_way, put_join
 from tim_server.storage.store import Store
@@ -27,10 +29,18 @@ class JoinsUnderWay:
     now_ms: Callable[[], int]
     lasts_s: float
 
-    async def begin(self, room_nid: int) -> None:
-        """A join to the room begins."""
+    async def check_open(self, room_id: RoomId) -> None:
+        """Raise `Forbidden` where an administrator is deleting the room or has blocked it."""
+        async with self.store.database.connection() as connection:
+            if await is_shut(connection, room_id):
+                raise Forbidden(SHUT)
+
+    async def begin(self, room_id: RoomId, room_nid: int) -> None:
+        """A join to the room begins. Raises `Forbidden` where an administrator is deleting or has blocked it."""
         now_ms = self.now_ms()
         async with self.store.database.transaction() as tx:
+            if await is_shut(tx, room_id):
+                raise Forbidden(SHUT)
             await put_join(tx, room_nid, until_ts=now_ms + int(self.lasts_s * 1000), now_ms=now_ms)
 
     async def succeeded(self, room_nid: int) -> None:

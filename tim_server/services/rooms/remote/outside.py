@@ -14,6 +14,8 @@ from tim_server.matrix.identifiers import EventId, RoomId, ServerName, UserId
 from tim_server.matrix.push_rules import NotifyLevel
 from tim_server.services.rooms.decide import membership_of
 from tim_server.services.rooms.head import RoomHeads
+from tim_server.services.rooms.kept_out import SHUT
+from tim_server.storage.blocked_rooms import is_shut
 from tim_server.storage.codec import Codec
 from tim_server.storage.commit_log import MEMBERSHIPS
 from tim_server.storage.database import Connection
@@ -157,6 +159,8 @@ class _PutOutside:
             return True
         if (None if room is None else room.membership) not in self.instead_of:
             raise Forbidden("The user's membership of the room does not allow this")
+        if self.membership.membership not in ("leave", "ban") and await is_shut(tx, self.room_id):
+            raise Forbidden(SHUT)
         is_invite = self.membership.membership == "invite"
         if is_invite and await count_pending_invites(tx, self.users[0]) >= self.invites_max:
             raise LimitExceeded("The user has too many invites that are not answered")

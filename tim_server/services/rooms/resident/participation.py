@@ -12,7 +12,7 @@ from tim_server.matrix.identifiers import RoomId, ServerName
 from tim_server.matrix.server_acls import SERVER_ACL, is_allowed_by_acl
 from tim_server.services.rooms.auth_events import ParsedEvents
 from tim_server.services.rooms.head import RoomHead, RoomHeads
-from tim_server.services.rooms.queue import NOT_IN_ROOM
+from tim_server.services.rooms.kept_out import NOT_IN_ROOM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
