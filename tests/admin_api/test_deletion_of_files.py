@@ -50,7 +50,7 @@ async def add_copy(tenant_dsn: str, media_id: str) -> None:
     connection = await connect(tenant_dsn)
     await connection.execute(
         "INSERT INTO media "
-        "(server_name, media_id, object_name, details, size_bytes, sha256, created_ts, last_access_ts) "
+        "(server_name, media_id, object_name, details, size_bytes, fingerprint, created_ts, last_access_ts) "
         "VALUES ('other.example', $1, 'ab/' || $1, '', 7, '', 1, 1)",
         media_id,
     )

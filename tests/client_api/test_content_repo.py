@@ -1,6 +1,7 @@
 """Uploading and downloading files."""
 
 import asyncio
+import hashlib
 import json
 import secrets
 from collections.abc import AsyncIterator
@@ -174,6 +175,26 @@ async def test_a_range_of_another_file_is_not_given(alice: Person) -> None:
     assert (await download(alice, file, Range="bytes=0-1", If_Range='"other"')).status == 200
 
 
+@pytest.mark.parametrize(
+    ("known", "status"),
+    [("{tag}", 304), ("W/{tag}", 304), ('"other", {tag}', 304), ("*", 304), ('"other"', 200), ("nonsense", 200)],
+)
+async def test_who_has_a_file_already_is_told_so(alice: Person, known: str, status: int) -> None:
+    """RFC 9110, section 13.1.2."""
+    file = await uploaded(alice, b"0123456789")
+    first = await download(alice, file)
+    again = await download(alice, file, If_None_Match=known.format(tag=first.headers["ETag"]), Range="bytes=20-")
+    assert (again.status, again.body) == ((304, b"") if status == 304 else (416, b""))
+    if status == 304:
+        assert all(again.headers[name] == first.headers[name] for name in ("ETag", "Cache-Control"))
+
+
+async def test_other_content_has_another_tag(alice: Person) -> None:
+    files = [await uploaded(alice, content) for content in (b"one", b"one", b"two")]
+    one, same, other = [(await download(alice, file)).headers["ETag"] for file in files]
+    assert one == same != other
+
+
 async def test_head_tells_the_size_only(alice: Person) -> None:
     got = await download(alice, await uploaded(alice, b"0123456789"), method="HEAD")
     assert (got.status, got.headers["Content-Length"], got.body) == (200, "10", b"")
@@ -293,7 +314,8 @@ async def test_files_and_database_hold_nothing_of_the_content(alice: Person, fol
     async with open_tables(tenant_dsn) as tables:
         told = "\n".join(row for _, row in await tables.dump())
     assert file.partition("/")[2] in told
-    for text in (planted, name, kind):
+    hashes = [hashlib.new(kind_of_hash, content).hexdigest() for kind_of_hash in ("sha256", "sha1", "md5")]
+    for text in (planted, name, kind, *hashes):
         assert text not in told and text.encode().hex() not in told
 
 

@@ -3,7 +3,6 @@
 from typing import Any
 
 import msgspec
-from pydantic import Field
 
 from tim_server.matrix.content_disposition import clean_file_name
 from tim_server.matrix.errors import Unrecognized
@@ -11,20 +10,17 @@ from tim_server.services.accounts.requester import Requester
 from tim_server.services.homeserver import Homeserver
 from tim_server.storage.media import Medium
 from tim_server.web.fields import MediaId, ServerName
-from tim_server.web.media import TIMEOUT_MS, ThumbnailRequest, file_response, thumbnail_response
-from tim_server.web.request_model import InHeader, InPath, InQuery, RequestModel
+from tim_server.web.media import FileRequest, ThumbnailRequest, file_response, thumbnail_response
+from tim_server.web.request_model import InPath, InQuery, RequestModel
 from tim_server.web.response_model import Binary, RawJson, ResponseModel
 from tim_server.web.route import Auth, Route
 
 
-class GetContentRequest(RequestModel):
+class GetContentRequest(FileRequest):
     """Which file, and what of it."""
 
     server_name: InPath[ServerName]
     media_id: InPath[MediaId]
-    timeout_ms: InQuery[int] = TIMEOUT_MS
-    range: InHeader[str | None] = Field(default=None, alias="Range")
-    if_range: InHeader[str | None] = Field(default=None, alias="If-Range")
 
 
 class GetContentOverrideNameRequest(GetContentRequest):
@@ -63,13 +59,7 @@ async def get_content_authed(server: Homeserver, requester: Requester, request: 
     Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1mediadownloadservernamemediaid
     """
     medium = await _find(server, requester, request)
-    return await file_response(
-        server.media_download,
-        medium,
-        file_name=medium.file_name,
-        range_header=request.range,
-        if_range=request.if_range,
-    )
+    return await file_response(server.media_download, medium, request, file_name=medium.file_name)
 
 
 async def get_content_override_name_authed(
@@ -80,13 +70,7 @@ async def get_content_override_name_authed(
     Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1mediadownloadservernamemediaidfilename
     """
     medium = await _find(server, requester, request)
-    return await file_response(
-        server.media_download,
-        medium,
-        file_name=clean_file_name(request.file_name),
-        range_header=request.range,
-        if_range=request.if_range,
-    )
+    return await file_response(server.media_download, medium, request, file_name=clean_file_name(request.file_name))
 
 
 async def get_content_thumbnail_authed(

@@ -128,13 +128,7 @@ async def get_content(server: Homeserver, request: GetDeprecatedContentRequest) 
     Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixmediav3downloadservernamemediaid
     """
     medium = await _find(server, request)
-    return await file_response(
-        server.media_download,
-        medium,
-        file_name=medium.file_name,
-        range_header=request.range,
-        if_range=request.if_range,
-    )
+    return await file_response(server.media_download, medium, request, file_name=medium.file_name)
 
 
 async def get_content_override_name(server: Homeserver, request: GetDeprecatedContentOverrideNameRequest) -> Any:
@@ -142,13 +136,8 @@ async def get_content_override_name(server: Homeserver, request: GetDeprecatedCo
 
     Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixmediav3downloadservernamemediaidfilename
     """
-    return await file_response(
-        server.media_download,
-        await _find(server, request),
-        file_name=clean_file_name(request.file_name),
-        range_header=request.range,
-        if_range=request.if_range,
-    )
+    medium = await _find(server, request)
+    return await file_response(server.media_download, medium, request, file_name=clean_file_name(request.file_name))
 
 
 class GetDeprecatedThumbnailRequest(ThumbnailRequest):

@@ -51,8 +51,9 @@ class Codec:
         return header + nonce + self._ciphers[key_id].encrypt(nonce, content, header)
 
     def fingerprint(self, content: bytes) -> bytes:
-        """A short keyed hash, for telling whether two contents are equal without storing them where all can read it."""
-        key = hashlib.blake2b(self.keys[0].key, person=b"fingerprint").digest() if self.keys else b""
+        """A short keyed hash, for telling whether two contents are equal without storing them where all can read it.
+        The last key makes it, the first that there was: newer ones change nothing about it."""
+        key = hashlib.blake2b(self.keys[-1].key, person=b"fingerprint").digest() if self.keys else b""
         return hashlib.blake2b(content, key=key, digest_size=_FINGERPRINT_BYTES).digest()
 
     def decode(self, stored: bytes) -> bytes:

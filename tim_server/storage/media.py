@@ -36,7 +36,8 @@ TABLES = (
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Medium:
     """A file. `user_id` is who uploaded it, None for a copy of another server's. `file_name` is what it was called.
-    `is_quarantined`: it, or a file of the same bytes, is withdrawn."""
+    `fingerprint`, which takes a key, is the same for the same bytes. `is_quarantined`: it, or
+    a file of the same bytes, is withdrawn."""
 
     server_name: ServerName
     media_id: MediaId
@@ -46,7 +47,7 @@ class Medium:
     content_type: str
     file_name: str | None
     size_bytes: int
-    sha256: bytes
+    fingerprint: bytes
     created_ts: int
     last_access_ts: int
     is_quarantined: bool = False
@@ -99,7 +100,8 @@ async def doom_object(tx: Connection, object_name: str, *, now: int) -> None:
 
 
 INSERT_MEDIUM = """
-INSERT INTO media (server_name, media_id, user_id, object_name, details, size_bytes, sha256, created_ts, last_access_ts)
+INSERT INTO media
+    (server_name, media_id, user_id, object_name, details, size_bytes, fingerprint, created_ts, last_access_ts)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8) ON CONFLICT (server_name, media_id) DO NOTHING RETURNING true
 """
 
@@ -122,17 +124,17 @@ async def _insert(tx: Connection, codec: Codec, medium: Medium) -> bool:
         medium.object_name,
         encode_details(codec, key=medium.file_key, content_type=medium.content_type, file_name=medium.file_name),
         medium.size_bytes,
-        medium.sha256,
+        medium.fingerprint,
         medium.created_ts,
     )
     return bool(is_new)
 
 
 FIND_MEDIUM = """
-SELECT user_id, object_name, details, size_bytes, sha256, created_ts, last_access_ts,
+SELECT user_id, object_name, details, size_bytes, fingerprint, created_ts, last_access_ts,
     EXISTS (
         SELECT FROM quarantined_media AS q
-        WHERE (q.server_name = lower($1) AND q.media_id = $2) OR q.sha256 = media.sha256
+        WHERE (q.server_name = lower($1) AND q.media_id = $2) OR q.fingerprint = media.fingerprint
     ) AS is_quarantined
 FROM media WHERE server_name = $1 AND media_id = $2
 """
@@ -156,7 +158,7 @@ def medium_of(row: Any, codec: Codec, server_name: ServerName, media_id: MediaId
         content_type=details.type,
         file_name=details.name,
         size_bytes=row["size_bytes"],
-        sha256=row["sha256"],
+        fingerprint=row["fingerprint"],
         created_ts=row["created_ts"],
         last_access_ts=row["last_access_ts"],
         is_quarantined=row["is_quarantined"],
@@ -164,18 +166,20 @@ def medium_of(row: Any, codec: Codec, server_name: ServerName, media_id: MediaId
 
 
 UPLOADS_NEWEST_FIRST = """
-SELECT server_name, media_id, user_id, object_name, details, size_bytes, sha256, created_ts, last_access_ts,
+SELECT server_name, media_id, user_id, object_name, details, size_bytes, fingerprint, created_ts, last_access_ts,
     EXISTS (
         SELECT FROM quarantined_media AS q
-        WHERE (q.server_name = lower(media.server_name) AND q.media_id = media.media_id) OR q.sha256 = media.sha256
+        WHERE (q.server_name = lower(media.server_name) AND q.media_id = media.media_id)
+           OR q.fingerprint = media.fingerprint
     ) AS is_quarantined
 FROM media WHERE user_id = $1 ORDER BY created_ts DESC, media_id DESC OFFSET $2 LIMIT $3
 """
 UPLOADS_OLDEST_FIRST = """
-SELECT server_name, media_id, user_id, object_name, details, size_bytes, sha256, created_ts, last_access_ts,
+SELECT server_name, media_id, user_id, object_name, details, size_bytes, fingerprint, created_ts, last_access_ts,
     EXISTS (
         SELECT FROM quarantined_media AS q
-        WHERE (q.server_name = lower(media.server_name) AND q.media_id = media.media_id) OR q.sha256 = media.sha256
+        WHERE (q.server_name = lower(media.server_name) AND q.media_id = media.media_id)
+           OR q.fingerprint = media.fingerprint
     ) AS is_quarantined
 FROM media WHERE user_id = $1 ORDER BY created_ts, media_id OFFSET $2 LIMIT $3
 """

@@ -35,14 +35,14 @@ class Quarantine:
 
 
 PUT_QUARANTINE = """
-INSERT INTO quarantined_media (server_name, media_id, sha256, cause, decided_by, created_ts)
+INSERT INTO quarantined_media (server_name, media_id, fingerprint, cause, decided_by, created_ts)
 VALUES (
-    lower($1), $2, (SELECT sha256 FROM media WHERE server_name = $1 AND media_id = $2 AND size_bytes > 0),
+    lower($1), $2, (SELECT fingerprint FROM media WHERE server_name = $1 AND media_id = $2 AND size_bytes > 0),
     'administrator', $3, $4
 )
 ON CONFLICT (server_name, media_id) DO UPDATE
-SET sha256 = coalesce(excluded.sha256, quarantined_media.sha256), cause = 'administrator', decided_by = $3,
-    created_ts = $4, expires_ts = NULL
+SET fingerprint = coalesce(excluded.fingerprint, quarantined_media.fingerprint), cause = 'administrator',
+    decided_by = $3, created_ts = $4, expires_ts = NULL
 """
 
 
@@ -55,8 +55,8 @@ async def put_quarantine(
 
 QUARANTINE_UPLOADS = """
 WITH added AS (
-    INSERT INTO quarantined_media (server_name, media_id, sha256, cause, decided_by, created_ts)
-    SELECT lower(server_name), media_id, CASE WHEN size_bytes > 0 THEN sha256 END, 'administrator', $2, $3
+    INSERT INTO quarantined_media (server_name, media_id, fingerprint, cause, decided_by, created_ts)
+    SELECT lower(server_name), media_id, CASE WHEN size_bytes > 0 THEN fingerprint END, 'administrator', $2, $3
     FROM media WHERE user_id = $1
     ON CONFLICT (server_name, media_id) DO NOTHING RETURNING 1
 )
@@ -85,7 +85,7 @@ async def note_malware(
 FIND_QUARANTINE = """
 SELECT nid, server_name, media_id, cause, decided_by, created_ts FROM quarantined_media
 WHERE (server_name = lower($1) AND media_id = $2)
-   OR sha256 = (SELECT sha256 FROM media WHERE server_name = $1 AND media_id = $2)
+   OR fingerprint = (SELECT fingerprint FROM media WHERE server_name = $1 AND media_id = $2)
 ORDER BY nid LIMIT 1
 """
 
@@ -111,7 +111,7 @@ DELETE_QUARANTINE = """
 WITH released AS (
     DELETE FROM quarantined_media
     WHERE (server_name = lower($1) AND media_id = $2)
-       OR sha256 = (SELECT sha256 FROM media WHERE server_name = $1 AND media_id = $2)
+       OR fingerprint = (SELECT fingerprint FROM media WHERE server_name = $1 AND media_id = $2)
     RETURNING 1
 )
 SELECT EXISTS (SELECT FROM released)

@@ -11,8 +11,8 @@ from tim_server.matrix.content_disposition import content_disposition
 from tim_server.media_store.thumbnails import Thumbnail, ThumbnailSize
 from tim_server.services.media.download import MediaDownload
 from tim_server.storage.media import Medium
-from tim_server.web.ranges import RangeNotSatisfiable, range_of
-from tim_server.web.request_model import InQuery, RequestModel
+from tim_server.web.ranges import RangeNotSatisfiable, names_tag, range_of
+from tim_server.web.request_model import InHeader, InQuery, RequestModel
 from tim_server.web.response_model import Binary, StreamedBinary, WithStatus
 
 TIMEOUT_MS = 20_000
@@ -27,6 +27,15 @@ _SAFETY = {
     "Referrer-Policy": "no-referrer",
 }
 _CACHING = {"Cache-Control": "private, max-age=86400, immutable"}
+
+
+class FileRequest(RequestModel):
+    """What is asked for of a file."""
+
+    timeout_ms: InQuery[int] = TIMEOUT_MS
+    range: InHeader[str | None] = Field(default=None, alias="Range")
+    if_range: InHeader[str | None] = Field(default=None, alias="If-Range")
+    if_none_match: InHeader[str | None] = Field(default=None, alias="If-None-Match")
 
 
 class ThumbnailRequest(RequestModel):
@@ -57,14 +66,15 @@ def thumbnail_disposition(thumbnail: Thumbnail) -> str:
     return content_disposition(thumbnail.content_type, f"thumbnail.{thumbnail.content_type.partition('/')[2]}")
 
 
-async def file_response(
-    media: MediaDownload, medium: Medium, *, file_name: str | None, range_header: str | None, if_range: str | None
-) -> Any:
-    """The answer for a file, under this name. A range counts where `If-Range` names the file, or is not there."""
-    tag = f'"{medium.media_id}"'
+async def file_response(media: MediaDownload, medium: Medium, asked: FileRequest, *, file_name: str | None) -> Any:
+    """The answer for a file, under this name. A range counts where `If-Range` names the file, or is not there; who has
+    the file already is told so."""
+    tag = f'"{medium.fingerprint.hex()}"'
     size = medium.size_bytes
+    if names_tag(asked.if_none_match, tag):
+        return WithStatus(304, Binary(body=b"", content_type=medium.content_type), {**_CACHING, "ETag": tag})
     try:
-        wanted = range_of(range_header if if_range in (None, tag) else None, size)
+        wanted = range_of(asked.range if asked.if_range in (None, tag) else None, size)
     except RangeNotSatisfiable:
         return WithStatus(416, Binary(body=b"", content_type="text/plain"), {"Content-Range": f"bytes */{size}"})
     first, last = wanted or (0, size - 1)

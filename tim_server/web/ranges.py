@@ -1,5 +1,6 @@
-"""The header `Range` (RFC 9110, section 14): one range of bytes. What asks for several, or in another unit, is answered
-with the whole, as the RFC lets servers do."""
+"""What is asked for of a content (RFC 9110). `Range` (section 14): one range of bytes; what asks for several, or in
+another unit, is answered with the whole, as the RFC lets servers do. `If-None-Match` (section 13): nothing, where it is
+known already."""
 
 import re
 
@@ -24,3 +25,10 @@ def range_of(header: str | None, size_bytes: int) -> tuple[int, int] | None:
     if first >= size_bytes:
         raise RangeNotSatisfiable
     return first, min(last, size_bytes - 1)
+
+
+def names_tag(header: str | None, tag: str) -> bool:
+    """Whether a header such as `If-None-Match` names this entity tag, or any."""
+    if header is None:
+        return False
+    return header.strip() == "*" or tag in {each.strip().removeprefix("W/") for each in header.split(",")}

@@ -105,8 +105,8 @@ async def test_many_uploads_expire_in_steps(store: Store, alice: Person) -> None
     """Also behind more avatars than are looked at in one step."""
     async with store.database.transaction() as tx:
         await tx.execute(
-            "INSERT INTO media (server_name, media_id, user_id, object_name, details, size_bytes, sha256, created_ts, "
-            "last_access_ts) SELECT $1, 'file' || number, $2, 'ab/' || number, '', 1, '', 1, number "
+            "INSERT INTO media (server_name, media_id, user_id, object_name, details, size_bytes, fingerprint, "
+            "created_ts, last_access_ts) SELECT $1, 'file' || number, $2, 'ab/' || number, '', 1, '', 1, number "
             "FROM generate_series(1, $3) AS number",
             SERVER,
             alice.user_id,

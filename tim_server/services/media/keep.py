@@ -51,7 +51,8 @@ class ArrivingMedium:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaKeeping:
-    """Takes files in. `codec` seals their keys and names; without `scan` nothing is scanned for malware."""
+    """Takes files in. `codec` seals their keys and names, and makes fingerprints; without `scan` nothing is scanned for
+    malware."""
 
     writer: Writer
     codec: Codec
@@ -77,7 +78,7 @@ class MediaKeeping:
             content_type=arriving.content_type,
             file_name=arriving.file_name,
             size_bytes=stored.size_bytes,
-            sha256=stored.sha256,
+            fingerprint=self.codec.fingerprint(stored.sha256),
             created_ts=now,
             last_access_ts=now,
         )
