@@ -24,7 +24,7 @@ from tim_server.media_store.sealing import (
 )
 
 PART_BYTES = 2 * CHUNK_BYTES
-"""What a thread works on at once. Three times as much is held of a file that arrives."""
+"""What a thread works on at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,8 +113,10 @@ class _Arriving:
         self._cipher = cipher
         self._write = write
         self._gathered = 0
-        self._gathering, self._other = (memoryview(bytearray(PART_BYTES)) for _ in range(2))
-        self._sealed = memoryview(bytearray(sealed_size(PART_BYTES)))
+        # In one piece, which is so large that it is given back to the system at once.
+        memory = memoryview(bytearray(2 * PART_BYTES + SEALED_CHUNK_BYTES))
+        self._gathering, self._other = memory[:PART_BYTES], memory[PART_BYTES : 2 * PART_BYTES]
+        self._sealed = memory[2 * PART_BYTES :]
         self._work: asyncio.Future[None] | None = None
 
     async def take(self, pieces: AsyncIterator[bytes]) -> None:
@@ -148,10 +150,9 @@ class _Arriving:
 
     def _seal(self, part: memoryview, number: int, *, is_end: bool) -> None:
         self.digest.update(part)
-        count, written = chunk_count(len(part)), 0
+        count = chunk_count(len(part))
         for index in range(count):
             chunk = part[index * CHUNK_BYTES : (index + 1) * CHUNK_BYTES]
-            into = self._sealed[written : written + sealed_size(len(chunk))]
-            self._cipher.seal(chunk, number + index, is_last=is_end and index == count - 1, into=into)
-            written += len(into)
-        self._write(self._sealed[:written])
+            sealed = self._sealed[: sealed_size(len(chunk))]
+            self._cipher.seal(chunk, number + index, is_last=is_end and index == count - 1, into=sealed)
+            self._write(sealed)

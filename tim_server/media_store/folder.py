@@ -16,7 +16,7 @@ from typing import IO
 from tim_server.media_store.objects import StoredObject, Write, errors_told, in_thread, write_all
 from tim_server.media_store.sealing import SEALED_CHUNK_BYTES
 
-PIECE_BYTES = 4 * SEALED_CHUNK_BYTES
+PIECE_BYTES = 2 * SEALED_CHUNK_BYTES
 """Read at once. Whole chunks, so that readers need not put any together."""
 
 _FOLDER_MODE = 0o700
