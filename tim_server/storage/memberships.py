@@ -142,7 +142,7 @@ async def find_joined(tx: Connection, room_nid: int, users: Collection[str]) -> 
 
 FIND_ANY_JOINED = """
 SELECT user_id FROM memberships
-WHERE room_nid = $1 AND membership = 'join' AND substr(user_id, strpos(user_id, ':') + 1) = $2
+WHERE room_nid = $1 AND membership = 'join' AND server_name = $2
   AND NOT user_id = ANY($3)
 LIMIT 1
 """

@@ -119,6 +119,8 @@ class StateCompletion:
         return True
 
     async def _put_off(self, some: Sequence[Unverified]) -> None:
+        if not some:
+            return
         now_ms, options = self.now_ms(), self.options
         await self._give_up([each for each in some if each.attempts + 1 >= ATTEMPTS_MAX])
         pauses_s = ((each, min(options.pause_s * 4**each.attempts, options.pause_s_max)) for each in some)
@@ -126,5 +128,7 @@ class StateCompletion:
             await postpone(tx, [(each, now_ms + int(pause_s * 1000)) for each, pause_s in pauses_s])
 
     async def _give_up(self, some: Sequence[Unverified]) -> None:
+        if not some:
+            return
         async with self.store.database.transaction() as tx:
             await delete_unverified(tx, some)
