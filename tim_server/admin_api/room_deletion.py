@@ -16,11 +16,13 @@ from tim_server.web.route import Auth, Route
 
 
 class DeleteRoomRequest(RequestModel):
-    """Which room; whether it is also blocked, and whether what is stored of it is removed."""
+    """Which room; whether it is also blocked, and whether what is stored of it is removed, with the files
+    that nothing else refers to, unless `keep_files`."""
 
     room_id: InPath[RoomId]
     block: bool = False
     purge: bool = True
+    keep_files: bool = False
 
 
 class DeleteRoomResponse(ResponseModel):
@@ -35,7 +37,7 @@ async def delete_room(server: Homeserver, admin: Requester, request: DeleteRoomR
 
     From now on the room takes nothing but that its members leave. A room that is unknown here can be blocked.
     """
-    wishes = DeletionWishes(blocks=request.block, purges=request.purge)
+    wishes = DeletionWishes(blocks=request.block, purges=request.purge, keeps_files=request.keep_files)
     return DeleteRoomResponse(delete_id=await server.room_deletion.begin(admin, request.room_id, wishes))
 
 
@@ -47,8 +49,8 @@ class GetRoomDeletionRequest(RequestModel):
 
 class RoomDeletionBody(ResponseModel):
     """A deletion. `status` is `leaving`, `telling`, `purging`, `sifting` or `complete`; `left_users` are the first
-    1,000 of `left_count`; times are in milliseconds. `problem` is why the last attempt at
-    a step failed, while it did."""
+    1,000 of `left_count`; `sifted_events` is how many events were looked through for what refers to the room's files;
+    times are in milliseconds. `problem` is why the last attempt at a step failed, while it did."""
 
     delete_id: str
     room_id: str
@@ -63,6 +65,7 @@ class RoomDeletionBody(ResponseModel):
     aliases: Sequence[str]
     events_deleted: int
     files_deleted: int
+    sifted_events: int
 
 
 async def get_room_deletion(server: Homeserver, admin: Requester, request: GetRoomDeletionRequest) -> RoomDeletionBody:
@@ -147,6 +150,7 @@ def _body(deletion: Deletion) -> RoomDeletionBody:
         aliases=deletion.aliases,
         events_deleted=deletion.events_deleted,
         files_deleted=deletion.files_deleted,
+        sifted_events=deletion.sifted_events,
     )
 
 

@@ -6,6 +6,7 @@ from tim_server.app.accounts import Services
 from tim_server.app.parts import Parts, now_ms
 from tim_server.background.elect import elected_loop
 from tim_server.background.supervise import Loop
+from tim_server.services.media.unreferenced import UnreferencedMedia
 from tim_server.services.rooms.deletion.carry_out import DeletionWork
 from tim_server.services.rooms.deletion.forget import forget_in_tail, upon_deletion
 from tim_server.services.rooms.deletion.purge import RoomPurge
@@ -24,6 +25,7 @@ def room_deletion_services(parts: Parts, elections: Elections) -> Services:
         store=store,
         leaving=parts.leaving,
         purge=RoomPurge(server_name=server_name, store=store, now_ms=now_ms),
+        files=UnreferencedMedia(database=store.database, codec=store.codec, now_ms=now_ms),
         now_ms=now_ms,
     )
     remembered = (parts.parsed.clear, parts.client_events.heads.clear, store.snapshots.clear)

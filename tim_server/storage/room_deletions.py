@@ -38,6 +38,7 @@ class Deletion:
     room_nid: int | None
     requested_by: UserId
     purges: bool
+    keeps_files: bool
     status: Status
     requested_ts: int
     attempts: int
@@ -50,18 +51,20 @@ class Deletion:
     aliases: Sequence[RoomAlias]
     events_deleted: int
     files_deleted: int
+    sifted_events: int
     finished_ts: int | None
 
 
 COLUMNS = (
-    "nid, delete_id, room_id, room_nid, requested_by, purges, status, requested_ts, attempts, problem, position, "
-    "told_until_ts, walked_user, left_users, left_count, aliases, events_deleted, files_deleted, finished_ts"
+    "nid, delete_id, room_id, room_nid, requested_by, purges, keeps_files, status, requested_ts, attempts, problem, "
+    "position, told_until_ts, walked_user, left_users, left_count, aliases, events_deleted, files_deleted, "
+    "sifted_events, finished_ts"
 )
 
 INSERT_DELETION = """
 INSERT INTO room_deletions (delete_id, room_id, room_nid, requested_by, purges, status, requested_ts, due_ts, aliases,
-                            begun_position)
-VALUES ($1, $2, $3, $4, $5, 'leaving', $6, $6, $7, $8)
+                            begun_position, keeps_files)
+VALUES ($1, $2, $3, $4, $5, 'leaving', $6, $6, $7, $8, $9)
 ON CONFLICT (room_id) WHERE finished_ts IS NULL DO NOTHING
 """
 
@@ -74,6 +77,7 @@ class NewDeletion:
     room_id: RoomId
     requested_by: UserId
     purges: bool
+    keeps_files: bool
     requested_ts: int
     begun_position: int
     room_nid: int | None
@@ -92,6 +96,7 @@ async def insert_deletion(tx: Connection, new: NewDeletion) -> bool:
         new.requested_ts,
         new.aliases,
         new.begun_position,
+        new.keeps_files,
     )
     return status.endswith(" 1")
 

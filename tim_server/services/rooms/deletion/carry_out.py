@@ -14,6 +14,7 @@ import structlog
 
 from tim_server.matrix.errors import MatrixError
 from tim_server.matrix.identifiers import RoomId, ServerName, UserId
+from tim_server.services.media.unreferenced import UnreferencedMedia
 from tim_server.services.rooms.deletion.purge import RoomPurge
 from tim_server.services.rooms.leave import RoomLeave
 from tim_server.services.rooms.member_content import member_content
@@ -21,6 +22,7 @@ from tim_server.storage.commit_log import read_newest_position
 from tim_server.storage.election import Tenure
 from tim_server.storage.former_rooms import find_members_to_leave, forget_some, is_anything_owed
 from tim_server.storage.joins_under_way import is_join_under_way
+from tim_server.storage.media_references import has_noted
 from tim_server.storage.room_deletions import (
     Deletion,
     advance,
@@ -62,11 +64,13 @@ class DeletionWork:
     store: Store
     leaving: RoomLeave
     purge: RoomPurge
+    files: UnreferencedMedia
     now_ms: Callable[[], int]
     options: DeletionOptions = field(default_factory=DeletionOptions)
 
     async def run(self, _tenure: Tenure) -> None:
         """Carry out what is due until cancelled."""
+        self.files.restart()
         while True:
             if not await self.step_all():
                 await asyncio.sleep(self.options.look_interval_s)
@@ -75,6 +79,7 @@ class DeletionWork:
         """A step of each deletion that is due; False where none was."""
         async with self.store.database.connection() as connection:
             due = await load_due(connection, self.now_ms(), limit=DUE_MAX)
+        is_searching = await self._search()
         for deletion in due:
             try:
                 await self._step(deletion)
@@ -86,7 +91,19 @@ class DeletionWork:
                     exc_info=None if isinstance(error, MatrixError) else error,
                 )
                 await self._put_off(deletion, type(error).__name__)
-        return bool(due)
+        return bool(due) or is_searching
+
+    async def _search(self) -> bool:
+        """Some of the search for what refers to files of purged rooms, of which there is one for all deletions."""
+        try:
+            return await self.files.step()
+        except Exception as error:
+            log.warning(
+                "the search for files that nothing refers to failed and will be tried again",
+                error=type(error).__name__,
+                exc_info=None if isinstance(error, MatrixError) else error,
+            )
+            return False
 
     async def forget_former(self) -> None:
         """Forget the members of rooms whose deletion ended long ago."""
@@ -103,7 +120,7 @@ class DeletionWork:
         elif deletion.status == "purging":
             await self.purge.step(deletion)
         else:
-            await self.purge.finish(deletion)
+            await self._wait_for_files(deletion)
 
     async def _leave(self, deletion: Deletion) -> None:
         """Some of the local users leave; where nobody is left to, go on."""
@@ -161,6 +178,17 @@ class DeletionWork:
             return
         async with self.store.database.transaction() as tx:
             await advance(tx, deletion.nid, "purging", now=now)
+
+    async def _wait_for_files(self, deletion: Deletion) -> None:
+        """Whether it is known of all files of the room whether anything refers to them."""
+        async with self.store.database.connection() as connection:
+            is_sought = await has_noted(connection, deletion.nid)
+        if is_sought:
+            async with self.store.database.transaction() as tx:
+                due_ts = self.now_ms() + int(self.options.wait_s * 1000)
+                await note_attempt(tx, deletion.nid, due_ts=due_ts, problem=None)
+        else:
+            await self.purge.finish(deletion)
 
     async def _put_off(self, deletion: Deletion, problem: str) -> None:
         pause_s = min(self.options.pause_s * 2 ** min(deletion.attempts, 16), self.options.pause_s_max)

@@ -23,10 +23,12 @@ DELETE_ID_BYTES = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeletionWishes:
-    """`blocks`: nobody of this server may come into the room again; `purges`: what is stored of it is removed."""
+    """`blocks`: nobody of this server may come into the room again; `purges`: what is stored of it is removed, and
+    unless it `keeps_files`, also the files that nothing else refers to."""
 
     blocks: bool
     purges: bool
+    keeps_files: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +100,7 @@ class _Begin:
             room_id=self.room_id,
             requested_by=self.by,
             purges=self.wishes.purges,
+            keeps_files=self.wishes.keeps_files,
             requested_ts=self.now,
             begun_position=position,
             room_nid=room_nid,
