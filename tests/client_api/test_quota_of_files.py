@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.eventually import eventually
-from tests.files import MIB, announced, download, in_chunks, upload, uploaded
-from tests.people import Hospital, Person, run_hospital
+from tests.files import MIB, UPLOAD, announced, download, in_chunks, upload, uploaded
+from tests.people import SERVER, Hospital, Person, run_hospital
 
 QUOTA = 1 * MIB
 
@@ -52,6 +53,18 @@ async def test_what_is_too_much_is_broken_off_and_leaves_nothing(alice: Person, 
     await refused(alice, in_chunks(QUOTA + 1))
     await eventually(lambda: stored_bytes(folder), lambda size: size == 0)
     await uploaded(alice, in_chunks(QUOTA))
+
+
+async def test_what_says_to_be_too_much_is_not_read(clinic: Hospital, alice: Person) -> None:
+    for method, path in (("POST", UPLOAD), ("PUT", f"{UPLOAD}/{await announced(alice)}")):
+        reader, writer = await asyncio.open_connection(*clinic.address)
+        with closing(writer):
+            writer.write(
+                f"{method} {path} HTTP/1.1\r\nHost: {SERVER}\r\nAuthorization: Bearer {alice.token}\r\n"
+                f"Content-Length: {QUOTA + 1}\r\n\r\n".encode()
+            )
+            async with asyncio.timeout(5):
+                assert b" 403 " in await reader.readline()
 
 
 async def test_what_comes_at_once_counts_together(alice: Person, folder: Path) -> None:

@@ -16,7 +16,7 @@ from tim_server.matrix.content_disposition import clean_file_name
 from tim_server.matrix.errors import NotFound, Unrecognized
 from tim_server.services.accounts.requester import Requester
 from tim_server.services.homeserver import Homeserver
-from tim_server.services.media.upload import AnnouncedUpload
+from tim_server.services.media.upload import SentFile
 from tim_server.storage.media import Medium
 from tim_server.web.context import current_request
 from tim_server.web.fields import MediaId, ServerName
@@ -33,6 +33,16 @@ class UploadContentRequest(RequestModel):
 
     file_name: InQuery[str | None] = Field(default=None, alias="filename")
     body: StreamedBody[BodyStream]
+
+    @property
+    def file(self) -> SentFile:
+        """The file as it is sent."""
+        return SentFile(
+            pieces=aiter(self.body),
+            length_bytes=self.body.length_bytes,
+            content_type=self.body.content_type,
+            file_name=self.file_name,
+        )
 
 
 class UploadContentResponse(ResponseModel):
@@ -52,10 +62,7 @@ async def upload_content(
 
     Spec: https://spec.matrix.org/v1.19/client-server-api/#post_matrixmediav3upload
     """
-    uri = await server.media_upload.upload(
-        requester, aiter(request.body), content_type=request.body.content_type, file_name=request.file_name
-    )
-    return UploadContentResponse(content_uri=uri)
+    return UploadContentResponse(content_uri=await server.media_upload.upload(requester, request.file))
 
 
 class CreateContentRequest(RequestModel):
@@ -96,16 +103,7 @@ async def upload_content_to_mxc(
 
     Spec: https://spec.matrix.org/v1.19/client-server-api/#put_matrixmediav3uploadservernamemediaid
     """
-    await server.media_upload.upload_announced(
-        requester,
-        AnnouncedUpload(
-            server_name=request.server_name,
-            media_id=request.media_id,
-            pieces=aiter(request.body),
-            content_type=request.body.content_type,
-            file_name=request.file_name,
-        ),
-    )
+    await server.media_upload.upload_announced(requester, request.server_name, request.media_id, request.file)
     return EmptyResponse()
 
 

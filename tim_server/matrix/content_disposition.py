@@ -73,8 +73,7 @@ def clean_file_name(value: str | None) -> str | None:
     if value is None:
         return None
     name = _NOT_IN_NAMES.sub("_", value.encode(errors="replace").decode()).strip()
-    while len(name.encode()) > FILE_NAME_BYTES_MAX:
-        name = name[:-1]
+    name = name.encode()[:FILE_NAME_BYTES_MAX].decode(errors="ignore")
     return name if name.strip("._ ") else None
 
 

@@ -72,7 +72,7 @@ async def file_response(media: MediaDownload, medium: Medium, asked: FileRequest
     tag = f'"{medium.fingerprint.hex()}"'
     size = medium.size_bytes
     if names_tag(asked.if_none_match, tag):
-        return WithStatus(304, Binary(body=b"", content_type=medium.content_type), {**_CACHING, "ETag": tag})
+        return WithStatus(304, Binary(body=b"", content_type=medium.content_type), {**_SAFETY, **_CACHING, "ETag": tag})
     try:
         wanted = range_of(asked.range if asked.if_range in (None, tag) else None, size)
     except RangeNotSatisfiable:
