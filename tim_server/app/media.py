@@ -9,6 +9,7 @@ from tim_server.app.parts import Parts, now_ms
 from tim_server.app.url_previews import url_preview_services
 from tim_server.media_store.clamd import Clamd
 from tim_server.media_store.files import MediaFiles
+from tim_server.services.fair_turns import OwnTurns
 from tim_server.services.media import thumbnails as thumbnail_rules
 from tim_server.services.media.announce import MediaAnnouncement
 from tim_server.services.media.arrivals import MediaArrivals
@@ -103,8 +104,13 @@ def _scan(parts: Parts, files: MediaFiles) -> MediaScan | None:
         is_required=settings.required,
         timeout_s=settings.timeout_s,
     )
-    turns = asyncio.Semaphore(settings.concurrent_max)
-    return MediaScan(scanner=Clamd(settings.place), files=files, policy=policy, turns=turns)
+    return MediaScan(
+        scanner=Clamd(settings.place),
+        files=files,
+        policy=policy,
+        turns=asyncio.Semaphore(settings.concurrent_max),
+        turns_of_senders=OwnTurns(per_key_max=max(1, settings.concurrent_max // 2)),
+    )
 
 
 def _policy(parts: Parts) -> MediaPolicy:

@@ -124,7 +124,10 @@ class ScanSettings(Section):
         default=120.0, ge=1.0, le=1_800.0, description="How many seconds the scan of a file may take, with its waiting."
     )
     concurrent_max: int = Field(
-        default=8, ge=1, le=1_000, description="How many files a process has scanned at once; others wait."
+        default=8,
+        ge=1,
+        le=1_000,
+        description="How many files a process has scanned at once, half of them of one sender at most; others wait.",
     )
 
     @property

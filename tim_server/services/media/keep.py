@@ -67,7 +67,7 @@ class MediaKeeping:
         identity = identity_of(arriving.server_name, arriving.media_id)
         object_name, stored = await self._write(identity, arriving.pieces, timeout_s)
         if self.scan is not None and self.scan.concerns(arriving.content_type, is_remote=arriving.user_id is None):
-            await self._require_clean(self.scan, object_name, identity, stored)
+            await self._require_clean(self.scan, arriving, object_name, stored)
         now = self.now_ms()
         medium = Medium(
             server_name=arriving.server_name,
@@ -97,10 +97,13 @@ class MediaKeeping:
             raise QuotaExceeded()
         return None
 
-    async def _require_clean(self, scan: MediaScan, object_name: str, identity: str, stored: StoredFile) -> None:
+    async def _require_clean(
+        self, scan: MediaScan, arriving: ArrivingMedium, object_name: str, stored: StoredFile
+    ) -> None:
+        identity = identity_of(arriving.server_name, arriving.media_id)
         file = FileToRead(object_name=object_name, identity=identity, key=stored.key, size_bytes=stored.size_bytes)
         try:
-            await scan.require_clean(file)
+            await scan.require_clean(file, sender=arriving.user_id or arriving.server_name.lower())
         except MatrixError:
             await self._remove(object_name)
             raise

@@ -16,6 +16,7 @@ from tim_server.matrix.media_errors import MalwareFound, ScanImpossible, ScanUna
 from tim_server.media_store.clamd import Clamd, ScannerAway, ScanRefused
 from tim_server.media_store.errors import MediaStoreError
 from tim_server.media_store.files import FileToRead, MediaFiles
+from tim_server.services.fair_turns import OwnTurns
 
 _log = structlog.get_logger("media")
 
@@ -43,12 +44,14 @@ class ScanPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaScan:
-    """Scans files, as many at once as there are `turns`. `counts` are the outcomes until now."""
+    """Scans files, as many at once as there are `turns`, and fewer of each sender. `counts` are the outcomes until
+    now."""
 
     scanner: Clamd
     files: MediaFiles
     policy: ScanPolicy
     turns: asyncio.Semaphore
+    turns_of_senders: OwnTurns
     counts: "Counter[ScanOutcome]" = field(default_factory=Counter)
 
     def concerns(self, content_type: str, *, is_remote: bool) -> bool:
@@ -57,10 +60,11 @@ class MediaScan:
             return False
         return self.policy.encrypted or content_type.partition(";")[0].strip().lower() != UNKNOWN_TYPE
 
-    async def require_clean(self, file: FileToRead) -> None:
-        """Raises `MalwareFound`, and where files must be scanned `ScanImpossible` and `ScanUnavailable`."""
+    async def require_clean(self, file: FileToRead, *, sender: str) -> None:
+        """Have a file scanned that a user or a server has sent. Raises `MalwareFound`, and where files must be scanned
+        `ScanImpossible` and `ScanUnavailable`."""
         try:
-            async with asyncio.timeout(self.policy.timeout_s), self.turns:
+            async with asyncio.timeout(self.policy.timeout_s), self.turns_of_senders.of(sender), self.turns:
                 malware = await self.scanner.scan(self.files.read(file, first=0, last=file.size_bytes - 1))
         except ScanRefused as error:
             self._give_up(ScanOutcome.IMPOSSIBLE, file, str(error))
