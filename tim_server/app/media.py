@@ -13,7 +13,7 @@ from tim_server.services.fair_turns import OwnTurns
 from tim_server.services.media import thumbnails as thumbnail_rules
 from tim_server.services.media.announce import MediaAnnouncement
 from tim_server.services.media.arrivals import MediaArrivals
-from tim_server.services.media.download import MediaDownload
+from tim_server.services.media.download import ASKED_PER_TURN_MAX, MediaDownload
 from tim_server.services.media.fetch import REFUSALS, WAITING_MAX, RemoteMedia
 from tim_server.services.media.keep import MediaKeeping
 from tim_server.services.media.policy import MediaPolicy, UserQuota
@@ -43,6 +43,7 @@ def media_services(parts: Parts) -> Services:
     store.commit_log.subscribe(arrivals.follow)
     retention = media_retention(parts, policy, objects)
     previews = url_preview_services(parts, keeping)
+    downloads_max = parts.settings.limits.downloads_under_way_per_user_max
     return Services(
         fields={
             **retention.fields,
@@ -67,6 +68,7 @@ def media_services(parts: Parts) -> Services:
                 gate=parts.federation.gate,
                 remote=remote,
                 arrivals=arrivals,
+                turns=OwnTurns(per_key_max=downloads_max, asked_max=ASKED_PER_TURN_MAX * downloads_max),
                 policy=policy,
                 now_ms=now_ms,
             ),

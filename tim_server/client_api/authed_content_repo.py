@@ -59,7 +59,9 @@ async def get_content_authed(server: Homeserver, requester: Requester, request: 
     Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1mediadownloadservernamemediaid
     """
     medium = await _find(server, requester, request)
-    return await file_response(server.media_download, medium, request, file_name=medium.file_name)
+    return await file_response(
+        server.media_download, medium, request, file_name=medium.file_name, asked_by=requester.user_id
+    )
 
 
 async def get_content_override_name_authed(
@@ -70,7 +72,9 @@ async def get_content_override_name_authed(
     Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1mediadownloadservernamemediaidfilename
     """
     medium = await _find(server, requester, request)
-    return await file_response(server.media_download, medium, request, file_name=clean_file_name(request.file_name))
+    return await file_response(
+        server.media_download, medium, request, file_name=clean_file_name(request.file_name), asked_by=requester.user_id
+    )
 
 
 async def get_content_thumbnail_authed(

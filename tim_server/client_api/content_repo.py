@@ -126,7 +126,9 @@ async def get_content(server: Homeserver, request: GetDeprecatedContentRequest) 
     Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixmediav3downloadservernamemediaid
     """
     medium = await _find(server, request)
-    return await file_response(server.media_download, medium, request, file_name=medium.file_name)
+    return await file_response(
+        server.media_download, medium, request, file_name=medium.file_name, asked_by=_asking_address()
+    )
 
 
 async def get_content_override_name(server: Homeserver, request: GetDeprecatedContentOverrideNameRequest) -> Any:
@@ -135,7 +137,9 @@ async def get_content_override_name(server: Homeserver, request: GetDeprecatedCo
     Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixmediav3downloadservernamemediaidfilename
     """
     medium = await _find(server, request)
-    return await file_response(server.media_download, medium, request, file_name=clean_file_name(request.file_name))
+    return await file_response(
+        server.media_download, medium, request, file_name=clean_file_name(request.file_name), asked_by=_asking_address()
+    )
 
 
 class GetDeprecatedThumbnailRequest(ThumbnailRequest):

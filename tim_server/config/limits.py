@@ -103,6 +103,12 @@ class LimitSettings(Section):
     uploads_under_way_per_user_max: int = Field(
         default=20, ge=1, description="How many files a user may be uploading at the same time, through one process."
     )
+    downloads_under_way_per_user_max: int = Field(
+        default=30,
+        ge=1,
+        description="How many files a user, another server, or an address without an account is sent at the same time, "
+        "by one process; others wait.",
+    )
     open_reports_per_user_max: int = Field(
         default=100, ge=1, description="How many reports of one user may wait for an administrator's decision."
     )

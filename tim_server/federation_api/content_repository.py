@@ -34,7 +34,7 @@ async def get_content(server: Homeserver, origin: ServerName, request: GetConten
     Spec: https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1mediadownloadmediaid
     """
     medium = await server.media_download.find_own(request.media_id, timeout_ms=request.timeout_ms)
-    pieces = await server.media_download.open(medium, first=0, last=medium.size_bytes - 1)
+    pieces = await server.media_download.open(medium, first=0, last=medium.size_bytes - 1, asked_by=origin)
     boundary = secrets.token_hex(16)
     disposition = content_disposition(medium.content_type, medium.file_name)
     before, after = _around(boundary, medium.content_type, disposition)

@@ -66,7 +66,9 @@ def thumbnail_disposition(thumbnail: Thumbnail) -> str:
     return content_disposition(thumbnail.content_type, f"thumbnail.{thumbnail.content_type.partition('/')[2]}")
 
 
-async def file_response(media: MediaDownload, medium: Medium, asked: FileRequest, *, file_name: str | None) -> Any:
+async def file_response(
+    media: MediaDownload, medium: Medium, asked: FileRequest, *, file_name: str | None, asked_by: str
+) -> Any:
     """The answer for a file, under this name. A range counts where `If-Range` names the file, or is not there; who has
     the file already is told so."""
     tag = f'"{medium.fingerprint.hex()}"'
@@ -79,7 +81,7 @@ async def file_response(media: MediaDownload, medium: Medium, asked: FileRequest
         return WithStatus(416, Binary(body=b"", content_type="text/plain"), {"Content-Range": f"bytes */{size}"})
     first, last = wanted or (0, size - 1)
     streamed = StreamedBinary(
-        pieces=await media.open(medium, first=first, last=last),
+        pieces=await media.open(medium, first=first, last=last, asked_by=asked_by),
         content_type=medium.content_type,
         length_bytes=last - first + 1,
         headers={

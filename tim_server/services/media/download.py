@@ -12,6 +12,7 @@ from tim_server.matrix.errors import NotFound
 from tim_server.matrix.identifiers import MediaId, ServerName, UserId
 from tim_server.matrix.media_errors import MalwareFound, NotYetUploaded
 from tim_server.media_store.files import MediaFiles
+from tim_server.services.fair_turns import OwnTurns
 from tim_server.services.media.arrivals import MediaArrivals
 from tim_server.services.media.fetch import TIMEOUT_MS_MAX, RemoteMedia
 from tim_server.services.media.keep import file_of
@@ -28,6 +29,8 @@ from tim_server.trust.contacts import is_same_server
 
 ACCESS_PRECISION_MS = 24 * 60 * 60 * 1000
 """How exactly it is known when a file was last looked at: a view costs no write, but the first of a day."""
+ASKED_PER_TURN_MAX = 10
+"""How many files somebody may ask for at once, for each that they are sent at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +45,7 @@ class MediaDownload:
     gate: TrustGate
     remote: RemoteMedia
     arrivals: MediaArrivals
+    turns: OwnTurns
     policy: MediaPolicy
     now_ms: Callable[[], int]
 
@@ -82,13 +86,25 @@ class MediaDownload:
                 return medium
         raise NotYetUploaded()
 
-    async def open(self, medium: Medium, *, first: int, last: int) -> AsyncGenerator[bytes]:
-        """The bytes from `first` up to and including `last`. What can't be read at all raises `InternalError` or
-        `Unavailable` now; later a `MediaStoreError` ends the bytes."""
-        pieces = self.files.read(file_of(medium), first=first, last=last)
+    async def open(self, medium: Medium, *, first: int, last: int, asked_by: str) -> AsyncGenerator[bytes]:
+        """The bytes from `first` up to and including `last`, for a user, a server or an address, once it is their turn:
+        whoever takes nothing of what they ask for holds memory. What can't be read at all raises `InternalError` or
+        `Unavailable` now; later a `MediaStoreError` ends the bytes. Raises `LimitExceeded`."""
+        pieces = self._read_in_turn(medium, first=first, last=last, asked_by=asked_by)
         with unreadable_told(medium.object_name):
+            await anext(pieces)
+        return pieces
+
+    async def _read_in_turn(self, medium: Medium, *, first: int, last: int, asked_by: str) -> AsyncGenerator[bytes]:
+        """Nothing once it has begun, then the bytes."""
+        pieces = self.files.read(file_of(medium), first=first, last=last)
+        async with self.turns.of(asked_by), aclosing(pieces):
             piece = await anext(pieces, b"")
-        return _with_first(piece, pieces)
+            yield b""
+            if piece:
+                yield piece
+            async for each in pieces:
+                yield each
 
     async def _load(self, server_name: ServerName, media_id: MediaId) -> Medium | None:
         """The file, if it is here; raises `NotFound` and `MalwareFound` for what is withdrawn, here or not."""
@@ -114,14 +130,6 @@ class MediaDownload:
 def _not_found() -> NotFound:
     """The same for what is withdrawn, which is nobody's business."""
     return NotFound("There is no such file")
-
-
-async def _with_first(piece: bytes, others: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-    async with aclosing(others):
-        if piece:
-            yield piece
-        async for each in others:
-            yield each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
