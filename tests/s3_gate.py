@@ -176,7 +176,10 @@ class Gate:
             self.passed.append(request.method)
             url = URL(f"{self.behind.endpoint}{request.raw_path}", encoded=True)
             async with self.session.request(request.method, url, data=body, headers=_kept(request.headers)) as response:
-                return Answer(response.status, _kept(response.headers), await response.read())
+                headers = _kept(response.headers)
+                if request.method == "HEAD":
+                    headers["Content-Length"] = response.headers["Content-Length"]
+                return Answer(response.status, headers, await response.read())
 
         return (await ask()).response() if mishap is None else await mishap(request, ask)
 

@@ -140,11 +140,18 @@ class Site:
 
     def admin_dsn(self) -> str:
         """How PostgreSQL's superuser connects."""
+        return self._dsn(SUPERUSER, "superuser.password")
+
+    def tenant_dsn(self, role: str) -> str:
+        """How the homeserver connects that has this role."""
+        return self._dsn(role, f"tenant-{role}.password")
+
+    def _dsn(self, role: str, secret: str) -> str:
         postmaster = PostmasterFile.read(self.postgres_folder / "data")
         assert postmaster is not None
-        password = (self.postgres_folder / "superuser.password").read_text().strip()
+        password = (self.postgres_folder / secret).read_text().strip()
         host = quote(postmaster.socket_folder, safe="")
-        return f"postgresql://{SUPERUSER}:{password}@/{DATABASE_NAME}?host={host}&port=5432"
+        return f"postgresql://{role}:{password}@/{DATABASE_NAME}?host={host}&port=5432"
 
     async def fetch(self, sql: str, *parameters: object) -> list[asyncpg.Record]:
         """Rows of the tenant's schema, for a look behind the scenes."""

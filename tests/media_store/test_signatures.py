@@ -10,7 +10,7 @@ import pytest
 
 from tests.objects import put
 from tests.people import MEDIA_STORE, run_hospital
-from tests.s3 import S3, names_in, run_s3
+from tests.s3 import REGION, S3, names_in, run_s3
 from tests.s3_gate import Gate, run_gate
 from tests.s3_signatures import SignatureCheck
 from tim_server.config.load import ConfigurationError
@@ -34,20 +34,35 @@ async def gate(s3: S3) -> AsyncIterator[Gate]:
         yield gate
 
 
-@pytest.mark.parametrize("prefix", ["", "tim/files~of.a_hospital-/"])
+@pytest.mark.parametrize("prefix", ["", "tim/files_of.a-hospital/"])
 async def test_whatever_we_ask_for_is_signed(gate: Gate, tmp_path: Path, prefix: str) -> None:
     place = BucketPlace(prefix=prefix, timeout_s=30.0, **gate.s3.options(BUCKET))
     objects = open_bucket(place, tmp_path)
     content, name = secrets.token_bytes(600_000), f"ab/{secrets.token_hex(19)}"
     await put(objects, name, content)
     assert await names_in(gate.s3.look_into(BUCKET)) == {prefix + name}
+    (listed,) = [each async for each in objects.list("ab")]
+    assert listed == await objects.find(name) and listed.size_bytes == len(content)
     for start, end in ((0, len(content)), (5, 6), (300_000, 600_000)):
         assert b"".join([piece async for piece in objects.read(name, start, end)]) == content[start:end]
     await objects.delete(name)
     await objects.check()
     assert await names_in(gate.s3.look_into(BUCKET)) == set()
     await objects.close()
-    assert set(gate.passed) == {"PUT", "GET", "DELETE"}
+    assert set(gate.passed) == {"PUT", "GET", "HEAD", "DELETE"}
+
+
+async def test_credentials_of_the_environment_sign_too(
+    gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "token+/=")
+    place = BucketPlace(bucket=BUCKET, region=REGION, prefix="", endpoint=gate.s3.endpoint, timeout_s=30.0)
+    objects = open_bucket(place, tmp_path)
+    await objects.check()
+    await objects.close()
+    assert gate.passed == ["PUT", "GET", "DELETE"]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from tim_server.matrix.errors import Unavailable
 from tim_server.matrix.identifiers import MediaId, ServerName, UserId
 from tim_server.media_store.files import MediaFiles
 from tim_server.media_store.folder import open_folder
+from tim_server.media_store.thumbnails import Thumbnail
 from tim_server.services.media.keep import MARGIN_MS, ArrivingMedium, MediaKeeping
 from tim_server.services.media.reap import AGAIN_AFTER_MS, OBJECTS_PER_STEP, LeftoverReaping
 from tim_server.storage.codec import make_codec
@@ -125,6 +126,17 @@ async def test_a_file_of_an_id_that_is_taken_is_removed(
     assert on_disk(files) == {first.object_name}
     async with store.database.connection() as connection:
         assert await find_medium(connection, CODEC, SERVER_NAME, MediaId("taken")) == first
+
+
+async def test_a_thumbnail_of_a_file_that_is_gone_is_removed(
+    files: MediaFiles, keeping: MediaKeeping, reaping: LeftoverReaping
+) -> None:
+    medium = await keeping.keep(arriving(pieces_of(b"image")), timeout_s=TIMEOUT_S)
+    assert medium is not None
+    gone = replace(medium, media_id=MediaId("gone"))
+    thumbnail = Thumbnail(content=b"small", content_type="image/png")
+    await keeping.keep_thumbnail(gone, "scale-9x9", thumbnail, timeout_s=TIMEOUT_S)
+    assert on_disk(files) == {medium.object_name}
 
 
 async def test_an_upload_that_ends_when_it_counts_as_left_over_is_no_file(

@@ -126,7 +126,8 @@ class MediaKeeping:
             size_bytes=stored.size_bytes,
             created_ts=self.now_ms(),
         )
-        await self.writer.write(_KeepThumbnail(codec=self.codec, thumbnail=kept))
+        if not await self.writer.write(_KeepThumbnail(codec=self.codec, thumbnail=kept)):
+            await self._remove(object_name)
 
     async def _write(self, identity: str, pieces: AsyncIterator[bytes], timeout_s: float) -> tuple[str, StoredFile]:
         """Write an object that is noted as left over until a commit takes it."""
