@@ -145,6 +145,9 @@ async def test_what_can_not_be_deleted_is_refused(admin: Person, alice: Person) 
     await admin.refused(404, "M_NOT_FOUND", "GET", f"{ADMIN}/room_deletions/none")
     room_id = await alice.create_room()
     await alice.refused(403, "M_FORBIDDEN", "DELETE", room_path(room_id), {})
+    delete_id = (await admin.expect(200, "DELETE", room_path(room_id)))["delete_id"]
+    await admin.refused(400, "M_UNKNOWN", "DELETE", room_path(room_id))
+    await completed(admin, delete_id)
     unknown = "!elsewhere:other.example"
     assert (await deleted(admin, unknown, block=True))["left_count"] == 0
     await alice.refused(403, "M_FORBIDDEN", "POST", f"join/{unknown}", {})

@@ -58,7 +58,7 @@ class DeletionOptions:
 
 @dataclass(slots=True, kw_only=True)
 class DeletionWork:
-    """`run` in one process; each does what the next would do over."""
+    """`run` in one process; each does what the next would do over. `_is_searching`: the search for files goes on."""
 
     server_name: ServerName
     store: Store
@@ -67,6 +67,7 @@ class DeletionWork:
     files: UnreferencedMedia
     now_ms: Callable[[], int]
     options: DeletionOptions = field(default_factory=DeletionOptions)
+    _is_searching: bool = False
 
     async def run(self, _tenure: Tenure) -> None:
         """Carry out what is due until cancelled."""
@@ -76,10 +77,9 @@ class DeletionWork:
                 await asyncio.sleep(self.options.look_interval_s)
 
     async def step_all(self) -> bool:
-        """A step of each deletion that is due; False where none was."""
+        """A step of each deletion that is due, and of the search for files; False where there was nothing to do."""
         async with self.store.database.connection() as connection:
             due = await load_due(connection, self.now_ms(), limit=DUE_MAX)
-        is_searching = await self._search()
         for deletion in due:
             try:
                 await self._step(deletion)
@@ -91,7 +91,9 @@ class DeletionWork:
                     exc_info=None if isinstance(error, MatrixError) else error,
                 )
                 await self._put_off(deletion, type(error).__name__)
-        return bool(due) or is_searching
+        if self._is_searching or any(deletion.status == "sifting" for deletion in due):
+            self._is_searching = await self._search()
+        return self._is_searching or bool(due)
 
     async def _search(self) -> bool:
         """Some of the search for what refers to files of purged rooms, of which there is one for all deletions."""

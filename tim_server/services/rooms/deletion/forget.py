@@ -13,14 +13,16 @@ from tim_server.storage.commit_log import CommitEntry, CommitLog, Fact
 from tim_server.storage.database import Connection
 
 ROOM_DELETED = "room_deleted"
-"""The stream of facts that say that a room is gone; no client is told of them."""
+"""The stream of facts that say that nothing of a room is stored any more; no client is told of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TellDeleted:
-    """A write that has all processes forget a room."""
+    """A write that has all processes forget a room: that it is not as they knew it, and with `is_purged` also all that
+    they remember of it."""
 
     room_nid: int
+    is_purged: bool
     users: tuple[UserId, ...] = ()
     streams: tuple[str, ...] = ()
 
@@ -32,7 +34,7 @@ class TellDeleted:
     @property
     def facts(self) -> tuple[Fact, ...]:
         """That the room is gone."""
-        return (Fact(ROOM_DELETED, self.room_nid, ()),)
+        return (Fact(ROOM_DELETED, self.room_nid, ()),) if self.is_purged else ()
 
     async def store(self, tx: Connection, position: int) -> None:
         """Nothing but the commit itself."""

@@ -38,10 +38,10 @@ class RoomPurge:
         """Remove some; where nothing is left, go on with the files."""
         assert deletion.room_nid is not None
         if await self._part_with(deletion):
-            await self.store.writer.write(TellDeleted(room_nid=deletion.room_nid))
+            await self.store.writer.write(TellDeleted(room_nid=deletion.room_nid, is_purged=False))
         elif await self._is_purged(deletion, deletion.room_nid):
-            # Once more: of what happened before the process that did the purge before this one may not have told.
-            await self.store.writer.write(TellDeleted(room_nid=deletion.room_nid))
+            # Also as a process that has parted with the room may have ended before it told so.
+            await self.store.writer.write(TellDeleted(room_nid=deletion.room_nid, is_purged=True))
             async with self.store.database.transaction() as tx:
                 await advance(tx, deletion.nid, "sifting", now=self.now_ms())
 

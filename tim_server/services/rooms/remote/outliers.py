@@ -24,6 +24,7 @@ from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection, DuplicateKey
 from tim_server.storage.events import EventNode, load_nodes_by_id
 from tim_server.storage.new_events import NewEvent, PlacedEvent, insert_events
+from tim_server.storage.rooms import load_head_version
 from tim_server.storage.store import Store
 
 CREATE = ("m.room.create", "")
@@ -183,4 +184,6 @@ class _Keep:
     streams: tuple[str, ...] = ()
 
     async def store(self, tx: Connection, position: int) -> None:
+        if await load_head_version(tx, self.room_nid) is None:  # it was deleted, and would be found as another room's
+            raise Unavailable("The room was forgotten meanwhile; try again")
         await insert_events(tx, self.codec, [PlacedEvent(event, self.room_nid, None) for event in self.events])
