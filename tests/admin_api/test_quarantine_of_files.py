@@ -117,16 +117,18 @@ async def test_what_is_known_of_a_file_is_shown(admin: Person, alice: Person, au
     }
 
 
-async def test_what_is_withdrawn_is_listed_newest_first(admin: Person, alice: Person) -> None:
+async def test_what_is_withdrawn_is_listed_newest_first(admin: Person, alice: Person, audit_rows: AuditRows) -> None:
     files = [await uploaded(alice, content()) for _ in range(3)]
     for file in files:
         await admin.put(f"{MEDIA}/{file}/quarantine", {})
+    await audit_rows.news()
     found: list[str] = []
     page: dict[str, Any] = {"next_batch": None}
     while "next_batch" in page and len(found) < 3:
         page = await admin.get(QUARANTINED, limit=2, from_=page["next_batch"])
         found += [f"{each['server_name']}/{each['media_id']}" for each in page["quarantined"]]
     assert found[:3] == files[::-1]
+    assert await audit_rows.news() == [(admin.user_id, "media.list_quarantined", "quarantined media")] * 2
 
 
 async def test_a_file_of_another_server_is_withdrawn_before_it_is_fetched(admin: Person, alice: Person) -> None:

@@ -93,7 +93,7 @@ async def list_quarantined(
     server: Homeserver, admin: Requester, request: ListQuarantinedRequest
 ) -> ListQuarantinedResponse:
     """`GET /_tim-server/admin/v1/quarantined_media`: what is withdrawn."""
-    page, has_more = await server.media_moderation.quarantined(before=request.start, limit=request.limit)
+    page, has_more = await server.media_moderation.quarantined(admin, before=request.start, limit=request.limit)
     return ListQuarantinedResponse(
         quarantined=[_quarantine_body(each) for each in page], next_batch=page[-1].nid if has_more else UNSET
     )

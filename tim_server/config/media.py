@@ -179,8 +179,8 @@ class MediaSettings(Section):
     remote_kept_bytes_max: int | None = Field(
         default=51_200 * MIB,
         ge=0,
-        description="Size of all copies of other servers' files; beyond, those that nobody has looked at for longest "
-        "go within minutes. null for no limit.",
+        description="Size of all copies of other servers' files, and of pictures of web pages; beyond, those that "
+        "nobody has looked at for longest go within minutes. null for no limit.",
     )
     announced_lifetime_s: float = Field(
         default=86_400.0,

@@ -33,12 +33,17 @@ class StoredPreview:
     expires_ts: int
 
 
-FIND_PREVIEW = "SELECT answer FROM url_previews WHERE address_hash = $1 AND expires_ts > $2"
+FIND_PREVIEW = """
+SELECT answer FROM url_previews AS p WHERE address_hash = $1 AND expires_ts > $2
+  AND (media_id IS NULL OR EXISTS (SELECT FROM media AS m WHERE m.server_name = $3 AND m.media_id = p.media_id))
+"""
 
 
-async def find_preview(tx: Connection, codec: Codec, address_hash: bytes, *, now: int) -> bytes | None:
-    """The JSON of the answer, if there is one that has not expired."""
-    stored = await tx.fetchval(FIND_PREVIEW, address_hash, now)
+async def find_preview(
+    tx: Connection, codec: Codec, server_name: ServerName, address_hash: bytes, *, now: int
+) -> bytes | None:
+    """The JSON of the answer, if there is one that has not expired, with its picture if it has one."""
+    stored = await tx.fetchval(FIND_PREVIEW, address_hash, now, server_name)
     return None if stored is None else codec.decode(stored)
 
 

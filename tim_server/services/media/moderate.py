@@ -84,11 +84,14 @@ class MediaModeration:
         await self.writer.write(_Audited(audit=_entry(admin, "media.list_of_user", user_id)))
         return UploadsPage(media=found[:limit], has_more=len(found) > limit, total=total)
 
-    async def quarantined(self, *, before: int | None, limit: int) -> tuple[Sequence[Quarantine], bool]:
+    async def quarantined(
+        self, admin: Requester, *, before: int | None, limit: int
+    ) -> tuple[Sequence[Quarantine], bool]:
         """What is withdrawn, newest first, at most `LIMIT_MAX`, and whether there is more."""
         limit = min(limit, LIMIT_MAX)
         async with self.database.connection() as connection:
             found = await list_quarantined(connection, before=before, limit=limit + 1)
+        await self.writer.write(_Audited(audit=_entry(admin, "media.list_quarantined", "quarantined media")))
         return found[:limit], len(found) > limit
 
     async def quarantine(self, admin: Requester, server_name: ServerName, media_id: MediaId) -> None:

@@ -92,7 +92,7 @@ class UrlPreviews:
             raise InvalidParam("url: not the address of a web page") from None
         address_hash = self.codec.fingerprint(address.encode())
         async with self.database.connection() as connection:
-            answer = await find_preview(connection, self.codec, address_hash, now=self.now_ms())
+            answer = await find_preview(connection, self.codec, self.server_name, address_hash, now=self.now_ms())
         if answer is not None:
             return answer
         return await self.work.get(address, partial(self._make, requester.user_id, address, address_hash))
