@@ -34,7 +34,11 @@ def room_deletion_services(parts: Parts, elections: Elections) -> Services:
     return Services(
         fields={
             "room_deletion": RoomDeletion(
-                database=store.database, writer=store.writer, now_ms=now_ms, randomness=secrets.token_bytes
+                database=store.database,
+                writer=store.writer,
+                now_ms=now_ms,
+                randomness=secrets.token_bytes,
+                on_begun=work.look,
             )
         },
         closers=(),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tim_server.matrix.errors import GuestAccessForbidden, NotFound, UnableToGrantJoin
+from tim_server.matrix.errors import Forbidden, GuestAccessForbidden, NotFound, UnableToGrantJoin
 from tim_server.matrix.identifiers import EventId, RoomAlias, RoomId, ServerName, UserId
 from tim_server.matrix.room_versions import room_version
 from tim_server.services.accounts.requester import Requester
@@ -15,6 +15,7 @@ from tim_server.services.rooms.authorise_join import authorising_user, servers_t
 from tim_server.services.rooms.carry_over import CarryOver
 from tim_server.services.rooms.draft import Draft, DraftGroup
 from tim_server.services.rooms.guest_access import rooms_open_to_guests
+from tim_server.services.rooms.kept_out import SHUT
 from tim_server.services.rooms.member_content import (
     AUTHORISED_VIA,
     MEMBER,
@@ -26,6 +27,7 @@ from tim_server.services.rooms.permission import check_may_act
 from tim_server.services.rooms.queue import RoomQueues
 from tim_server.services.rooms.remote.join import RemoteJoin, WantedJoin
 from tim_server.services.servers.resolve_alias import AliasResolution
+from tim_server.storage.blocked_rooms import is_shut
 from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection, Database
 from tim_server.storage.memberships import is_joined_to_any
@@ -141,6 +143,8 @@ class RoomJoin:
             if requester.is_guest:
                 await self._check_guest(tx, found)
             was_joined = await is_joined_to_any(tx, requester.user_id, [found.room_id])
+            if not was_joined and await is_shut(tx, found.room_id):
+                raise Forbidden(SHUT)
             names = await load_names(tx, self.codec, [requester.user_id])
             authorised_by = await authorising_user(
                 tx, self.codec, found, version, joining=requester.user_id, server_name=self.server_name

@@ -7,6 +7,7 @@ it also waits for a join that was under way when the room was closed.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -50,7 +51,7 @@ class DeletionOptions:
 
     look_interval_s: float = 1.0
     wait_s: float = 0.5
-    pause_s: float = 1.0
+    pause_s: float = 0.5
     pause_s_max: float = 60.0
     told_within_s: float = 600.0
     kept_s: float = 30 * 86_400.0
@@ -68,13 +69,21 @@ class DeletionWork:
     now_ms: Callable[[], int]
     options: DeletionOptions = field(default_factory=DeletionOptions)
     _is_searching: bool = False
+    _begun: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self, _tenure: Tenure) -> None:
         """Carry out what is due until cancelled."""
         self.files.restart()
         while True:
+            self._begun.clear()
             if not await self.step_all():
-                await asyncio.sleep(self.options.look_interval_s)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self.options.look_interval_s):
+                        await self._begun.wait()
+
+    def look(self) -> None:
+        """A deletion has begun in this process: others are noticed within `look_interval_s`."""
+        self._begun.set()
 
     async def step_all(self) -> bool:
         """A step of each deletion that is due, and of the search for files; False where there was nothing to do."""

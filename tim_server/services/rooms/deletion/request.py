@@ -33,12 +33,14 @@ class DeletionWishes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoomDeletion:
-    """Begins deletions, and tells of them; `carry_out.py` does the rest."""
+    """Begins deletions, and tells of them; `carry_out.py` does the rest. `on_begun` tells it, where it is in
+    this process."""
 
     database: Database
     writer: Writer
     now_ms: Callable[[], int]
     randomness: Callable[[int], bytes]
+    on_begun: Callable[[], None] = lambda: None
 
     async def begin(self, admin: Requester, room_id: RoomId, wishes: DeletionWishes) -> str:
         """Have a room deleted; the id of the deletion. From now on the room takes nothing but leaves. Raises `NotFound`
@@ -47,6 +49,7 @@ class RoomDeletion:
         await self.writer.write(
             _Begin(delete_id=delete_id, room_id=room_id, by=admin.user_id, wishes=wishes, now=self.now_ms())
         )
+        self.on_begun()
         return delete_id
 
     async def find(self, delete_id: str) -> Deletion:
