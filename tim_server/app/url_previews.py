@@ -14,6 +14,7 @@ from tim_server.services.url_previews.preview import PreviewPolicy, UrlPreviews
 from tim_server.trust.profiles import RULES
 
 PAGES_PER_USER_MAX = 2
+ASKED_PER_USER_MAX = 20
 EXPIRY_INTERVAL_S = 600.0
 
 
@@ -46,7 +47,8 @@ def _previews(parts: Parts, keeping: MediaKeeping) -> UrlPreviews | None:
             kept_max=settings.kept_max,
         ),
         turns=FairTurns(
-            at_once_max=settings.fetches_concurrent_max, of_askers=OwnTurns(per_key_max=PAGES_PER_USER_MAX)
+            at_once_max=settings.fetches_concurrent_max,
+            of_askers=OwnTurns(per_key_max=PAGES_PER_USER_MAX, asked_max=ASKED_PER_USER_MAX),
         ),
         work=SharedWork(
             refusals=preview.REFUSALS,

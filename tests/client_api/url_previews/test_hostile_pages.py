@@ -2,13 +2,15 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import aiohttp
 import pytest
 from aiohttp import web
 
 from tests.images import image
-from tests.people import Person, run_hospital
+from tests.people import Hospital, Person, run_hospital
 from tests.table_dump import open_tables
 from tests.web_site import (
     OTHER_ADDRESS,
@@ -22,7 +24,7 @@ from tests.web_site import (
     preview,
     redirect,
 )
-from tim_server.services.url_previews.preview import READING_TIMEOUT_S
+from tim_server.services.url_previews.preview import READING_TIMEOUT_S, WAITING_MAX
 
 
 async def test_what_a_page_says_is_bounded_and_harmless(alice: Person, site: WebSite) -> None:
@@ -183,6 +185,26 @@ async def test_who_asks_for_slow_pages_waits_alone(alice: Person, bob: Person, s
     async with asyncio.timeout(TIMEOUT_S):
         assert await preview(bob, site.url("/fast")) == {"og:title": "x"}
     await asyncio.gather(*slow)
+
+
+async def test_who_asks_for_many_slow_pages_keeps_others_from_none(
+    clinic: Hospital, bob: Person, site: WebSite
+) -> None:
+    async def silent(request: web.BaseRequest) -> web.StreamResponse:
+        await asyncio.sleep(60)
+        return web.Response()
+
+    paths = [f"/many{number}" for number in range(WAITING_MAX + 10)]
+    site.pages |= {"/fast": page(metas(title="x")), **dict.fromkeys(paths, silent)}
+    async with aiohttp.ClientSession(clinic.session._base_url, connector=aiohttp.TCPConnector(limit=0)) as session:
+        greedy = replace(await clinic.person(), session=session)
+        many = [asyncio.create_task(greedy.request("GET", PREVIEW, url=site.url(path))) for path in paths]
+        await asyncio.sleep(1)
+        assert await preview(bob, site.url("/fast")) == {"og:title": "x"}
+        assert {each.result()[0] for each in many if each.done()} == {429}
+        for each in many:
+            each.cancel()
+        await asyncio.gather(*many, return_exceptions=True)
 
 
 async def test_what_users_refer_to_is_nowhere_to_be_read(

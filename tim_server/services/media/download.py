@@ -5,7 +5,7 @@ Spec: https://spec.matrix.org/v1.19/client-server-api/#content-repository
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from tim_server.matrix.errors import NotFound
@@ -78,13 +78,16 @@ class MediaDownload:
             announced = await find_announcement(connection, media_id, now=self.now_ms())
         if announced is None:
             return await self._load(self.server_name, media_id)  # it may have come just now
-        with suppress(TimeoutError), self.arrivals.of(announced.user_id) as arrival:
-            async with asyncio.timeout(timeout_ms / 1000):
-                while (medium := await self._load(self.server_name, media_id)) is None:
-                    await arrival.wait()
-                    arrival.clear()
-                return medium
-        raise NotYetUploaded()
+        deadline_s = asyncio.get_running_loop().time() + timeout_ms / 1000
+        with self.arrivals.of(announced.user_id) as arrival:
+            while (medium := await self._load(self.server_name, media_id)) is None:
+                try:
+                    async with asyncio.timeout_at(deadline_s):
+                        await arrival.wait()
+                except TimeoutError:
+                    raise NotYetUploaded() from None
+                arrival.clear()
+            return medium
 
     async def open(self, medium: Medium, *, first: int, last: int, asked_by: str) -> AsyncGenerator[bytes]:
         """The bytes from `first` up to and including `last`, for a user, a server or an address, once it is their turn:
