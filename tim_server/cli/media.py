@@ -31,8 +31,8 @@ def check_media(
         bool,
         typer.Option(
             "--forget-lost",
-            help="Forget thumbnails and copies of other servers' files that are lost, so that they are made and "
-            "fetched anew. What users have uploaded is not forgotten.",
+            help="Forget thumbnails, copies of other servers' files and pictures of web pages that are lost, so that "
+            "they are made and fetched anew. What users have uploaded is not forgotten.",
         ),
     ] = False,
     server_name: ServerNameOption = None,

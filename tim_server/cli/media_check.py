@@ -116,8 +116,8 @@ def _summary(tally: Tally, *, forgets: bool) -> list[str]:
         lines.append(f"{_megabytes(tally.read_bytes)} were read")
     lost = ", ".join(f"{kind} {count}" for kind, count in sorted(tally.lost.items()))
     lines.append(f"lost: {lost}" if lost else "nothing is lost")
-    if forgets and (tally.lost["thumbnail"] or tally.lost["copy"]):
-        lines.append("lost thumbnails and copies are forgotten, and made or fetched anew when somebody asks for them")
+    if forgets and tally.lost.keys() - {"upload"}:
+        lines.append("what can be made or fetched anew of what is lost is forgotten, but for what is unreadable")
     lines.append(f"nothing refers to: {tally.orphans} objects, {_megabytes(tally.orphans_bytes)}")
     aside = {
         "being written or removed": tally.noted,

@@ -352,12 +352,13 @@ async def test_uploads_while_it_removes_lose_nothing(archive: Archive) -> None:
 
 async def test_lost_thumbnails_and_copies_are_forgotten_where_that_is_wanted(archive: Archive) -> None:
     upload, copy = await archive.keep(), await archive.keep(user_id=None, server_name=OTHER)
+    picture = await archive.keep(user_id=None)
     small = Thumbnail(content=b"small", content_type="image/png")
     for variant in ("crop-32x32", "crop-64x64"):
         await archive.keeping.keep_thumbnail(upload, variant, small, timeout_s=TIMEOUT_S)
     for name in await names_in(archive.behind):
         await obstore.delete_async(archive.behind, name)
-    lost = {"upload": 1, "copy": 1, "thumbnail": 2}
+    lost = {"upload": 1, "copy": 1, "picture": 1, "thumbnail": 2}
     assert (await archive.check()).lost == lost and await archive.audited() == []
     assert (await archive.check(forgetting=archive.forgetting())).lost == lost
     assert await archive.audited() == ["media.forget_lost"]
@@ -366,6 +367,7 @@ async def test_lost_thumbnails_and_copies_are_forgotten_where_that_is_wanted(arc
     async with archive.store.database.connection() as connection:
         assert await find_medium(connection, CODEC, SERVER_NAME, upload.media_id) == upload
         assert await find_medium(connection, CODEC, OTHER, copy.media_id) is None
+        assert await find_medium(connection, CODEC, SERVER_NAME, picture.media_id) is None
 
 
 async def test_many_files_are_checked_in_steps(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,8 +67,8 @@ class OrphanRemoval:
 
 @dataclass(slots=True, kw_only=True)
 class LostForgetting:
-    """Forgets copies of other servers' files, and thumbnails, that are lost: they are fetched, or made, anew when
-    somebody asks for them."""
+    """Forgets copies of other servers' files, pictures of web pages, and thumbnails that are lost: they are fetched, or
+    made, anew when somebody asks for them."""
 
     server_name: ServerName
     database: Database
@@ -82,7 +82,7 @@ class LostForgetting:
         copies = [
             (each.referred.server_name, each.referred.media_id)
             for each in gone
-            if each.referred is not None and kind_of(each, self.server_name) == "copy"
+            if each.referred is not None and kind_of(each, self.server_name) in ("copy", "picture")
         ]
         if not thumbnails and not copies:
             return
