@@ -11,10 +11,12 @@ import pytest
 from tests.conftest import Neighbourhood
 from tests.deleting import ADMIN, administrator, begin, completed, deleted
 from tests.eventually import eventually
+from tests.files import download, uploaded
 from tests.hospitals import Network, run_networked
 from tests.inviting import section
-from tests.peer_in_room import room_with_peer
+from tests.peer_in_room import queues_of, room_with_peer
 from tests.people import Person
+from tim_server.matrix.identifiers import RoomId
 
 MEMBER = "m.room.member"
 
@@ -95,6 +97,37 @@ async def test_an_invite_from_elsewhere_is_declined(admin: Person, alice: Person
     assert (await deleted(admin, room_id))["left_users"] == [alice.user_id]
     assert await section(alice, "invite", room_id) is None
     await has_left(bob, room_id, alice.user_id)
+
+
+async def test_copies_of_files_go_and_the_other_server_keeps_its_own(admin: Person, alice: Person, bob: Person) -> None:
+    room_id = await alice.create_room()
+    await bob.join(room_id, "a.example")
+    file = await uploaded(bob, b"from the other hospital")
+    await bob.send(room_id, {"msgtype": "m.file", "body": "a file", "url": f"mxc://{file}"})
+    await eventually(lambda: alice.bodies(room_id), lambda bodies: "a file" in bodies)
+    assert (await download(alice, file)).body == b"from the other hospital"
+    assert (await deleted(admin, room_id))["files_deleted"] == 1
+    assert (await download(bob, file)).status == 200
+    assert (await download(alice, file)).status == 200  # fetched anew
+
+
+async def test_processes_remember_nothing_of_the_room(
+    admin: Person, alice: Person, bob: Person, neighbourhood: Neighbourhood
+) -> None:
+    room_id = RoomId(await alice.create_room(name="Ward 3"))
+    await bob.join(room_id, "a.example")
+    since = (await alice.get("sync"))["next_batch"]
+    await bob.say(room_id, "hello")
+    await alice.get("sync", since=since, timeout=10_000)
+    store, queues = neighbourhood.a.process.homeservers[0].store, queues_of(neighbourhood.a)
+    head = await queues.heads.get(room_id)
+    assert head is not None
+    assert any(head.nid in entry.events for entry in store.commit_log.since(0) or ())
+    await deleted(admin, room_id)
+    assert not any(head.nid in entry.events for entry in store.commit_log.since(0) or ())
+    assert all(event.room_id != room_id for event, _ in queues.parsed._events.values())
+    left = await queues.heads.get(room_id)
+    assert left is not None and left.nid != head.nid and not left.state and not left.is_closed
 
 
 async def test_events_of_a_deleted_room_are_not_taken(

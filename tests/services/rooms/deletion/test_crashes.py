@@ -1,6 +1,7 @@
 """A deletion goes on where it was, whatever fails and whenever the server ends, also where several processes serve."""
 
 import asyncio
+import base64
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,13 @@ import pytest
 
 from tests.admin_api.test_deleted_rooms_in_tables import found_in
 from tests.deleting import administrator, begin, completed, deleted
+from tests.files import uploaded
 from tests.people import Hospital, Person, run_hospital
 from tests.table_dump import open_tables
 from tim_server.services.rooms.deletion import carry_out, purge
 from tim_server.storage.connect import connect
 
+SEALING = {"key": base64.b64encode(bytes(range(32))).decode()}
 STEPS = (
     (carry_out, "note_left"),
     (carry_out, "note_all_left"),
@@ -96,20 +99,26 @@ async def test_a_server_that_ends_and_starts_goes_on(
     make_tenant_dsn: Callable[[], Awaitable[str]], tmp_path: Path
 ) -> None:
     dsn = await make_tenant_dsn()
-    async with run_hospital(dsn, tmp_path) as hospital:
+    async with run_hospital(dsn, tmp_path, sealing=SEALING) as hospital:
         admin = await administrator(hospital, dsn)
         alice, room_id = await filled_room(hospital)
+        file = await uploaded(alice, b"a file")
+        await alice.send(room_id, {"msgtype": "m.file", "body": "a file", "url": f"mxc://{file}"})
+        since = (await alice.get("sync"))["next_batch"]
         await multiply(dsn, room_id, 400)
         nids = await nids_of(dsn, room_id)
         delete_id = await begin(admin, room_id)
     for pause_s in (0.02, 0.1, 0.25, 0.4, 1.1):
-        async with run_hospital(dsn, tmp_path) as hospital:
+        async with run_hospital(dsn, tmp_path, sealing=SEALING) as hospital:
             await asyncio.sleep(pause_s)
-    async with run_hospital(dsn, tmp_path) as hospital:
+    async with run_hospital(dsn, tmp_path, sealing=SEALING) as hospital:
         admin.session = alice.session = hospital.session
         deletion = await completed(admin, delete_id)
         assert deletion["left_count"] >= 3 and deletion["events_deleted"] > 8_000
         await assert_nothing_stays(dsn, room_id, nids)
+        assert deletion["files_deleted"] == 1
+        (told,) = (await alice.get("sync", since=since))["rooms"]["leave"][room_id]["timeline"]["events"]
+        assert told["content"] == {"membership": "leave"}
         assert room_id not in str(await alice.sync_now())
 
 
