@@ -14,7 +14,7 @@ from tim_server.services.media import thumbnails as thumbnail_rules
 from tim_server.services.media.announce import MediaAnnouncement
 from tim_server.services.media.arrivals import MediaArrivals
 from tim_server.services.media.download import ASKED_PER_TURN_MAX, MediaDownload
-from tim_server.services.media.fetch import REFUSALS, WAITING_MAX, RemoteMedia
+from tim_server.services.media.fetch import REFUSALS, RemoteMedia
 from tim_server.services.media.keep import MediaKeeping
 from tim_server.services.media.policy import MediaPolicy, UserQuota
 from tim_server.services.media.scan import MediaScan, ScanPolicy
@@ -36,7 +36,7 @@ def media_services(parts: Parts) -> Services:
         database=store.database,
         keeping=keeping,
         policy=policy,
-        work=SharedWork(refusals=REFUSALS, now_ms=now_ms, waiting_max=WAITING_MAX),
+        work=SharedWork(refusals=REFUSALS, now_ms=now_ms),
     )
     thumbnails = _thumbnails(parts, keeping, policy)
     arrivals = MediaArrivals()
@@ -87,7 +87,6 @@ def _thumbnails(parts: Parts, keeping: MediaKeeping, policy: MediaPolicy) -> Med
         work=SharedWork(
             refusals=thumbnail_rules.REFUSALS,
             now_ms=now_ms,
-            waiting_max=thumbnail_rules.WAITING_MAX,
             refusal_lifetime_ms=thumbnail_rules.REFUSAL_LIFETIME_MS,
             refused_as=thumbnail_rules.refused_as,
         ),

@@ -53,7 +53,6 @@ def _previews(parts: Parts, keeping: MediaKeeping) -> UrlPreviews | None:
         work=SharedWork(
             refusals=preview.REFUSALS,
             now_ms=now_ms,
-            waiting_max=preview.WAITING_MAX,
             refusal_lifetime_ms=preview.REFUSAL_LIFETIME_MS,
             refusals_max=preview.REFUSALS_MAX,
         ),

@@ -5,15 +5,14 @@ are remembered for a while, so that what can't be had costs little.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Hashable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from tim_server.matrix.errors import LimitExceeded, MatrixError
+from tim_server.matrix.errors import MatrixError
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
-
-RETRY_AFTER_MS = 5_000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -23,24 +22,33 @@ class SharedWork(Generic[K, V]):
 
     refusals: tuple[type[MatrixError], ...]
     now_ms: Callable[[], int]
-    waiting_max: int
     refusal_lifetime_ms: int = 30_000
     refusals_max: int = 10_000
     refused_as: Callable[[K], Hashable] = lambda key: key
     _tasks: "dict[K, asyncio.Task[V]]" = field(default_factory=dict)
     _refused: OrderedDict[Hashable, tuple[int, MatrixError]] = field(default_factory=OrderedDict)
 
-    async def get(self, key: K, work: Callable[[], Coroutine[Any, Any, V]]) -> V:
-        """What `work` gives, or gave those who asked before; raises what it raises, and `LimitExceeded` where too much
-        is under way."""
+    async def get(
+        self, key: K, work: Callable[[], Coroutine[Any, Any, V]], *, turn: AbstractAsyncContextManager[None]
+    ) -> V:
+        """What `work` gives, or what gives the same that is under way; raises what it raises, and what the turn does.
+
+        Who is the first to ask waits for their `turn`, which lasts until the work ends; who waits for it keeps nobody
+        else from having the same done in a turn of their own. So what is to be had may be there when `work` begins.
+        """
+        self._raise_what_is_remembered(key)
+        async with AsyncExitStack() as stack:
+            if key not in self._tasks:
+                await stack.enter_async_context(turn)
+                self._raise_what_is_remembered(key)
+            if key not in self._tasks:
+                self._begin(key, _in_turn(work, stack.pop_all()))
+            return await asyncio.shield(self._tasks[key])
+
+    def _raise_what_is_remembered(self, key: K) -> None:
         until, error = self._refused.get(self.refused_as(key), (0, None))
         if error is not None and until > self.now_ms():
             raise type(error)(error.message, **error.extra)
-        if key not in self._tasks:
-            if len(self._tasks) >= self.waiting_max:
-                raise LimitExceeded(retry_after_ms=RETRY_AFTER_MS)
-            self._begin(key, work)
-        return await asyncio.shield(self._tasks[key])
 
     async def close(self) -> None:
         """End all work."""
@@ -49,8 +57,8 @@ class SharedWork(Generic[K, V]):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _begin(self, key: K, work: Callable[[], Coroutine[Any, Any, V]]) -> None:
-        task = self._tasks[key] = asyncio.create_task(work(), name="shared-work")
+    def _begin(self, key: K, work: Coroutine[Any, Any, V]) -> None:
+        task = self._tasks[key] = asyncio.create_task(work, name="shared-work")
 
         def done(ended: "asyncio.Task[V]") -> None:
             del self._tasks[key]
@@ -64,3 +72,8 @@ class SharedWork(Generic[K, V]):
         self._refused.move_to_end(key)
         while len(self._refused) > self.refusals_max:
             self._refused.popitem(last=False)
+
+
+async def _in_turn(work: Callable[[], Coroutine[Any, Any, V]], turn: AsyncExitStack) -> V:
+    async with turn:
+        return await work()

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from tests.conftest import Neighbourhood
 from tests.federation_api.remote_files import (
+    GET_CONTENT,
     REMOTE_BYTES_MAX,
     REMOTE_TIMEOUT_S,
     Liar,
@@ -141,6 +142,23 @@ async def test_who_fetches_much_that_is_slow_keeps_others_from_nothing(
     assert (await download(carol, file)).body == b"content"
     await refused(alice, await uploaded(bob, b"more"), 429, "M_LIMIT_EXCEEDED")
     assert {each.status for each in await asyncio.gather(*slow)} == {502}
+
+
+async def test_who_waits_for_a_turn_keeps_others_from_nothing(
+    neighbourhood: Neighbourhood, alice: Person, bob: Person, peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = FairTurns(at_once_max=3, of_askers=OwnTurns(per_key_max=1))
+    monkeypatch.setattr(neighbourhood.a.process.homeservers[0].homeserver.media_download.remote, "turns", few)
+    carol, place = await neighbourhood.a.person(), secrets.token_hex(8)
+    peer.answers["GET", f"{GET_CONTENT}/{place}"] = in_parts(b"content")
+    slow = asyncio.create_task(download(alice, new_file(peer, NeverEnding(b"x", 0.1))))
+    await asyncio.sleep(0.3)
+    waiting = asyncio.create_task(download(alice, f"peer.example/{place}"))
+    await asyncio.sleep(0.3)
+    assert (await download(carol, f"peer.example/{place}")).body == b"content" and not waiting.done()
+    assert (await waiting).body == b"content"
+    assert (await slow).status == 502
+    assert len(peer.asked(f"{GET_CONTENT}/{place}")) == 1
 
 
 async def test_a_file_that_is_too_large_is_refused(neighbourhood: Neighbourhood, alice: Person, peer: Peer) -> None:

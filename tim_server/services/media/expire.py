@@ -12,7 +12,7 @@ from tim_server.storage.media import sum_copies
 from tim_server.storage.media_removal import MediumName, oldest_copies, remove_media
 
 MEDIA_PER_STEP = 100
-GRACE_MS = 3_600_000
+GRACE_MS = 600_000
 """How long the bytes stay, for those who are reading them."""
 
 

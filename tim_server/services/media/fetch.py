@@ -40,7 +40,6 @@ MALWARE_NOTED_MS = 7 * 24 * 60 * 60 * 1000
 FETCHES_MAX = 40
 FETCHES_PER_SERVER_MAX = 8
 FETCHES_PER_ASKER_MAX = 10
-WAITING_MAX = 1_000
 WAITING_PER_SERVER_MAX = 200
 WAITING_PER_ASKER_MAX = 200
 TIMEOUT_MS_MAX = 60_000
@@ -74,17 +73,16 @@ class RemoteMedia:
         """The copy that is kept from now on. Raises `NotFound`, `Forbidden`, `BadGateway`, `RemoteFileTooLarge`,
         `NotYetUploaded`, `LimitExceeded`, `Unavailable`, and what keeping a file raises."""
         name, waits_ms = (server_name, media_id), max(0, min(timeout_ms, TIMEOUT_MS_MAX))
-        return await self.work.get(name, partial(self._take_turn, name, asked_by, waits_ms))
+        turn = self.turns.of(asked_by, server_name.lower())
+        return await self.work.get(name, partial(self._fetch, name, waits_ms), turn=turn)
 
     async def close(self) -> None:
         """End the fetches."""
         await self.work.close()
 
-    async def _take_turn(self, name: _Name, asked_by: str, timeout_ms: int) -> Medium:
-        async with self.turns.of(asked_by, name[0].lower()):
-            return await self._fetch(name, timeout_ms)
-
     async def _fetch(self, name: _Name, timeout_ms: int) -> Medium:
+        if (medium := await self._kept_meanwhile(name)) is not None:
+            return medium
         server_name, media_id = name
         bounds = RequestBounds(timeout_s=self.policy.remote_timeout_s, size_bytes_max=self.policy.remote_bytes_max)
         async with errors_told("file"):
@@ -119,7 +117,10 @@ class RemoteMedia:
         except MalwareFound:
             await self.keeping.writer.write(_NoteMalware(name=name, now=self.keeping.now_ms()))
             raise
-        return medium or await self._kept_meanwhile(name)
+        medium = medium or await self._kept_meanwhile(name)
+        if medium is None:
+            raise BadGateway("The file took too long to be kept")
+        return medium
 
     async def _bounded(self, file: RemoteFile) -> AsyncIterator[bytes]:
         size_bytes = 0
@@ -129,13 +130,10 @@ class RemoteMedia:
                 raise RemoteFileTooLarge()
             yield chunk
 
-    async def _kept_meanwhile(self, name: _Name) -> Medium:
-        """The copy that another process has made meanwhile."""
+    async def _kept_meanwhile(self, name: _Name) -> Medium | None:
+        """The copy that was made meanwhile: by another process, or while this waited for its turn."""
         async with self.database.connection() as connection:
-            medium = await find_medium(connection, self.keeping.codec, *name)
-        if medium is None:
-            raise BadGateway("The file took too long to be kept")
-        return medium
+            return await find_medium(connection, self.keeping.codec, *name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

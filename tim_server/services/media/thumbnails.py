@@ -7,6 +7,7 @@ alone: of each uploader one waits among all, and of each who asks some.
 Spec: https://spec.matrix.org/v1.19/client-server-api/#thumbnails
 """
 
+import asyncio
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from functools import partial
@@ -37,7 +38,6 @@ from tim_server.storage.thumbnails import StoredThumbnail, find_thumbnail
 
 SIDE_MAX = 1_920
 WRITE_TIMEOUT_S = 60.0
-WAITING_MAX = 1_000
 WAITING_PER_ASKER_MAX = 100
 TURNS_PER_ASKER = 4
 IDLE_S = 300.0
@@ -52,7 +52,7 @@ _log = structlog.get_logger("media")
 def thumbnail_turns() -> FairTurns:
     """Turns to make one: of who asks, and of who has uploaded the image."""
     return FairTurns(
-        at_once_max=1,
+        at_once_max=2,  # while one is made another is kept
         of_askers=OwnTurns(per_key_max=TURNS_PER_ASKER, asked_max=WAITING_PER_ASKER_MAX),
         of_others=OwnTurns(per_key_max=1),
     )
@@ -71,29 +71,43 @@ class MediaThumbnails:
         default_factory=lambda: ProcessPool(work="make thumbnails", attempts_max=1, idle_s=IDLE_S)
     )
     turns: FairTurns = field(default_factory=thumbnail_turns)
+    _making: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def of(self, medium: Medium, size: ThumbnailSize, *, asked_by: str) -> Thumbnail:
         """The thumbnail, for a user, a server or an address. Raises `Unknown` for what is no image, or can't be made
         smaller, `TooLarge` (of another server's `RemoteFileTooLarge`), `LimitExceeded`, `Unavailable` and
         `InternalError`."""
         size = _bounded(size)
-        variant = _variant(size)
-        async with self.database.connection() as connection:
-            stored = await find_thumbnail(connection, self.keeping.codec, medium.server_name, medium.media_id, variant)
-        if stored is not None:
-            return Thumbnail(content=await self._read(_file_of(stored)), content_type=stored.content_type)
+        if (stored := await self._stored(medium, size)) is not None:
+            return stored
         name = (medium.server_name, medium.media_id, size)
-        return await self.work.get(name, partial(self._make, medium, size, asked_by))
+        turn = self.turns.of(asked_by, medium.user_id or medium.server_name.lower())
+        return await self.work.get(name, partial(self._make, medium, size), turn=turn)
 
     async def close(self) -> None:
         """End what is being made."""
         await self.work.close()
         self.pool.close()
 
-    async def _make(self, medium: Medium, size: ThumbnailSize, asked_by: str) -> Thumbnail:
+    async def _stored(self, medium: Medium, size: ThumbnailSize) -> Thumbnail | None:
+        variant = _variant(size)
+        async with self.database.connection() as connection:
+            stored = await find_thumbnail(connection, self.keeping.codec, medium.server_name, medium.media_id, variant)
+        if stored is None:
+            return None
+        return Thumbnail(content=await self._read(_file_of(stored)), content_type=stored.content_type)
+
+    async def _make(self, medium: Medium, size: ThumbnailSize) -> Thumbnail:
+        if (stored := await self._stored(medium, size)) is not None:
+            return stored
         if medium.size_bytes > self.policy.thumbnail_source_bytes_max:
             raise self._too_large(medium)
-        async with self.turns.of(asked_by, medium.user_id or medium.server_name.lower()):
+        thumbnail = await self._made(medium, size)
+        await self._keep(medium, _variant(size), thumbnail)
+        return thumbnail
+
+    async def _made(self, medium: Medium, size: ThumbnailSize) -> Thumbnail:
+        async with self._making:
             order = ThumbnailOrder(
                 content=await self._read(file_of(medium)),
                 size=size,
@@ -101,13 +115,11 @@ class MediaThumbnails:
                 timeout_s=self.policy.thumbnail_timeout_s,
             )
             try:
-                thumbnail = await self.pool.run(make_thumbnail, order)
+                return await self.pool.run(make_thumbnail, order)
             except (NotAnImage, Unavailable):  # or what has killed the process
                 raise Unknown("Cannot generate thumbnails for the requested content") from None
             except TooManyPixels:
                 raise self._too_large(medium) from None
-        await self._keep(medium, _variant(size), thumbnail)
-        return thumbnail
 
     def _too_large(self, medium: Medium) -> TooLarge | RemoteFileTooLarge:
         if medium.server_name == self.server_name:

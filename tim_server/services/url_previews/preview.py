@@ -31,7 +31,6 @@ from tim_server.storage.codec import Codec
 from tim_server.storage.database import Connection, Database
 from tim_server.storage.url_previews import StoredPreview, find_preview, keep_preview, note_image
 
-WAITING_MAX = 200
 REFUSALS_MAX = 1_000
 REFUSAL_LIFETIME_MS = 60_000
 REFUSALS = (BadGateway,)
@@ -91,11 +90,10 @@ class UrlPreviews:
         except NotAWebAddress:
             raise InvalidParam("url: not the address of a web page") from None
         address_hash = self.codec.fingerprint(address.encode())
-        async with self.database.connection() as connection:
-            answer = await find_preview(connection, self.codec, self.server_name, address_hash, now=self.now_ms())
-        if answer is not None:
+        if (answer := await self._kept_answer(address_hash)) is not None:
             return answer
-        return await self.work.get(address, partial(self._make, requester.user_id, address, address_hash))
+        turn = self.turns.of(requester.user_id)
+        return await self.work.get(address, partial(self._make, address, address_hash), turn=turn)
 
     async def close(self) -> None:
         """End what is being fetched."""
@@ -103,12 +101,17 @@ class UrlPreviews:
         await self.pages.close()
         self.pool.close()
 
-    async def _make(self, user_id: UserId, address: str, address_hash: bytes) -> bytes:
-        async with self.turns.of(user_id):
-            try:
-                found = await self._find(address)
-            except PageUnavailable:
-                raise BadGateway("There is no preview of this page") from None
+    async def _kept_answer(self, address_hash: bytes) -> bytes | None:
+        async with self.database.connection() as connection:
+            return await find_preview(connection, self.codec, self.server_name, address_hash, now=self.now_ms())
+
+    async def _make(self, address: str, address_hash: bytes) -> bytes:
+        if (answer := await self._kept_answer(address_hash)) is not None:
+            return answer
+        try:
+            found = await self._find(address)
+        except PageUnavailable:
+            raise BadGateway("There is no preview of this page") from None
         now = self.now_ms()
         preview = StoredPreview(
             address_hash=address_hash,
