@@ -15,6 +15,7 @@ from tests.s3_gate import Gate, run_gate
 from tests.s3_signatures import SignatureCheck
 from tim_server.config.load import ConfigurationError
 from tim_server.media_store.bucket import BucketPlace, open_bucket
+from tim_server.media_store.errors import StoreRefused
 
 KEY, SECRET = "anybody", "anything"  # as tests.s3 names them
 BUCKET = "hospital-files"
@@ -89,6 +90,23 @@ async def test_wrong_keys_refuse_to_start(
     text = str(refusal.value)
     assert code in text and advice in text
     assert "anything" not in text and "another" not in text and "Signature=" not in text
+
+
+async def test_a_wrong_secret_is_told_whatever_is_asked_for(gate: Gate, tmp_path: Path) -> None:
+    options = gate.s3.options(BUCKET) | {"secret_access_key": "another"}
+    objects = open_bucket(BucketPlace(prefix="", timeout_s=30.0, **options), tmp_path)
+    for ask in (
+        put(objects, "ab/c", b"x"),
+        anext(objects.read("ab/c", 0, 1)),
+        anext(objects.list("ab")),
+        objects.delete("ab/c"),
+    ):
+        with pytest.raises(StoreRefused, match=r"SignatureDoesNotMatch.*secret_access_key"):
+            await ask
+    with pytest.raises(StoreRefused):  # where the answer has no body
+        await objects.find("ab/c")
+    await objects.close()
+    assert gate.passed == []
 
 
 @pytest.mark.parametrize("ahead_h", [1, -1])
