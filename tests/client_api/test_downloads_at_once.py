@@ -1,15 +1,19 @@
 """How many files somebody may be sent at once: whoever takes nothing of them holds little of the server's memory."""
 
 import asyncio
+import io
+import secrets
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
+from PIL import Image
 
 from tests.files import DOWNLOAD, MIB, download, in_chunks, uploaded
 from tests.people import SERVER, Hospital, Person, run_hospital
 
+THUMBNAIL = "/_matrix/client/v1/media/thumbnail"
 AT_ONCE = 3
 PATIENCE_S = 0.5
 
@@ -98,3 +102,21 @@ async def test_who_asks_for_headers_only_takes_no_turn(clinic: Hospital, alice: 
             await stack.enter_async_context(takes_nothing(clinic, alice, file, method="HEAD"))
         async with asyncio.timeout(5):
             assert (await download(alice, file)).status == 200
+
+
+async def test_who_takes_no_thumbnail_is_sent_so_many_and_no_more(clinic: Hospital, alice: Person) -> None:
+    noise = Image.frombytes("RGBA", (1_800, 1_800), secrets.token_bytes(4 * 1_800 * 1_800))
+    picture = io.BytesIO()
+    noise.save(picture, "PNG", compress_level=1)
+    asked = f"{await uploaded(alice, picture.getvalue(), content_type='image/png')}?width=1800&height=1800"
+    whole = await download(alice, asked, place=THUMBNAIL)
+    assert whole.status == 200 and len(whole.body) > 8 * MIB
+    async with AsyncExitStack() as stack:
+        for _ in range(AT_ONCE):
+            first = await stack.enter_async_context(takes_nothing(clinic, alice, asked, place=THUMBNAIL))
+        waiting = asyncio.create_task(download(alice, asked, place=THUMBNAIL))
+        await asyncio.sleep(PATIENCE_S)
+        assert not waiting.done()
+        first.close()
+        async with asyncio.timeout(5):
+            assert (await waiting).body == whole.body

@@ -13,11 +13,12 @@ from tim_server.services.fair_turns import OwnTurns
 from tim_server.services.media import thumbnails as thumbnail_rules
 from tim_server.services.media.announce import MediaAnnouncement
 from tim_server.services.media.arrivals import MediaArrivals
-from tim_server.services.media.download import ASKED_PER_TURN_MAX, MediaDownload
+from tim_server.services.media.download import MediaDownload
 from tim_server.services.media.fetch import REFUSALS, RemoteMedia
 from tim_server.services.media.keep import MediaKeeping
 from tim_server.services.media.policy import MediaPolicy, UserQuota
 from tim_server.services.media.scan import MediaScan, ScanPolicy
+from tim_server.services.media.sending import sending_turns
 from tim_server.services.media.thumbnails import MediaThumbnails
 from tim_server.services.media.under_way import UploadsUnderWay
 from tim_server.services.media.upload import MediaUpload
@@ -38,12 +39,12 @@ def media_services(parts: Parts) -> Services:
         policy=policy,
         work=SharedWork(refusals=REFUSALS, now_ms=now_ms),
     )
-    thumbnails = _thumbnails(parts, keeping, policy)
+    sending = sending_turns(parts.settings.limits.downloads_under_way_per_user_max)
+    thumbnails = _thumbnails(parts, keeping, policy, sending)
     arrivals = MediaArrivals()
     store.commit_log.subscribe(arrivals.follow)
     retention = media_retention(parts, policy, objects)
     previews = url_preview_services(parts, keeping)
-    downloads_max = parts.settings.limits.downloads_under_way_per_user_max
     return Services(
         fields={
             **retention.fields,
@@ -68,7 +69,7 @@ def media_services(parts: Parts) -> Services:
                 gate=parts.federation.gate,
                 remote=remote,
                 arrivals=arrivals,
-                turns=OwnTurns(per_key_max=downloads_max, asked_max=ASKED_PER_TURN_MAX * downloads_max),
+                turns=sending,
                 policy=policy,
                 now_ms=now_ms,
             ),
@@ -78,7 +79,7 @@ def media_services(parts: Parts) -> Services:
     )
 
 
-def _thumbnails(parts: Parts, keeping: MediaKeeping, policy: MediaPolicy) -> MediaThumbnails:
+def _thumbnails(parts: Parts, keeping: MediaKeeping, policy: MediaPolicy, sending: OwnTurns) -> MediaThumbnails:
     return MediaThumbnails(
         server_name=parts.author.server_name,
         database=parts.store.database,
@@ -90,6 +91,7 @@ def _thumbnails(parts: Parts, keeping: MediaKeeping, policy: MediaPolicy) -> Med
             refusal_lifetime_ms=thumbnail_rules.REFUSAL_LIFETIME_MS,
             refused_as=thumbnail_rules.refused_as,
         ),
+        sending=sending,
     )
 
 

@@ -12,7 +12,7 @@ from tim_server.storage.media import Medium
 from tim_server.web.fields import MediaId, ServerName
 from tim_server.web.media import FileRequest, ThumbnailRequest, file_response, thumbnail_response
 from tim_server.web.request_model import InPath, InQuery, RequestModel
-from tim_server.web.response_model import Binary, RawJson, ResponseModel
+from tim_server.web.response_model import RawJson, ResponseModel, StreamedBinary
 from tim_server.web.route import Auth, Route
 
 
@@ -79,13 +79,13 @@ async def get_content_override_name_authed(
 
 async def get_content_thumbnail_authed(
     server: Homeserver, requester: Requester, request: GetContentThumbnailRequest
-) -> Binary:
+) -> StreamedBinary:
     """`GET /_matrix/client/v1/media/thumbnail/{serverName}/{mediaId}`: an image in another size.
 
     Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1mediathumbnailservernamemediaid
     """
     medium = await _find(server, requester, request)
-    return thumbnail_response(await server.media_thumbnails.of(medium, request.size, asked_by=requester.user_id))
+    return thumbnail_response(await server.media_thumbnails.open(medium, request.size, asked_by=requester.user_id))
 
 
 async def _find(

@@ -24,7 +24,7 @@ from tim_server.web.media import ThumbnailRequest, file_response, thumbnail_resp
 from tim_server.web.rate_limits import address_key
 from tim_server.web.read_body import BodyStream
 from tim_server.web.request_model import InPath, InQuery, RequestModel, StreamedBody
-from tim_server.web.response_model import Binary, EmptyResponse, RawJson, ResponseModel
+from tim_server.web.response_model import EmptyResponse, RawJson, ResponseModel, StreamedBinary
 from tim_server.web.route import Auth, Route
 
 
@@ -150,13 +150,13 @@ class GetDeprecatedThumbnailRequest(ThumbnailRequest):
     allow_remote: InQuery[bool] = True
 
 
-async def get_content_thumbnail(server: Homeserver, request: GetDeprecatedThumbnailRequest) -> Binary:
+async def get_content_thumbnail(server: Homeserver, request: GetDeprecatedThumbnailRequest) -> StreamedBinary:
     """`GET /_matrix/media/v3/thumbnail/{serverName}/{mediaId}`: deprecated; an image in another size.
 
     Spec: https://spec.matrix.org/v1.19/client-server-api/#get_matrixmediav3thumbnailservernamemediaid
     """
     medium = await _find(server, request)
-    return thumbnail_response(await server.media_thumbnails.of(medium, request.size, asked_by=_asking_address()))
+    return thumbnail_response(await server.media_thumbnails.open(medium, request.size, asked_by=_asking_address()))
 
 
 async def _find(server: Homeserver, request: GetDeprecatedContentRequest | GetDeprecatedThumbnailRequest) -> Medium:

@@ -8,8 +8,9 @@ from typing import Any, Literal
 from pydantic import Field
 
 from tim_server.matrix.content_disposition import content_disposition
-from tim_server.media_store.thumbnails import Thumbnail, ThumbnailSize
+from tim_server.media_store.thumbnails import ThumbnailSize
 from tim_server.services.media.download import MediaDownload
+from tim_server.services.media.thumbnails import OpenThumbnail
 from tim_server.storage.media import Medium
 from tim_server.web.ranges import RangeNotSatisfiable, names_tag, range_of
 from tim_server.web.request_model import InHeader, InQuery, RequestModel
@@ -55,13 +56,17 @@ class ThumbnailRequest(RequestModel):
         )
 
 
-def thumbnail_response(thumbnail: Thumbnail) -> Binary:
+def thumbnail_response(thumbnail: OpenThumbnail) -> StreamedBinary:
     """The answer for a thumbnail, which is always of a type that is safe to show."""
-    headers = {**_SAFETY, **_CACHING, "Content-Disposition": thumbnail_disposition(thumbnail)}
-    return Binary(body=thumbnail.content, content_type=thumbnail.content_type, headers=headers)
+    return StreamedBinary(
+        pieces=thumbnail.pieces,
+        content_type=thumbnail.content_type,
+        length_bytes=thumbnail.size_bytes,
+        headers={**_SAFETY, **_CACHING, "Content-Disposition": thumbnail_disposition(thumbnail)},
+    )
 
 
-def thumbnail_disposition(thumbnail: Thumbnail) -> str:
+def thumbnail_disposition(thumbnail: OpenThumbnail) -> str:
     """The header for a thumbnail."""
     return content_disposition(thumbnail.content_type, f"thumbnail.{thumbnail.content_type.partition('/')[2]}")
 

@@ -5,7 +5,7 @@ Spec: https://spec.matrix.org/v1.19/client-server-api/#content-repository
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from tim_server.matrix.errors import NotFound
@@ -17,6 +17,7 @@ from tim_server.services.media.arrivals import MediaArrivals
 from tim_server.services.media.fetch import TIMEOUT_MS_MAX, RemoteMedia
 from tim_server.services.media.keep import file_of
 from tim_server.services.media.policy import MediaPolicy
+from tim_server.services.media.sending import begin
 from tim_server.services.media.told import unreadable_told
 from tim_server.services.trust.gate import ChokePoint, TrustGate
 from tim_server.storage.announced_media import find_announcement
@@ -29,8 +30,6 @@ from tim_server.trust.contacts import is_same_server
 
 ACCESS_PRECISION_MS = 24 * 60 * 60 * 1000
 """How exactly it is known when a file was last looked at: a view costs no write, but the first of a day."""
-ASKED_PER_TURN_MAX = 10
-"""How many files somebody may ask for at once, for each that they are sent at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,24 +89,13 @@ class MediaDownload:
             return medium
 
     async def open(self, medium: Medium, *, first: int, last: int, asked_by: str) -> AsyncGenerator[bytes]:
-        """The bytes from `first` up to and including `last`, for a user, a server or an address, once it is their turn:
-        whoever takes nothing of what they ask for holds memory. What can't be read at all raises `InternalError` or
+        """The bytes from `first` up to and including `last`, for a user, a server or an address, once it is their turn.
+        What can't be read at all raises `InternalError` or
         `Unavailable` now; later a `MediaStoreError` ends the bytes. Raises `LimitExceeded`."""
-        pieces = self._read_in_turn(medium, first=first, last=last, asked_by=asked_by)
-        with unreadable_told(medium.object_name):
-            await anext(pieces)
-        return pieces
-
-    async def _read_in_turn(self, medium: Medium, *, first: int, last: int, asked_by: str) -> AsyncGenerator[bytes]:
-        """Nothing once it has begun, then the bytes."""
-        pieces = self.files.read(file_of(medium), first=first, last=last)
-        async with self.turns.of(asked_by), aclosing(pieces):
-            piece = await anext(pieces, b"")
-            yield b""
-            if piece:
-                yield piece
-            async for each in pieces:
-                yield each
+        async with AsyncExitStack() as turn:
+            await turn.enter_async_context(self.turns.of(asked_by))
+            with unreadable_told(medium.object_name):
+                return await begin(self.files.read(file_of(medium), first=first, last=last), turn.pop_all())
 
     async def _load(self, server_name: ServerName, media_id: MediaId) -> Medium | None:
         """The file, if it is here; raises `NotFound` and `MalwareFound` for what is withdrawn, here or not."""
