@@ -15,6 +15,8 @@ from tim_server.services.media.reap import LeftoverReaping
 
 REAP_INTERVAL_S = 600.0
 EXPIRY_INTERVAL_S = 3_600.0
+BOUND_INTERVAL_S = 60.0
+"""Anybody can have much fetched."""
 
 
 def media_retention(parts: Parts, policy: MediaPolicy, objects: Objects) -> Services:
@@ -40,7 +42,7 @@ def media_retention(parts: Parts, policy: MediaPolicy, objects: Objects) -> Serv
         loops=(
             Loop(name="reap media_leftovers", interval_s=REAP_INTERVAL_S, work=reaping.reap),
             Loop(name="expire copies of media", interval_s=EXPIRY_INTERVAL_S, work=copies.expire),
-            Loop(name="bound copies of media", interval_s=REAP_INTERVAL_S, work=copies.shrink),
+            Loop(name="bound copies of media", interval_s=BOUND_INTERVAL_S, work=copies.shrink),
             Loop(name="bound thumbnails", interval_s=REAP_INTERVAL_S, work=thumbnails.shrink),
             Loop(name="remove orphaned thumbnails", interval_s=EXPIRY_INTERVAL_S, work=thumbnails.remove_orphans),
             Loop(name="expire uploaded media", interval_s=EXPIRY_INTERVAL_S, work=uploads.expire),
