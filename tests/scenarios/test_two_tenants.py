@@ -44,6 +44,7 @@ def path_of(route: Route, theirs: Tenant) -> str:
         "destination": theirs.name,
         "serverName": theirs.name,
         "mediaId": "media",
+        "deleteId": "deletion",
         "fileName": "scan.png",
     }
     return route.path.format(**{name: quote(values[name], safe="") for name in route.parameters})
