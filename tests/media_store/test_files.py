@@ -88,9 +88,10 @@ async def in_pieces(content: bytes, size: int = 100_000) -> AsyncIterator[bytes]
 
 async def write(files: MediaFiles, content: bytes, identity: str = IDENTITY) -> FileToRead:
     name = new_object_name()
-    stored = await files.write(name, identity, in_pieces(content))
+    digest = hashlib.sha256()
+    stored = await files.write(name, identity, in_pieces(content), digest)
     assert stored.size_bytes == len(content)
-    assert stored.sha256 == hashlib.sha256(content).digest()
+    assert digest.digest() == hashlib.sha256(content).digest()
     return FileToRead(object_name=name, identity=identity, key=stored.key, size_bytes=len(content))
 
 

@@ -5,12 +5,12 @@ async for piece in files.read(FileToRead(...), first=0, last=99): ...
 """
 
 import asyncio
-import hashlib
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from tim_server.media_store.errors import FileAltered
 from tim_server.media_store.objects import Objects, Write, begin_in_thread, settled
@@ -29,11 +29,17 @@ PART_BYTES = 2 * CHUNK_BYTES
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredFile:
-    """A file that was written: its key, its size and the SHA-256 of what was sealed."""
+    """A file that was written: its key and its size."""
 
     key: bytes
     size_bytes: int
-    sha256: bytes
+
+
+class Digest(Protocol):
+    """What is told of all bytes of a file, in order; from a thread."""
+
+    def update(self, part: memoryview, /) -> object:
+        """Take what comes next."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,13 +68,15 @@ class MediaFiles:
 
     objects: Objects
 
-    async def write(self, object_name: str, identity: str, pieces: AsyncIterator[bytes]) -> StoredFile:
+    async def write(
+        self, object_name: str, identity: str, pieces: AsyncIterator[bytes], digest: Digest | None = None
+    ) -> StoredFile:
         """Seal and store what arrives; raises what `pieces` raises, and then nothing is stored, or a
         `MediaStoreError`."""
         async with self.objects.draft(object_name) as write:
-            arriving = _Arriving(FileCipher(key := new_file_key(), identity), write)
+            arriving = _Arriving(FileCipher(key := new_file_key(), identity), write, digest)
             await arriving.take(pieces)
-        return StoredFile(key=key, size_bytes=arriving.size_bytes, sha256=arriving.digest.digest())
+        return StoredFile(key=key, size_bytes=arriving.size_bytes)
 
     async def read(self, file: FileToRead, *, first: int, last: int) -> AsyncGenerator[bytes]:
         """The bytes from `first` up to and including `last`, which the file must have; an empty file gives none for
@@ -107,9 +115,9 @@ async def _whole_chunks(arriving: AsyncGenerator[bytes | memoryview]) -> AsyncGe
 class _Arriving:
     """A file while it is sealed: a part of it gathers while a thread hashes, seals and writes the one before."""
 
-    def __init__(self, cipher: FileCipher, write: Write) -> None:
+    def __init__(self, cipher: FileCipher, write: Write, digest: Digest | None) -> None:
         self.size_bytes = 0
-        self.digest = hashlib.sha256()
+        self._digest = digest
         self._cipher = cipher
         self._write = write
         self._gathered = 0
@@ -149,7 +157,8 @@ class _Arriving:
             await asyncio.shield(self._work)
 
     def _seal(self, part: memoryview, number: int, *, is_end: bool) -> None:
-        self.digest.update(part)
+        if self._digest is not None:
+            self._digest.update(part)
         count = chunk_count(len(part))
         for index in range(count):
             chunk = part[index * CHUNK_BYTES : (index + 1) * CHUNK_BYTES]

@@ -4,6 +4,7 @@ An object is there as a whole or not at all: it is written beside its place and 
 process that was killed has left of one is removed with it, once `delete` is asked to.
 """
 
+import ctypes
 import os
 import stat
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -24,6 +25,12 @@ _FILE_MODE = 0o600
 _SUFFIX = "#"
 
 
+WRITE_BACK_BYTES = 4 * 1024 * 1024
+"""After so many bytes the disk begins to write them, so that little is left for the end."""
+
+_SYNC_FILE_RANGE_WRITE = 2
+
+
 @dataclass(frozen=True, slots=True)
 class FolderObjects:
     """The objects below a folder. Names are relative paths of plain letters and digits."""
@@ -39,7 +46,7 @@ class FolderObjects:
             with errors_told():
                 file = await in_thread(_new_file, draft)
             with file:
-                yield partial(write_all, file)
+                yield _Draft(file).write
                 with errors_told():
                     await in_thread(os.fsync, file.fileno())
             with errors_told():
@@ -91,6 +98,31 @@ def open_folder(folder: Path) -> FolderObjects:
     """The objects in a folder, which is made where it is missing; raises OSError."""
     folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
     return FolderObjects(folder)
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A file that is being written, and how much of it is on its way to the disk."""
+
+    file: IO[bytes]
+    size_bytes: int = 0
+    begun_bytes: int = 0
+
+    def write(self, part: memoryview) -> None:
+        """Append to the file; raises a `MediaStoreError`."""
+        write_all(self.file, part)
+        self.size_bytes += len(part)
+        if (count := self.size_bytes - self.begun_bytes) >= WRITE_BACK_BYTES:
+            _write_back(self.file.fileno(), self.begun_bytes, count)
+            self.begun_bytes = self.size_bytes
+
+
+def _write_back(descriptor: int, start: int, count: int) -> None:
+    """Have the disk begin to write a part of a file. Whether it can is found out at the end."""
+    with suppress(AttributeError):  # a C library without it
+        ctypes.CDLL(None).sync_file_range(
+            descriptor, ctypes.c_int64(start), ctypes.c_int64(count), _SYNC_FILE_RANGE_WRITE
+        )
 
 
 async def _read_into(descriptor: int, buffer: memoryview, start: int) -> int:

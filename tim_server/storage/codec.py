@@ -56,6 +56,10 @@ class Codec:
         key = hashlib.blake2b(self.keys[-1].key, person=b"fingerprint").digest() if self.keys else b""
         return hashlib.blake2b(content, key=key, digest_size=_FINGERPRINT_BYTES).digest()
 
+    def fingerprint_of_parts(self) -> "FingerprintOfParts":
+        """A fingerprint of content that is too large to be held; another one than `fingerprint` makes of the same."""
+        return FingerprintOfParts(self.keys[-1].key if self.keys else b"")
+
     def decode(self, stored: bytes) -> bytes:
         """The content of what `encode` gave; raises `SealedContentUnreadable`."""
         if stored[0] != _SEALED:
@@ -75,6 +79,37 @@ class Codec:
             return self.decode(stored)
         except SealedContentUnreadable:
             return b""
+
+
+class FingerprintOfParts:
+    """A keyed hash of what comes in parts: twelve times as fast as SHA-256, which would take half of an upload's time.
+
+    GHASH, with which GCM authenticates, is an almost universal hash under a secret key. What it gives is hashed once
+    more, under another key: from results as they are, its own key could be worked out.
+    """
+
+    __slots__ = ("_ghash", "_key", "_size_bytes")
+
+    def __init__(self, key: bytes) -> None:
+        from cryptography.hazmat.primitives.ciphers import Cipher
+        from cryptography.hazmat.primitives.ciphers.algorithms import AES256
+        from cryptography.hazmat.primitives.ciphers.modes import GCM
+
+        keys = hashlib.blake2b(key, person=b"content in parts", digest_size=64).digest()
+        self._ghash = Cipher(AES256(keys[:32]), GCM(bytes(_NONCE_BYTES))).encryptor()
+        self._key = keys[32:]
+        self._size_bytes = 0
+
+    def update(self, part: bytes | memoryview) -> None:
+        """Add what comes next."""
+        self._ghash.authenticate_additional_data(part)
+        self._size_bytes += len(part)
+
+    def digest(self) -> bytes:
+        """The fingerprint, once all has come."""
+        self._ghash.finalize()
+        content = self._ghash.tag + self._size_bytes.to_bytes(8, "big")
+        return hashlib.blake2b(content, key=self._key, digest_size=_FINGERPRINT_BYTES).digest()
 
 
 def aes_gcm(key: bytes) -> "AESGCM":

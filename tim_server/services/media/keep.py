@@ -16,7 +16,7 @@ from tim_server.matrix.errors import MatrixError, Unavailable
 from tim_server.matrix.identifiers import MediaId, ServerName, UserId
 from tim_server.matrix.media_errors import QuotaExceeded, StorageFull
 from tim_server.media_store.errors import MediaStoreError, NoSpaceLeft
-from tim_server.media_store.files import FileToRead, MediaFiles, StoredFile, new_object_name
+from tim_server.media_store.files import Digest, FileToRead, MediaFiles, StoredFile, new_object_name
 from tim_server.media_store.thumbnails import Thumbnail
 from tim_server.services.media.arrivals import MEDIA
 from tim_server.services.media.policy import UserQuota
@@ -65,7 +65,8 @@ class MediaKeeping:
         `StorageFull`, `Unavailable`, `QuotaExceeded`, what scanning raises, and what `pieces` raise; then nothing of it
         is kept."""
         identity = identity_of(arriving.server_name, arriving.media_id)
-        object_name, stored = await self._write(identity, arriving.pieces, timeout_s)
+        fingerprint = self.codec.fingerprint_of_parts()
+        object_name, stored = await self._write(identity, arriving.pieces, timeout_s, fingerprint)
         if self.scan is not None and self.scan.concerns(arriving.content_type, is_remote=arriving.user_id is None):
             await self._require_clean(self.scan, arriving, object_name, stored)
         now = self.now_ms()
@@ -78,7 +79,7 @@ class MediaKeeping:
             content_type=arriving.content_type,
             file_name=arriving.file_name,
             size_bytes=stored.size_bytes,
-            fingerprint=self.codec.fingerprint(stored.sha256),
+            fingerprint=fingerprint.digest(),
             created_ts=now,
             last_access_ts=now,
         )
@@ -129,14 +130,16 @@ class MediaKeeping:
         if not await self.writer.write(_KeepThumbnail(codec=self.codec, thumbnail=kept)):
             await self._remove(object_name)
 
-    async def _write(self, identity: str, pieces: AsyncIterator[bytes], timeout_s: float) -> tuple[str, StoredFile]:
+    async def _write(
+        self, identity: str, pieces: AsyncIterator[bytes], timeout_s: float, digest: Digest | None = None
+    ) -> tuple[str, StoredFile]:
         """Write an object that is noted as left over until a commit takes it."""
         object_name = new_object_name()
         due_ts = self.now_ms() + int(timeout_s * 1000) + MARGIN_MS
         await self.writer.write(_Note(object_name=object_name, due_ts=due_ts))
         try:
             async with asyncio.timeout(timeout_s):
-                return object_name, await self.files.write(object_name, identity, pieces)
+                return object_name, await self.files.write(object_name, identity, pieces, digest)
         except NoSpaceLeft:
             _log.error("there is no space left for files")
             raise StorageFull() from None
