@@ -2,7 +2,7 @@
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ def clamd(stand_in: StandIn) -> Clamd:
     return Clamd(Path(stand_in.place.removeprefix("unix:")))
 
 
-async def pieces_of(*pieces: bytes) -> AsyncIterator[bytes]:
+async def pieces_of(*pieces: bytes) -> AsyncGenerator[bytes]:
     for piece in pieces:
         yield piece
 
@@ -42,7 +42,7 @@ async def test_malware_is_told_by_its_name(clamd: Clamd) -> None:
 async def test_what_is_too_large_is_refused_before_all_is_sent(clamd: Clamd) -> None:
     sent = 0
 
-    async def endless() -> AsyncIterator[bytes]:
+    async def endless() -> AsyncGenerator[bytes]:
         nonlocal sent
         while True:
             sent += 100_000
@@ -101,7 +101,7 @@ async def test_who_resets_the_connection_found_nothing_clean() -> None:
 
 
 async def test_what_can_not_be_read_is_not_scanned(clamd: Clamd, stand_in: StandIn) -> None:
-    async def broken() -> AsyncIterator[bytes]:
+    async def broken() -> AsyncGenerator[bytes]:
         yield b"begin"
         raise ValueError("broken")
 

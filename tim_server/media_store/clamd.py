@@ -7,8 +7,8 @@ and then one line as the answer. clamd answers earlier where it has had enough, 
 import asyncio
 import re
 import socket
-from collections.abc import AsyncIterator, Sequence
-from contextlib import closing, suppress
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,9 +39,13 @@ class Clamd:
 
     place: ClamdPlace
 
-    async def scan(self, pieces: AsyncIterator[bytes]) -> str | None:
-        """What the malware is called that is in these bytes; None where clamd knows of none. Raises `ScannerAway`,
-        `ScanRefused`, and what `pieces` raise. There is no limit of time."""
+    async def scan(self, pieces: AsyncGenerator[bytes]) -> str | None:
+        """What the malware is called that is in these bytes, which are closed; None where clamd knows of none. Raises
+        `ScannerAway`, `ScanRefused`, and what `pieces` raise. There is no limit of time."""
+        async with aclosing(pieces):
+            return await self._scan(pieces)
+
+    async def _scan(self, pieces: AsyncGenerator[bytes]) -> str | None:
         with closing(await self._connect()) as connection:
             with suppress(ConnectionError):  # whoever hangs up has said why before
                 await _send(connection, pieces)
@@ -77,7 +81,7 @@ async def _connected(family: int, address: Any) -> socket.socket:
     return connection
 
 
-async def _send(connection: socket.socket, pieces: AsyncIterator[bytes]) -> None:
+async def _send(connection: socket.socket, pieces: AsyncGenerator[bytes]) -> None:
     loop = asyncio.get_running_loop()
     await loop.sock_sendall(connection, _COMMAND)
     async for piece in pieces:
