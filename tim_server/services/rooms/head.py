@@ -1,7 +1,8 @@
 """The head of a room as this process remembers it: a guess that the writer checks when it commits.
 
 `RoomHeads` keeps heads of rooms in use; a head follows the messages of other processes, is dropped when they change its
-room otherwise, and reloaded when the writer says that it has moved.
+room otherwise, and reloaded when the writer says that it has moved. That a room is closed or blocked does not move its
+head: what was decided before that may still be committed, but nobody remembers a head that was read before it.
 """
 
 from collections import OrderedDict
@@ -17,6 +18,8 @@ from tim_server.storage.memberships import count_joined_by_server
 from tim_server.storage.rooms import load_head_version, load_room
 from tim_server.storage.state import load_current_state
 
+RESETS_MAX = 10_000
+"""Of how many rooms is remembered when they were last reset; only while something is decided of them it matters."""
 DEPTH_MAX = 2**53 - 1
 """The greatest integer of canonical JSON: a room that another server has brought there still takes events."""
 
@@ -48,6 +51,8 @@ class RoomHeads:
         self._database = database
         self._heads: OrderedDict[RoomId, RoomHead] = OrderedDict()
         self._room_ids: dict[int, RoomId] = {}
+        self._resets: OrderedDict[int, int] = OrderedDict()
+        self._newest_reset = 0
         self._entries = 0
         self._entries_max = state_entries_max
 
@@ -61,8 +66,9 @@ class RoomHeads:
         if head is not None:
             self._heads.move_to_end(room_id)
             return head
+        newest_reset = self._newest_reset
         head = await self._load(room_id)
-        if head is not None:
+        if head is not None and self._resets.get(head.nid, 0) <= newest_reset:
             self.put(head)
         return head
 
@@ -80,6 +86,14 @@ class RoomHeads:
         while self._entries > self._entries_max and len(self._heads) > 1:
             self.forget(next(iter(self._heads)))
 
+    def put_after(self, before: RoomHead, head: RoomHead) -> None:
+        """Remember the head that a commit made of the one before, unless the room was reset since that was read: it may
+        be closed or blocked by now, or not any more."""
+        if before.head_version is not None and self._resets.get(head.nid, 0) > before.head_version:
+            self.forget(head.room_id)
+        else:
+            self.put(head)
+
     def forget(self, room_id: RoomId) -> None:
         """Forget the room's head, so that it is loaded when next needed."""
         head = self._heads.pop(room_id, None)
@@ -91,20 +105,31 @@ class RoomHeads:
         """Forget every head, as after a restore."""
         self._heads.clear()
         self._room_ids.clear()
+        self._resets.clear()
         self._entries = 0
 
     def follow(self, entry: CommitEntry) -> None:
         """Move heads with the messages that another process appended, and drop those that it moved otherwise."""
-        for room_nid in {*entry.events, *entry.resets}:
+        for room_nid in entry.resets:
+            self._reset(room_nid, entry.position)
+        for room_nid, rows in entry.events.items():
             room_id = self._room_ids.get(room_nid)
             head = self._heads.get(room_id) if room_id else None
             if head is None or (head.head_version is not None and head.head_version > entry.previous):
                 continue
-            moved = None if room_nid in entry.resets else head_after_messages(head, entry.events[room_nid])
+            moved = head_after_messages(head, rows)
             if moved is None:
                 self.forget(head.room_id)
             else:
                 self.put(moved)
+
+    def _reset(self, room_nid: int, position: int) -> None:
+        self._resets[room_nid] = self._newest_reset = position
+        self._resets.move_to_end(room_nid)
+        if len(self._resets) > RESETS_MAX:
+            self._resets.popitem(last=False)
+        if room_nid in self._room_ids:
+            self.forget(self._room_ids[room_nid])
 
     async def _load(self, room_id: RoomId) -> RoomHead | None:
         async with self._database.read() as tx:

@@ -1,7 +1,6 @@
 """What a room takes that an administrator is deleting, or has blocked. Pure.
 
-Every process decides so on the room's head: to close or block a room moves the head, so that what was decided before
-is decided again.
+Every process decides so on the room's head: to close or block a room has all processes read the head anew.
 """
 
 from collections.abc import Sequence
@@ -47,6 +46,14 @@ def admitted(head: RoomHead | None, batch: Sequence[Waiting]) -> tuple[RoomHead,
         else:
             item.settle(error)
     return head, left
+
+
+def check_takes(head: RoomHead, group: DraftGroup) -> None:
+    """Raise `NotFound` where this server is not in the room, `Forbidden` where that does not take the drafts."""
+    if not head.extremities:
+        raise NotFound(NOT_IN_ROOM)
+    if (error := refusal_of(head, group)) is not None:
+        raise error
 
 
 def refusal_of(head: RoomHead, group: object) -> Forbidden | None:

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import structlog
 
-from tim_server.matrix.errors import LimitExceeded, MatrixError, NotFound, Unavailable
+from tim_server.matrix.errors import LimitExceeded, MatrixError, Unavailable
 from tim_server.matrix.events.build import Author
 from tim_server.matrix.events.record import Event
 from tim_server.matrix.identifiers import EventId, RoomAlias, RoomId
@@ -23,7 +23,7 @@ from tim_server.services.rooms.auth_events import ParsedEvents
 from tim_server.services.rooms.decide import Decider, Decision, needed_keys, new_room_head
 from tim_server.services.rooms.draft import Draft, DraftGroup, TransactionKey
 from tim_server.services.rooms.head import RoomHead, RoomHeads
-from tim_server.services.rooms.kept_out import NOT_IN_ROOM, admitted
+from tim_server.services.rooms.kept_out import admitted, check_takes
 from tim_server.services.rooms.named_servers import servers_named
 from tim_server.services.rooms.notify import EventOutcomes
 from tim_server.services.rooms.receive import EventsMissing, Incoming, Receiver
@@ -150,8 +150,7 @@ class RoomQueues:
         made: list[Event] = []
 
         async def decide(head: RoomHead) -> Decision:
-            if not head.extremities:
-                raise NotFound(NOT_IN_ROOM)
+            check_takes(head, group)
             decision = await self._decide_drafts(head, [group])
             made[:] = decision.events
             return replace(decision, commit=None, head=head)
@@ -290,11 +289,11 @@ class RoomQueues:
         except Exception:
             self.heads.forget(head.room_id)
             raise
-        head = replace(decision.head, head_version=placed.last_position)
-        self.heads.put(head)
+        moved = replace(decision.head, head_version=placed.last_position)
+        self.heads.put_after(head, moved)
         _settle(batch, await self._with_known(batch, decision.answers))
         if isinstance(batch[0].group, Incoming):
-            self.on_received(head)
+            self.on_received(moved)
         return []
 
     async def _decide(self, head: RoomHead, batch: Sequence[_Waiting]) -> Decision:
