@@ -140,3 +140,53 @@ async def test_what_is_sent_while_files_are_sought_keeps_them(
     await deleted(admin, room_id)
     assert is_sent and await is_there(alice, file)
     assert await connection.fetchval("SELECT count(*) FROM media_searches") == 0
+
+
+async def test_what_is_sent_while_files_are_removed_keeps_those_that_are_left(
+    admin: Person, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tim_server.services.media import unreferenced
+
+    room_id, other = await alice.create_room(), await alice.create_room()
+    files = await some_files(alice, 2)
+    for file in files:
+        await send_file(alice, room_id, file)
+    take, left = unreferenced.take_unreferenced, list[str]()
+
+    async def take_and_send(tx: Any, *, limit: int) -> Any:
+        taken = await take(tx, limit=limit)
+        if not left:
+            gone = f"{taken[0].server_name}/{taken[0].media_id}"
+            left.append(files[1 - files.index(gone)])
+            await send_file(alice, other, left[0])
+        return taken
+
+    monkeypatch.setattr(unreferenced, "MEDIA_PER_STEP", 1)
+    monkeypatch.setattr(unreferenced, "take_unreferenced", take_and_send)
+    assert (await deleted(admin, room_id))["files_deleted"] == 1
+    assert await is_there(alice, left[0])
+
+
+async def test_nobody_has_files_of_others_removed(admin: Person, alice: Person, administered: Hospital) -> None:
+    """Only an encrypted event refers to the file, which its uploader has sent; who reads that knows the name."""
+    mallory = await administered.person()
+    (file,) = await some_files(alice, 1)
+    room_id = await mallory.create_room()
+    await send_file(mallory, room_id, file)
+    assert (await deleted(admin, room_id))["files_deleted"] == 0
+    assert await is_there(alice, file)
+
+
+async def test_events_that_wait_for_others_keep_files(admin: Person, alice: Person, connection: Any) -> None:
+    room_id, other = await alice.create_room(), await alice.create_room()
+    (file,) = await some_files(alice, 1)
+    event_id = await send_file(alice, room_id, file)
+    await connection.execute(
+        "INSERT INTO waiting_pdus (room_nid, event_id, origin, pdu, due_ts) SELECT nid, '$waits', 'b.example', "
+        "(SELECT body FROM events WHERE event_id = $2), 9e15 FROM rooms WHERE room_id = $1",
+        other,
+        event_id,
+    )
+    assert (await deleted(admin, room_id))["files_deleted"] == 0
+    await connection.execute("DELETE FROM waiting_pdus WHERE event_id = '$waits'")
+    assert await is_there(alice, file)

@@ -7,7 +7,7 @@ be read once: pages of events, and of what else holds content.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from tim_server.matrix.identifiers import MediaId, RoomId, ServerName, UserId
 from tim_server.matrix.media_references import MediaName
@@ -31,20 +31,36 @@ TABLES = (
 
 NOTE_MEDIA = """
 INSERT INTO media_of_deleted_rooms (server_name, media_id, deletion_nid)
-SELECT m.server_name, m.media_id, $1
-FROM unnest($2::text[], $3::text[]) AS named (server_name, media_id)
+SELECT DISTINCT m.server_name, m.media_id, $1::bigint
+FROM unnest($2::text[], $3::text[], $4::text[]) AS named (server_name, media_id, sender)
 JOIN media AS m ON m.server_name = named.server_name AND m.media_id = named.media_id
-WHERE NOT EXISTS (SELECT FROM url_preview_images AS i WHERE i.media_id = m.media_id)
+WHERE coalesce(m.user_id, named.sender) = named.sender
+  AND NOT EXISTS (SELECT FROM url_preview_images AS i WHERE i.media_id = m.media_id)
 ON CONFLICT (server_name, media_id) DO UPDATE SET deletion_nid = excluded.deletion_nid, is_sought = false
 """
 
 
-async def note_media(tx: Connection, deletion_nid: int, names: Iterable[MediaName]) -> None:
-    """Note those of these files that are here. One that is sought already is sought once more: what referred to it may
-    just have been removed. Pictures in previews of web pages go with those."""
-    wanted = sorted(set(names))
+class NamedBy(NamedTuple):
+    """A file, and who sent an event that names it."""
+
+    server_name: str
+    media_id: str
+    sender: UserId
+
+
+async def note_media(tx: Connection, deletion_nid: int, named: Iterable[NamedBy]) -> None:
+    """Note those of these files that are here: copies, and uploads that their own uploader named, or else whoever knows
+    of a file could have it removed that only encrypted events refer to. One that is sought already is sought once more:
+    what referred to it may just have been removed. Pictures in previews of web pages go with those."""
+    wanted = sorted(set(named))
     if wanted:
-        await tx.execute(NOTE_MEDIA, deletion_nid, [name for name, _ in wanted], [media_id for _, media_id in wanted])
+        await tx.execute(
+            NOTE_MEDIA,
+            deletion_nid,
+            [each.server_name for each in wanted],
+            [each.media_id for each in wanted],
+            [each.sender for each in wanted],
+        )
 
 
 HAS_NOTED = "SELECT EXISTS (SELECT FROM media_of_deleted_rooms WHERE deletion_nid = $1)"
@@ -184,12 +200,19 @@ PAGE_OF_ACCOUNT_DATA = """
 SELECT user_id, room_id, type, content FROM account_data
 WHERE (user_id, room_id, type) > ($1, $2, $3) ORDER BY user_id, room_id, type LIMIT $4
 """
+PAGE_OF_WAITING = "SELECT number, pdu FROM waiting_pdus WHERE number > $1 ORDER BY number LIMIT $2"
 PAGE_OF_OUTSIDE = """
 SELECT room_nid, user_id, body, stripped_state FROM outside_memberships
 WHERE (room_nid, user_id) > ($1, $2) ORDER BY room_nid, user_id LIMIT $3
 """
 NID_MIN = str(-(2**63))
-SOURCES = {"events": (NID_MIN,), "profiles": ("", ""), "account_data": ("", "", ""), "outside": (NID_MIN, "")}
+SOURCES = {
+    "events": (NID_MIN,),
+    "profiles": ("", ""),
+    "account_data": ("", "", ""),
+    "waiting": (NID_MIN,),
+    "outside": (NID_MIN, ""),
+}
 """What may refer to files, in the order in which it is looked through, and the key before the first of each."""
 
 
@@ -209,6 +232,8 @@ async def load_page(tx: Connection, source: str, after: Sequence[str], *, limit:
         rows = await tx.fetch(PAGE_OF_PROFILES, *after, limit)
     elif source == "account_data":
         rows = await tx.fetch(PAGE_OF_ACCOUNT_DATA, *after, limit)
+    elif source == "waiting":
+        rows = await tx.fetch(PAGE_OF_WAITING, int(after[0]), limit)
     else:
         rows = await tx.fetch(PAGE_OF_OUTSIDE, int(after[0]), after[1], limit)
     key_length = len(SOURCES[source])

@@ -18,7 +18,7 @@ WITH gone AS (
         (SELECT nid FROM events WHERE room_nid = $1 AND position IS NOT NULL ORDER BY position, minor LIMIT $2)
         UNION ALL
         (SELECT nid FROM events WHERE room_nid = $1 AND position IS NULL LIMIT $2)
-    )) RETURNING nid, body
+    )) RETURNING nid, sender, body
 ), unrelated AS (
     DELETE FROM relations AS r USING gone WHERE r.event_nid = gone.nid
 ), unsent AS (
@@ -26,13 +26,15 @@ WITH gone AS (
 ), not_owed AS (
     DELETE FROM federation_outbox AS o USING gone WHERE o.event_nid = gone.nid
 )
-SELECT body FROM gone
+SELECT sender, body FROM gone
 """
 
 
-async def purge_events(tx: Connection, room_nid: int) -> list[bytes]:
-    """Remove some events, at most twice `EVENTS_PER_STEP`, with what is known of each; their sealed bodies."""
-    return [row["body"] for row in await tx.fetch(PURGE_EVENTS, room_nid, EVENTS_PER_STEP)]
+async def purge_events(tx: Connection, room_nid: int) -> list[tuple[UserId, bytes]]:
+    """Remove some events, at most twice `EVENTS_PER_STEP`, with what is known of each; their senders and sealed
+    bodies."""
+    rows = await tx.fetch(PURGE_EVENTS, room_nid, EVENTS_PER_STEP)
+    return [(UserId(row["sender"]), row["body"]) for row in rows]
 
 
 # Each removes at most $2 rows of the room. What serves to find other rows goes after them.

@@ -1,9 +1,9 @@
 """Removing files that only events of deleted rooms referred to: a search through everything else that may refer to a
 file. One process searches, page by page, at most half of the time; each page is committed with how far it has come.
 
-What is committed while the search goes on is followed in the commit log, so that what refers to a file now is seen,
-wherever the search is. What is encrypted end to end says nothing: a file counts as unreferenced though an encrypted
-event names it.
+What is committed while the search goes on, and while files are removed, is followed in the commit log, so that what
+refers to a file now is seen, wherever the search is. What is encrypted end to end says nothing: a file counts as
+unreferenced though an encrypted event names it.
 """
 
 import asyncio
@@ -74,13 +74,14 @@ class UnreferencedMedia:
             search = await find_search(connection)
         if search is None:
             return await self._begin()
-        if search.source == REMOVING:
-            await self._remove()
-            return True
         if self._sought is None:
             await self._load_sought()
         caught_up = await self._catch_up(search)
-        if caught_up is not None:
+        if caught_up is None:
+            return True
+        if search.source == REMOVING:
+            await self._remove()
+        else:
             await self._look_through(replace(search, position=caught_up))
         return True
 
@@ -142,7 +143,7 @@ class UnreferencedMedia:
 
     async def _remove(self) -> None:
         """Some of what was sought in vain; then there is no search any more."""
-        self._sought = None
+        assert self._sought is not None
         async with self.database.transaction() as tx:
             unwanted = await take_unreferenced(tx, limit=MEDIA_PER_STEP)
             if not unwanted:
@@ -151,6 +152,8 @@ class UnreferencedMedia:
             names = [(each.server_name, each.media_id) for each in unwanted]
             removed = await remove_media(tx, names, due_ts=self.now_ms() + GRACE_MS)
             await _audit(tx, {each.room_id: each.requested_by for each in unwanted if each.is_first})
+        for name in names:
+            self._sought[_folded(name)].remove(name)
         log.info("files that nothing refers to were removed", files=len(removed))
 
 

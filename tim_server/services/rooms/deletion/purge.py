@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 import structlog
 
 from tim_server.matrix.identifiers import ServerName, UserId
-from tim_server.matrix.media_references import MediaName, media_named_in
+from tim_server.matrix.media_references import media_named_in
 from tim_server.services.rooms.deletion.forget import TellDeleted
 from tim_server.storage.audit_log import AuditEntry, append_audit
 from tim_server.storage.clock import NIDS_PER_BLOCK
 from tim_server.storage.database import Connection
 from tim_server.storage.former_rooms import count_former, part_with
-from tim_server.storage.media_references import note_media
+from tim_server.storage.media_references import NamedBy, note_media
 from tim_server.storage.room_deletions import Deletion, advance, finish, note_purged
 from tim_server.storage.room_purge import purge_events, purge_of_users, purge_rows
 from tim_server.storage.rooms import load_head_version, load_room_nid
@@ -76,26 +76,26 @@ class RoomPurge:
 
     async def _is_purged(self, deletion: Deletion, room_nid: int) -> bool:
         async with self.store.database.transaction() as tx:
-            bodies = await purge_events(tx, room_nid)
-            if bodies and not deletion.keeps_files:
-                named = self._named_in(bodies)
+            events = await purge_events(tx, room_nid)
+            if events and not deletion.keeps_files:
+                named = self._named_in(events)
                 while some := await asyncio.to_thread(next, named, None):
                     await note_media(tx, deletion.nid, some)
-            more = await purge_rows(tx, room_nid) or bool(bodies)
+            more = await purge_rows(tx, room_nid) or bool(events)
             walked = deletion.walked_user
             if not more:
                 last = await purge_of_users(tx, room_nid, deletion.room_id, after=walked)
                 more, walked = last is not None, last or walked
-            await note_purged(tx, deletion.nid, events=len(bodies), walked_user=walked)
+            await note_purged(tx, deletion.nid, events=len(events), walked_user=walked)
         return not more
 
-    def _named_in(self, bodies: Iterable[bytes]) -> Iterator[set[MediaName]]:
+    def _named_in(self, events: Iterable[tuple[UserId, bytes]]) -> Iterator[set[NamedBy]]:
         """The files that sealed events name, some at a time, as an event may name thousands; those of this server by
         its name, however it is written."""
-        own, named = self.server_name, set[MediaName]()
-        for body in bodies:
+        own, named = self.server_name, set[NamedBy]()
+        for sender, body in events:
             found = media_named_in(self.store.codec.decode_readable(body))
-            named |= {(own if name.lower() == own.lower() else name, media_id) for name, media_id in found}
+            named |= {NamedBy(own if name.lower() == own.lower() else name, each, sender) for name, each in found}
             if len(named) >= NAMES_AT_ONCE:
                 yield named
                 named = set()
