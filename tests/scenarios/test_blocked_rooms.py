@@ -1,5 +1,6 @@
 """Blocks of rooms hold whatever is under way, and end when they are lifted; people of other servers are not invited."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -77,6 +78,8 @@ async def test_a_reset_that_is_heard_of_late_counts(alice: Person, neighbourhood
     assert head is not None and head.head_version is not None
     late = head.head_version - 1
     heads.follow(CommitEntry(previous=late - 1, position=late, resets=frozenset({head.nid})))
+    assert heads.remembered(room_id) is None
+    heads.put(replace(head, depth=head.depth + 1))  # as by somebody who had decided on it
     assert heads.remembered(room_id) is None
 
 

@@ -2,12 +2,13 @@
 
 `RoomHeads` keeps heads of rooms in use; a head follows the messages of other processes, is dropped when they change its
 room otherwise, and reloaded when the writer says that it has moved. That a room is closed or blocked does not move its
-head: what was decided before that may still be committed, but nobody remembers a head that was read before it.
+head: what was decided before that may still be committed, but nothing is remembered that comes of a head that was read
+before it.
 """
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from tim_server.matrix.identifiers import EventId, RoomId, UserId
 from tim_server.matrix.room_versions import RoomVersion, room_version
@@ -19,7 +20,7 @@ from tim_server.storage.rooms import load_head_version, load_room
 from tim_server.storage.state import load_current_state
 
 RESETS_MAX = 10_000
-"""Of how many rooms is remembered when they were last reset; only while something is decided of them it matters."""
+"""Of how many rooms is remembered when they were last reset: it matters while something is decided on an older head."""
 DEPTH_MAX = 2**53 - 1
 """The greatest integer of canonical JSON: a room that another server has brought there still takes events."""
 
@@ -28,7 +29,9 @@ DEPTH_MAX = 2**53 - 1
 class RoomHead:
     """Where the room stands: `state` is the resolved state (type, state key) → nid; `joined_servers` counts joined
     members by server; `extremities` have the newest last. `head_version` None: the room is being created. One that
-    `is_closed` is being deleted, and takes nothing but leaves; into one that `is_blocked` no local user may come."""
+    `is_closed` is being deleted, and takes nothing but leaves; into one that `is_blocked` no local user may come.
+    `resets_heard`: how many resets of rooms its process had heard of when the head, or the one that it comes of, was
+    read."""
 
     nid: int
     room_id: RoomId
@@ -42,6 +45,7 @@ class RoomHead:
     joined_servers: Mapping[str, int]
     is_closed: bool = False
     is_blocked: bool = False
+    resets_heard: int = field(default=0, compare=False)
 
 
 class RoomHeads:
@@ -52,7 +56,7 @@ class RoomHeads:
         self._heads: OrderedDict[RoomId, RoomHead] = OrderedDict()
         self._room_ids: dict[int, RoomId] = {}
         self._resets: OrderedDict[int, int] = OrderedDict()
-        self._newest_reset = 0
+        self._resets_heard = 0
         self._entries = 0
         self._entries_max = state_entries_max
 
@@ -66,9 +70,8 @@ class RoomHeads:
         if head is not None:
             self._heads.move_to_end(room_id)
             return head
-        newest_reset = self._newest_reset
         head = await self._load(room_id)
-        if head is not None and self._resets.get(head.nid, 0) <= newest_reset:
+        if head is not None:
             self.put(head)
         return head
 
@@ -78,21 +81,15 @@ class RoomHeads:
             return await load_head_version(connection, head.nid) == head.head_version
 
     def put(self, head: RoomHead) -> None:
-        """Remember the head."""
+        """Remember the head, unless the room was reset since it was read, or the one that it comes of."""
         self.forget(head.room_id)
+        if self._resets.get(head.nid, 0) > head.resets_heard:
+            return
         self._heads[head.room_id] = head
         self._room_ids[head.nid] = head.room_id
         self._entries += len(head.state)
         while self._entries > self._entries_max and len(self._heads) > 1:
             self.forget(next(iter(self._heads)))
-
-    def put_after(self, before: RoomHead, head: RoomHead) -> None:
-        """Remember the head that a commit made of the one before, unless the room was reset since that was read: it may
-        be closed or blocked by now, or not any more."""
-        if before.head_version is not None and self._resets.get(head.nid, 0) > before.head_version:
-            self.forget(head.room_id)
-        else:
-            self.put(head)
 
     def forget(self, room_id: RoomId) -> None:
         """Forget the room's head, so that it is loaded when next needed."""
@@ -105,13 +102,12 @@ class RoomHeads:
         """Forget every head, as after a restore."""
         self._heads.clear()
         self._room_ids.clear()
-        self._resets.clear()
         self._entries = 0
 
     def follow(self, entry: CommitEntry) -> None:
         """Move heads with the messages that another process appended, and drop those that it moved otherwise."""
         for room_nid in entry.resets:
-            self._reset(room_nid, entry.position)
+            self._reset(room_nid)
         for room_nid, rows in entry.events.items():
             room_id = self._room_ids.get(room_nid)
             head = self._heads.get(room_id) if room_id else None
@@ -123,8 +119,9 @@ class RoomHeads:
             else:
                 self.put(moved)
 
-    def _reset(self, room_nid: int, position: int) -> None:
-        self._resets[room_nid] = self._newest_reset = position
+    def _reset(self, room_nid: int) -> None:
+        self._resets_heard += 1
+        self._resets[room_nid] = self._resets_heard
         self._resets.move_to_end(room_nid)
         if len(self._resets) > RESETS_MAX:
             self._resets.popitem(last=False)
@@ -132,6 +129,7 @@ class RoomHeads:
             self.forget(self._room_ids[room_nid])
 
     async def _load(self, room_id: RoomId) -> RoomHead | None:
+        resets_heard = self._resets_heard
         async with self._database.read() as tx:
             row = await load_room(tx, room_id)
             if row is None:
@@ -151,6 +149,7 @@ class RoomHeads:
             joined_servers=joined,
             is_closed=row.is_closed,
             is_blocked=row.is_blocked,
+            resets_heard=resets_heard,
         )
 
 

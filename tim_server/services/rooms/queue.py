@@ -289,11 +289,11 @@ class RoomQueues:
         except Exception:
             self.heads.forget(head.room_id)
             raise
-        moved = replace(decision.head, head_version=placed.last_position)
-        self.heads.put_after(head, moved)
+        head = replace(decision.head, head_version=placed.last_position)
+        self.heads.put(head)
         _settle(batch, await self._with_known(batch, decision.answers))
         if isinstance(batch[0].group, Incoming):
-            self.on_received(moved)
+            self.on_received(head)
         return []
 
     async def _decide(self, head: RoomHead, batch: Sequence[_Waiting]) -> Decision:

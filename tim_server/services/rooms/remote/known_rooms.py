@@ -60,7 +60,7 @@ class KnownRooms:
             )
         )
         stamped = replace(head, head_version=placed.last_position)
-        self.heads.put_after(head, stamped)
+        self.heads.put(stamped)
         return stamped
 
 
