@@ -13,7 +13,9 @@ from tests.deleting import administrator, begin, completed, deleted
 from tests.files import uploaded
 from tests.people import Hospital, Person, run_hospital
 from tests.table_dump import open_tables
+from tim_server.matrix.identifiers import UserId
 from tim_server.services.rooms.deletion import carry_out, purge
+from tim_server.services.rooms.leave import RoomLeave
 from tim_server.storage.connect import connect
 
 SEALING = {"key": base64.b64encode(bytes(range(32))).decode()}
@@ -93,6 +95,29 @@ async def test_each_step_may_fail(tenant_dsn: str, hospital: Hospital, monkeypat
     assert deletion["problem"] is None and deletion["events_deleted"] >= 20
     await assert_nothing_stays(tenant_dsn, room_id, nids)
     assert room_id in (await alice.get("sync", since=since))["rooms"]["leave"]
+
+
+async def test_who_can_not_leave_keeps_nobody_else_in(
+    tenant_dsn: str, hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin, stuck = await administrator(hospital, tenant_dsn), await hospital.person("000-stuck")
+    alice, room_id = await filled_room(hospital, messages=1)
+    await stuck.join(room_id)
+    since = (await alice.get("sync"))["next_batch"]
+    leave_by = RoomLeave.leave_by
+
+    async def leave_unless_stuck(leaving: RoomLeave, user_id: UserId, *arguments: Any) -> Any:
+        if user_id == stuck.user_id:
+            raise RuntimeError("as if by mistake")
+        return await leave_by(leaving, user_id, *arguments)
+
+    monkeypatch.setattr(RoomLeave, "leave_by", leave_unless_stuck)
+    monkeypatch.setattr(carry_out, "LEAVES_PER_STEP", 1)
+    monkeypatch.setattr(carry_out, "LEAVE_ATTEMPTS_MAX", 2)
+    deletion = await deleted(admin, room_id)
+    assert deletion["left_count"] == 3 and stuck.user_id not in deletion["left_users"]
+    assert room_id in (await alice.get("sync", since=since))["rooms"]["leave"]
+    assert room_id not in str(await stuck.sync_now())
 
 
 async def test_a_server_that_ends_and_starts_goes_on(

@@ -38,7 +38,8 @@ DUE_MAX = 20
 LEAVES_PER_STEP = 100
 LEAVES_AT_ONCE = 20
 LEAVE_ATTEMPTS_MAX = 10
-"""After so many attempts in vain the room is deleted with members in it."""
+"""After so many attempts in a row in which nobody could leave, the room is deleted with members in it. Each tries more
+of them, so that those who can't leave keep nobody else in."""
 
 log = structlog.get_logger(__name__)
 
@@ -139,9 +140,8 @@ class DeletionWork:
             await self.purge.finish(deletion)
             return
         async with self.store.database.connection() as connection:
-            members = await find_members_to_leave(
-                connection, deletion.room_nid, self.server_name, limit=LEAVES_PER_STEP
-            )
+            limit = LEAVES_PER_STEP * (1 + deletion.attempts)
+            members = await find_members_to_leave(connection, deletion.room_nid, self.server_name, limit=limit)
         if not members or deletion.attempts >= LEAVE_ATTEMPTS_MAX:
             await self._all_have_left(deletion)
             return
@@ -149,15 +149,22 @@ class DeletionWork:
         errors = await asyncio.gather(*(self._leave_one(user_id, deletion.room_id, turns) for user_id in members))
         async with self.store.database.transaction() as tx:
             await note_left(tx, deletion.nid, self.server_name)
+            if None in errors:
+                await advance(tx, deletion.nid, "leaving", now=self.now_ms())
         if None not in errors:
             await self._put_off(deletion, type(errors[0]).__name__)
 
-    async def _leave_one(self, user_id: UserId, room_id: RoomId, turns: asyncio.Semaphore) -> MatrixError | None:
+    async def _leave_one(self, user_id: UserId, room_id: RoomId, turns: asyncio.Semaphore) -> Exception | None:
         async with turns:
             try:
                 await self.leaving.leave_by(user_id, room_id, member_content("leave", names={}))
-            except MatrixError as error:
-                log.info("a user could not leave a room that is deleted", room_id=room_id, errcode=error.errcode)
+            except Exception as error:
+                log.warning(
+                    "a user could not leave a room that is deleted",
+                    room_id=room_id,
+                    error=type(error).__name__,
+                    exc_info=None if isinstance(error, MatrixError) else error,
+                )
                 return error
         return None
 
