@@ -94,6 +94,8 @@ async def settled(work: "asyncio.Future[T] | None") -> None:
     while work is not None and not work.done():
         with suppress(asyncio.CancelledError):
             await asyncio.wait([work])
+    if work is not None and not work.cancelled():
+        work.exception()  # which counts as told: something else has gone wrong before
 
 
 @contextmanager

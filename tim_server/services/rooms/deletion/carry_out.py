@@ -94,12 +94,7 @@ class DeletionWork:
             try:
                 await self._step(deletion)
             except Exception as error:
-                log.warning(
-                    "a step of a room's deletion failed and will be tried again",
-                    delete_id=deletion.delete_id,
-                    error=type(error).__name__,
-                    exc_info=None if isinstance(error, MatrixError) else error,
-                )
+                _warn("a step of a room's deletion failed and will be tried again", error, delete_id=deletion.delete_id)
                 await self._put_off(deletion, type(error).__name__)
         if self._is_searching or any(deletion.status == "sifting" for deletion in due):
             self._is_searching = await self._search()
@@ -110,11 +105,7 @@ class DeletionWork:
         try:
             return await self.files.step()
         except Exception as error:
-            log.warning(
-                "the search for files that nothing refers to failed and will be tried again",
-                error=type(error).__name__,
-                exc_info=None if isinstance(error, MatrixError) else error,
-            )
+            _warn("the search for files that nothing refers to failed and will be tried again", error)
             return False
 
     async def forget_former(self) -> None:
@@ -159,12 +150,7 @@ class DeletionWork:
             try:
                 await self.leaving.leave_by(user_id, room_id, member_content("leave", names={}))
             except Exception as error:
-                log.warning(
-                    "a user could not leave a room that is deleted",
-                    room_id=room_id,
-                    error=type(error).__name__,
-                    exc_info=None if isinstance(error, MatrixError) else error,
-                )
+                _warn("a user could not leave a room that is deleted", error, room_id=room_id)
                 return error
         return None
 
@@ -212,3 +198,9 @@ class DeletionWork:
         pause_s = min(self.options.pause_s * 2 ** min(deletion.attempts, 16), self.options.pause_s_max)
         async with self.store.database.transaction() as tx:
             await note_attempt(tx, deletion.nid, due_ts=self.now_ms() + int(pause_s * 1000), problem=problem)
+
+
+def _warn(event: str, error: Exception, **fields: str) -> None:
+    """Log what went wrong; where from, unless it is an error that clients could be told as well."""
+    exc_info = None if isinstance(error, MatrixError) else error
+    log.warning(event, error=type(error).__name__, exc_info=exc_info, **fields)
